@@ -1,0 +1,82 @@
+"""The frozen denoiser as DiG's guide: semantic features of a noised image, and its denoised version."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .gaussian import GaussianDiffusion
+
+GUIDANCE_MODES = ("exact",)
+
+
+class GuidanceOutput(NamedTuple):
+    """What the denoiser contributes to one training step."""
+
+    features: Tensor  # (B, steps * K, H / stride, W / stride)
+    denoised: Tensor  # (B, 3, H, W) in image range, about [0, 1]; not clamped, not ImageNet-normalised
+
+
+class Guidance(nn.Module):
+    """Extracts guidance from a denoiser that never learns.
+
+    Args:
+        denoiser: frozen here, and put into evaluation mode for good.
+        feature_steps: diffusion steps whose features are concatenated, in this order.
+        image_step: step from which the image is denoised in one shot.
+        mode: "exact" runs the denoiser once for every step, as published.
+        stride: side in pixels of a cell of the feature grid: the transformer's patch size.
+    """
+
+    def __init__(
+        self,
+        denoiser: GaussianDiffusion,
+        feature_steps: Sequence[int] = (0, 1, 2, 3, 4),
+        image_step: int = 100,
+        mode: str = "exact",
+        stride: int = 16,
+    ):
+        super().__init__()
+        if mode not in GUIDANCE_MODES:
+            raise ValueError(f"guidance mode must be one of {', '.join(GUIDANCE_MODES)}, got {mode!r}")
+        for step in (*feature_steps, image_step):
+            if not 0 <= step < denoiser.num_steps:
+                raise ValueError(f"diffusion step must be in 0 .. {denoiser.num_steps - 1}, got {step}")
+        if len({*feature_steps, image_step}) < len(feature_steps) + 1 or not feature_steps:
+            raise ValueError("feature steps must be at least one, all different, and other than the image step")
+        self.denoiser = denoiser.requires_grad_(False).eval()
+        self.feature_steps = tuple(feature_steps)
+        self.image_step = image_step
+        self.stride = stride
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """All steps at which noise is added."""
+        return (*self.feature_steps, self.image_step)
+
+    def train(self, mode: bool = True) -> "Guidance":
+        """Stays in evaluation mode, whatever surrounds it."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> GuidanceOutput:
+        """Args:
+            image01: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
+            noise: standard normal (B, 3, H, W) for every step of `steps`; drawn anew where not given.
+        """
+        x0 = image01 * 2 - 1
+        grid = (image01.shape[-2] // self.stride, image01.shape[-1] // self.stride)
+        draw: Callable[[int], Tensor] = noise.__getitem__ if noise is not None else lambda _: torch.randn_like(x0)
+
+        features = []
+        for t in self.feature_steps:
+            step = torch.full((len(x0),), t, device=x0.device)
+            maps = self.denoiser.model.features(self.denoiser.add_noise(x0, step, draw(t)), step)
+            features += [F.interpolate(m, grid, mode="bilinear", align_corners=True) for m in maps]
+
+        step = torch.full((len(x0),), self.image_step, device=x0.device)
+        x = self.denoiser.add_noise(x0, step, draw(self.image_step))
+        denoised = self.denoiser.image_from_v(x, step, self.denoiser.model(x, step))
+        return GuidanceOutput(torch.cat(features, dim=1), (denoised + 1) / 2)

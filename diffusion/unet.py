@@ -1,0 +1,218 @@
+"""The denoiser's U-Net, with the parameter names of `denoising-diffusion-pytorch` 1.8.
+
+Four levels of two residual blocks and one attention each; https://arxiv.org/abs/2006.11239.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTHS = (1, 2, 4, 8)
+"""Channels of the levels, in multiples of `dim`."""
+HEADS, HEAD_DIM = 4, 32
+
+
+class RMSNorm(nn.Module):
+    """Scales each pixel's channel vector to length sqrt(channels), times a learned gain."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return F.normalize(x, dim=1) * (self.g * x.shape[1] ** 0.5)
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Sines and cosines of the step at frequencies from 1 down to 1/10000."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, step: Tensor) -> Tensor:
+        """(B,) integers -> (B, dim) float32."""
+        half = self.dim // 2
+        frequency = torch.exp(torch.arange(half, device=step.device) * -(math.log(10000) / (half - 1)))
+        angle = step[:, None] * frequency
+        return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, GroupNorm, optional scale and shift, SiLU."""
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.norm = nn.GroupNorm(8, channels)
+
+    def forward(self, x: Tensor, scale_shift: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W)."""
+        x = self.norm(self.proj(x))
+        if scale_shift is not None:
+            scale, shift = scale_shift
+            x = x * (scale + 1) + shift
+        return F.silu(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolution blocks, the first modulated by the time embedding, beside a shortcut."""
+
+    def __init__(self, in_channels: int, channels: int, time_dim: int):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(time_dim, 2 * channels))
+        self.block1 = ConvBlock(in_channels, channels)
+        self.block2 = ConvBlock(channels, channels)
+        self.res_conv = nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x (B, C_in, H, W), time (B, time_dim) -> (B, C_out, H, W)."""
+        scale_shift = self.mlp(time)[:, :, None, None].chunk(2, dim=1)
+        return self.block2(self.block1(x, scale_shift)) + self.res_conv(x)
+
+
+class LinearAttention(nn.Module):
+    """Attention whose cost is linear in the number of pixels (https://arxiv.org/abs/1812.01243)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = RMSNorm(channels)
+        self.to_qkv = nn.Conv2d(channels, 3 * HEADS * HEAD_DIM, 1, bias=False)
+        self.to_out = nn.Sequential(nn.Conv2d(HEADS * HEAD_DIM, channels, 1), RMSNorm(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), without the residual."""
+        B, _, H, W = x.shape
+        q, k, v = self.to_qkv(self.norm(x)).view(B, 3, HEADS, HEAD_DIM, H * W).unbind(1)  # (B, heads, d, HW) each
+        q = q.softmax(dim=-2) * HEAD_DIM**-0.5
+        context = k.softmax(dim=-1) @ v.transpose(-2, -1)  # (B, heads, d, d)
+        out = context.transpose(-2, -1) @ q  # (B, heads, d, HW)
+        return self.to_out(out.reshape(B, -1, H, W))
+
+
+class Attention(nn.Module):
+    """Softmax attention over all pixels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = RMSNorm(channels)
+        self.to_qkv = nn.Conv2d(channels, 3 * HEADS * HEAD_DIM, 1, bias=False)
+        self.to_out = nn.Conv2d(HEADS * HEAD_DIM, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), without the residual."""
+        B, _, H, W = x.shape
+        q, k, v = self.to_qkv(self.norm(x)).view(B, 3, HEADS, HEAD_DIM, H * W).transpose(-2, -1).unbind(1)
+        out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, HW, d)
+        return self.to_out(out.transpose(-2, -1).reshape(B, -1, H, W))
+
+
+def downsample(in_channels: int, channels: int) -> nn.Module:
+    """Halves the resolution without losing a pixel: each 2x2 square becomes one vector, then a 1x1 convolution."""
+    return nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * in_channels, channels, 1))
+
+
+def upsample(in_channels: int, channels: int) -> nn.Module:
+    """Doubles the resolution by repetition, then a 3x3 convolution."""
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(in_channels, channels, 3, padding=1))
+
+
+class UNet(nn.Module):
+    """Predicts "v" from a noisy image and its step; its inner features guide DiG.
+
+    Args:
+        dim: width of the first level in channels; a multiple of 8.
+    """
+
+    reduction = 2 ** (len(WIDTHS) - 1)
+    """Height and width of an image must be multiples of this."""
+
+    def __init__(self, dim: int = 64):
+        super().__init__()
+        if dim % 8:
+            raise ValueError(f"the denoiser's width must be a multiple of 8, got {dim}")
+        self.dim = dim
+        channels = [dim, *(dim * width for width in WIDTHS)]
+        levels = list(zip(channels, channels[1:], strict=False))  # (in, out) of each level, top to bottom
+        bottom, last = channels[-1], len(levels) - 1
+        time_dim = 4 * dim
+
+        self.init_conv = nn.Conv2d(3, dim, 7, padding=3)
+        self.time_mlp = nn.Sequential(
+            SinusoidalEmbedding(dim), nn.Linear(dim, time_dim), nn.GELU(), nn.Linear(time_dim, time_dim)
+        )
+        self.downs = nn.ModuleList()
+        self.ups = nn.ModuleList()
+        for i, (above, below) in enumerate(levels):
+            attention = Attention if i == last else LinearAttention
+            down = nn.Conv2d(above, below, 3, padding=1) if i == last else downsample(above, below)
+            self.downs.append(
+                nn.ModuleList(
+                    [ResidualBlock(above, above, time_dim), ResidualBlock(above, above, time_dim), attention(above), down]
+                )
+            )
+        for i, (above, below) in reversed(list(enumerate(levels))):
+            attention = Attention if i == last else LinearAttention
+            both = above + below  # the level's input and the skip connection
+            up = nn.Conv2d(below, above, 3, padding=1) if i == 0 else upsample(below, above)
+            self.ups.append(
+                nn.ModuleList(
+                    [ResidualBlock(both, below, time_dim), ResidualBlock(both, below, time_dim), attention(below), up]
+                )
+            )
+        self.mid_block1 = ResidualBlock(bottom, bottom, time_dim)
+        self.mid_attn = Attention(bottom)
+        self.mid_block2 = ResidualBlock(bottom, bottom, time_dim)
+        self.final_res_block = ResidualBlock(2 * dim, dim, time_dim)
+        self.final_conv = nn.Conv2d(dim, 3, 1)
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature maps of one step, all together."""
+        return sum(self.dim * width for width in (*WIDTHS, 1))
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """Args:
+            x: (B, 3, H, W) noisy image; H and W multiples of 8.
+            step: (B,) integers.
+
+        Returns:
+            (B, 3, H, W) predicted v.
+        """
+        stem, time = self.init_conv(x), self.time_mlp(step)
+        for x in self.feature_maps(stem, time):
+            pass  # only the last one, at full resolution, goes on
+        return self.final_conv(self.final_res_block(torch.cat((x, stem), dim=1), time))
+
+    def features(self, x: Tensor, step: Tensor) -> list[Tensor]:
+        """The five feature maps that guide DiG: of the second middle block and of each upsampling layer.
+
+        Takes what `forward` takes and leaves out what comes after the last of them.
+        """
+        return list(self.feature_maps(self.init_conv(x), self.time_mlp(step)))
+
+    def feature_maps(self, x: Tensor, time: Tensor) -> Iterator[Tensor]:
+        """Runs the U between stem and head, yielding (B, C_i, H_i, W_i) from the bottom to the top."""
+        skips = []
+        for block1, block2, attention, down in self.downs:
+            x = block1(x, time)
+            skips.append(x)
+            x = block2(x, time)
+            x = attention(x) + x
+            skips.append(x)
+            x = down(x)
+
+        x = self.mid_block1(x, time)
+        x = self.mid_attn(x) + x
+        x = self.mid_block2(x, time)
+        yield x
+
+        for block1, block2, attention, up in self.ups:
+            x = block1(torch.cat((x, skips.pop()), dim=1), time)
+            x = block2(torch.cat((x, skips.pop()), dim=1), time)
+            x = up(attention(x) + x)
+            yield x

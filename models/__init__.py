@@ -1,0 +1,18 @@
+"""The network: multi-class-token ViT, LFCA, losses, CAMs, published weights."""
+
+from .cam import normalize_cam
+from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
+from .losses import LOSS_NAMES, DiGLoss
+from .weights import imagenet_normalize, load_deit
+
+__all__ = [
+    "LFCA_PREFIXES",
+    "LOSS_NAMES",
+    "DiG",
+    "DiGLoss",
+    "DiGOutput",
+    "build_dig",
+    "imagenet_normalize",
+    "load_deit",
+    "normalize_cam",
+]

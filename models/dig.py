@@ -1,0 +1,131 @@
+"""DiG: a multi-class-token ViT with a patch CAM, and a branch that LFCA feeds with a denoiser's features."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .cam import normalize_cam
+from .lfca import LFCA
+from .vit import MultiClassTokenViT
+
+LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
+"""Names of the parameters that only training needs."""
+
+
+class DiGOutput(NamedTuple):
+    """Result of one pass. h x w is the patch grid, N = h * w, h' x w' the grid of the denoiser's features."""
+
+    cls_logits: Tensor  # (B, C) from the class tokens
+    patch_logits: Tensor  # (B, C) from the patch CAM
+    patch_cam: Tensor  # (B, C, h, w) after relu
+    class_attention: Tensor  # (B, C, h, w) class token to patch, summed over blocks
+    patch_attention: Tensor  # (B, N, N) patch to patch, summed over blocks
+    refined_cam: Tensor  # (B, C, h, w)
+    diffusion_cam: Tensor | None = None  # (B, C, h', w') after relu
+    diffusion_cls_logits: Tensor | None = None  # (B, C)
+    diffusion_patch_logits: Tensor | None = None  # (B, C)
+
+
+def topk_pool(cam: Tensor, k: int = 3) -> Tensor:
+    """Image-level logits of a signed activation map (B, C, h, w): (B, C).
+
+    Mean of the k largest positive values less mean of the k largest negative ones.
+    """
+    cam = cam.flatten(2)
+    k = min(k, cam.shape[-1])
+    return F.relu(cam).topk(k).values.mean(-1) - F.relu(-cam).topk(k).values.mean(-1)
+
+
+class DiG(MultiClassTokenViT):
+    """The network that DiG trains. Parameter names are those of the published checkpoints.
+
+    Args:
+        num_classes: C.
+        lfca: build the two LFCA modules and their head; inference does without.
+        feature_steps: number of diffusion steps whose features are concatenated.
+        feature_channels: channels of the denoiser's features at one step, K.
+        **vit_options: see `MultiClassTokenViT`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 20,
+        lfca: bool = True,
+        feature_steps: int = 5,
+        feature_channels: int = 1024,
+        **vit_options,
+    ):
+        super().__init__(num_classes, **vit_options)
+        self.head = nn.Conv2d(self.embed_dim, num_classes, 3, padding=1)
+        self.has_lfca = lfca
+        if lfca:
+            K = feature_channels
+            for name in ("LFCA0", "LFCA1"):
+                self.add_module(name, LFCA(num_classes, self.embed_dim, feature_steps * K, K))
+            self.diff_head_p = nn.Sequential(nn.Conv2d(K, K, 3, padding=1), nn.ReLU(), nn.Conv2d(K, num_classes, 1))
+
+    def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:
+        """Args:
+            image: (B, 3, H, W), ImageNet-normalised (`models.imagenet_normalize`).
+            denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
+        """
+        C = self.num_classes
+        tokens = self.forward_tokens(image)
+        B, _, h, w = tokens.patch_tokens.shape
+
+        cam = self.head(tokens.patch_tokens)  # (B, C, h, w)
+        patch_cam = F.relu(cam)
+        class_attention = tokens.attention[:, :C].unflatten(2, (h, w))  # (B, C, h, w)
+        patch_attention = tokens.attention[:, C:]  # (B, N, N)
+        localized = (class_attention * patch_cam).flatten(2)  # (B, C, N)
+        refined_cam = (localized @ patch_attention.transpose(1, 2)).unflatten(2, (h, w))
+
+        output = DiGOutput(
+            cls_logits=tokens.class_tokens.mean(-1),
+            patch_logits=topk_pool(cam),
+            patch_cam=patch_cam,
+            class_attention=class_attention,
+            patch_attention=patch_attention,
+            refined_cam=refined_cam,
+        )
+        if denoiser_features is None:
+            return output
+        return output._replace(**self.diffusion_branch(tokens.queries, (h, w), denoiser_features))
+
+    def diffusion_branch(self, queries: tuple[Tensor, Tensor], grid: tuple[int, int], features: Tensor) -> dict[str, Tensor]:
+        """Results of the branch that LFCA feeds; its losses never reach the transformer, whose queries are detached."""
+        if not self.has_lfca:
+            raise ValueError("this network was built without LFCA and cannot take denoiser features")
+        last, before_last = queries
+        cls_0, patches_0 = self.LFCA0(last.detach(), grid, features)
+        cls_1, patches_1 = self.LFCA1(before_last.detach(), grid, features)
+        cam = self.diff_head_p((patches_0 + patches_1) / 2)  # (B, C, h', w')
+        return {
+            "diffusion_cam": F.relu(cam),
+            "diffusion_cls_logits": ((cls_0 + cls_1) / 2).mean(-1),
+            "diffusion_patch_logits": topk_pool(cam),
+        }
+
+    @torch.no_grad()
+    def cam(self, image: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class activation maps of one image, averaged with those of its mirror.
+
+        Args:
+            image: (3, H, W), ImageNet-normalised.
+            labels: (K,) indices of the classes in the image.
+            size: height and width of the maps in pixels.
+
+        Returns:
+            (K, height, width) float32 in [0, 1).
+        """
+        straight, mirrored = self(torch.stack((image, image.flip(-1)))).refined_cam[:, labels].float()  # (K, h, w) each
+        # Upsampling is linear and knows no left or right, so the two are summed on the small grid.
+        both = (straight + mirrored.flip(-1))[None]
+        return normalize_cam(F.interpolate(both, size, mode="bilinear")[0])
+
+
+def build_dig(num_classes: int = 20, **options) -> DiG:
+    """Builds the network; without options, the published DeiT-S with its 213.7 M parameters (see `DiG`)."""
+    return DiG(num_classes, **options)

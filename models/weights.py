@@ -1,0 +1,69 @@
+"""Published weights: ImageNet statistics and the transfer from a one-class-token DeiT."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .vit import MultiClassTokenViT
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_normalize(image01: Tensor) -> Tensor:
+    """(..., 3, H, W) in [0, 1] -> standardised with ImageNet's channel statistics, as the transformer expects."""
+    mean, std = (image01.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (image01 - mean) / std
+
+
+def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> None:
+    """Initialises the transformer from a DeiT with one class token; the rest of `model` keeps its values.
+
+    The class token and its position are repeated for every class, patch positions are resized to the model's grid and
+    the classifier is dropped.
+
+    Args:
+        model: the network to initialise.
+        state_dict: parameters in timm's names (`deit_small_patch16_224`).
+
+    Raises:
+        ValueError: a parameter is missing, has no place in the model or is of another size; all are named.
+    """
+    weights = {name: value for name, value in state_dict.items() if not name.startswith(("head.", "head_dist."))}
+    C = model.num_classes
+    if "cls_token" in weights:
+        weights["cls_token"] = weights["cls_token"].expand(-1, C, -1)
+    if "pos_embed" in weights:
+        weights["pos_embed"] = expand_position(weights["pos_embed"], C, model.grid_size)
+
+    wanted = {name: value for name, value in model.state_dict().items() if name in vit_parameter_names(model)}
+    problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
+    problems += [f"{name} is not known" for name in weights.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & weights.keys()
+        if weights[name].shape != wanted[name].shape
+    ]
+    if problems:
+        raise ValueError("; ".join(sorted(problems)[:6]) + (f"; {len(problems)} in all" if len(problems) > 6 else ""))
+    model.load_state_dict(weights, strict=False)
+
+
+def vit_parameter_names(model: MultiClassTokenViT) -> set[str]:
+    """Names of the parameters that a DeiT checkpoint holds."""
+    roots = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
+    return {name for name in model.state_dict() if name.startswith(roots)}
+
+
+def expand_position(pos_embed: Tensor, num_classes: int, grid_size: int) -> Tensor:
+    """Position embedding (1, 1 + g * g, D) -> (1, C + grid_size ** 2, D)."""
+    class_position, patch_position = pos_embed[:, :1], pos_embed[:, 1:]
+    g = round(patch_position.shape[1] ** 0.5)
+    if g != grid_size:
+        patch_position = F.interpolate(
+            patch_position.reshape(1, g, g, -1).permute(0, 3, 1, 2), (grid_size, grid_size), mode="bicubic"
+        )
+        patch_position = patch_position.flatten(2).transpose(1, 2)
+    return torch.cat((class_position.expand(-1, num_classes, -1), patch_position), dim=1)
