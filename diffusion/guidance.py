@@ -63,8 +63,8 @@ class Guidance(nn.Module):
     @torch.no_grad()
     def forward(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> GuidanceOutput:
         """Args:
-            image01: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
-            noise: standard normal (B, 3, H, W) for every step of `steps`; drawn anew where not given.
+        image01: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
+        noise: standard normal (B, 3, H, W) for every step of `steps`; drawn anew where not given.
         """
         x0 = image01 * 2 - 1
         grid = (image01.shape[-2] // self.stride, image01.shape[-1] // self.stride)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .cam import normalize_cam
 from .lfca import LFCA
 from .vit import MultiClassTokenViT
+from .weights import imagenet_normalize
 
 LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
 """Names of the parameters that only training needs."""
@@ -68,8 +69,8 @@ class DiG(MultiClassTokenViT):
 
     def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:
         """Args:
-            image: (B, 3, H, W), ImageNet-normalised (`models.imagenet_normalize`).
-            denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
+        image: (B, 3, H, W), ImageNet-normalised (`models.imagenet_normalize`).
+        denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
         """
         C = self.num_classes
         tokens = self.forward_tokens(image)
@@ -109,17 +110,18 @@ class DiG(MultiClassTokenViT):
         }
 
     @torch.no_grad()
-    def cam(self, image: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
+    def cam(self, image01: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
         """Class activation maps of one image, averaged with those of its mirror.
 
         Args:
-            image: (3, H, W), ImageNet-normalised.
+            image01: (3, H, W) in [0, 1].
             labels: (K,) indices of the classes in the image.
             size: height and width of the maps in pixels.
 
         Returns:
             (K, height, width) float32 in [0, 1).
         """
+        image = imagenet_normalize(image01)
         straight, mirrored = self(torch.stack((image, image.flip(-1)))).refined_cam[:, labels].float()  # (K, h, w) each
         # Upsampling is linear and knows no left or right, so the two are summed on the small grid.
         both = (straight + mirrored.flip(-1))[None]

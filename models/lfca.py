@@ -13,9 +13,7 @@ class ResidualBlock(nn.Module):
         self.convbnrelu1 = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.GroupNorm(1, channels), nn.ReLU()
         )
-        self.convbn2 = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(1, channels)
-        )
+        self.convbn2 = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(1, channels))
         self.branch = nn.Conv2d(in_channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

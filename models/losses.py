@@ -64,9 +64,7 @@ class DiGLoss:
 
     def prediction(self, original: DiGOutput, labels: Tensor) -> Tensor:
         """The diffusion branch learns from the labels and from the transformer's softened predictions."""
-        supervised = multilabel(original.diffusion_cls_logits, labels) + multilabel(
-            original.diffusion_patch_logits, labels
-        )
+        supervised = multilabel(original.diffusion_cls_logits, labels) + multilabel(original.diffusion_patch_logits, labels)
         distilled = self.distillation(original.diffusion_cls_logits, original.cls_logits) + self.distillation(
             original.diffusion_patch_logits, original.patch_logits
         )

@@ -1,0 +1,183 @@
+"""Images as PyTorch data sets. Pixels travel as uint8; scaling to [0, 1] is the device's work."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision.transforms import v2
+
+from utils.errors import InputError
+from utils.seeding import derive_seed, seeded
+
+FOLDER_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """An image file as RGB.
+
+    Raises:
+        InputError: it is missing or no readable image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path).convert("RGB")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path} is no readable image: {error}") from error
+
+
+class Visit(NamedTuple):
+    """One sample in one epoch: what a random transform depends on."""
+
+    epoch: int
+    index: int
+
+
+class EpochSampler(Sampler[Visit]):
+    """Visits every sample once per epoch, in an order that depends on (seed, epoch) alone.
+
+    Set `epoch` before iterating, and `skip` to leave out that many visits at its start, where a run is resumed.
+
+    Args:
+        size: number of samples.
+        seed: of the order.
+    """
+
+    def __init__(self, size: int, seed: int):
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+        self.skip = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Visit]:
+        order = torch.randperm(self.size, generator=torch.Generator().manual_seed(derive_seed(self.seed, self.epoch)))
+        return (Visit(self.epoch, index) for index in order.tolist()[self.skip :])
+
+
+class TrainingSample(NamedTuple):
+    """One image with its labels; batched by the loader."""
+
+    image: Tensor  # (3, S, S) uint8
+    labels: Tensor  # (C,) float32 in {0, 1}
+    index: int  # in the data set
+
+
+class TrainingImages(Dataset):
+    """Randomly cropped and mirrored images with their labels, indexed by `Visit`.
+
+    Args:
+        paths: n image files.
+        labels: (n, C) bool.
+        size: side S of the crop in pixels.
+        scale: range of the crop's area as a share of the image's.
+        ratio: range of its aspect ratio.
+        seed: of all crops and flips.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: np.ndarray,
+        size: int,
+        scale: tuple[float, float],
+        ratio: tuple[float, float],
+        seed: int,
+    ):
+        self.paths = paths
+        self.labels = torch.from_numpy(labels).float()
+        self.seed = seed
+        self.transform = v2.Compose(
+            [
+                RandomResizedCropAndInterpolation(size, scale=scale, ratio=ratio, interpolation="bicubic"),
+                v2.RandomHorizontalFlip(),
+                v2.PILToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, visit: Visit) -> TrainingSample:
+        image = open_rgb(self.paths[visit.index])
+        with seeded(self.seed, visit.epoch, visit.index):
+            return TrainingSample(self.transform(image), self.labels[visit.index], visit.index)
+
+
+class InferenceSample(NamedTuple):
+    """One whole image."""
+
+    image_id: str
+    image: Tensor  # (3, H, W) uint8, resized for the network where that is asked for
+    labels: Tensor  # (K,) int64, classes in the image, ascending
+    size: tuple[int, int]  # height and width of the file
+
+
+class InferenceImages(Dataset):
+    """Whole images in order.
+
+    Args:
+        ids: n names.
+        paths: n image files.
+        labels: (n, C) bool.
+        shorter_side: resize to this in pixels; 0 leaves images as they are.
+    """
+
+    def __init__(self, ids: Sequence[str], paths: Sequence[Path], labels: np.ndarray, shorter_side: int = 0):
+        self.ids = ids
+        self.paths = paths
+        self.labels = labels
+        self.shorter_side = shorter_side
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> InferenceSample:
+        image = open_rgb(self.paths[index])
+        size = (image.height, image.width)
+        if self.shorter_side:
+            image = v2.functional.resize(image, self.shorter_side, v2.InterpolationMode.BICUBIC)
+        labels = torch.from_numpy(self.labels[index].nonzero()[0])
+        return InferenceSample(self.ids[index], v2.functional.pil_to_tensor(image), labels, size)
+
+
+class FolderImages(Dataset):
+    """Square images from a folder and its sub-folders for the denoiser, indexed by `Visit`.
+
+    Args:
+        folder: searched for image files.
+        size: side in pixels.
+        crop: resize the shorter side and draw a square of it; else squeeze the image to a square.
+        seed: of crops and flips.
+
+    Raises:
+        InputError: the folder holds no image.
+    """
+
+    def __init__(self, folder: Path, size: int, crop: bool, seed: int):
+        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES)
+        if not self.paths:
+            raise InputError(f"{folder} holds no image (looked for {' '.join(sorted(FOLDER_SUFFIXES))} in all sub-folders)")
+        self.seed = seed
+        resize = [v2.Resize(size), v2.RandomCrop(size)] if crop else [v2.Resize((size, size))]
+        self.transform = v2.Compose([*resize, v2.RandomHorizontalFlip(), v2.PILToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, visit: Visit) -> tuple[Tensor, int]:
+        """(3, size, size) uint8 and the index."""
+        image = open_rgb(self.paths[visit.index])
+        with seeded(self.seed, visit.epoch, visit.index):
+            return self.transform(image), visit.index

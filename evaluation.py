@@ -1,0 +1,169 @@
+"""Scores CAMs and masks against ground truth: python evaluation.py --name NAME --task cam --dict_dir dict"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.classes import class_names
+from datasets.voc import find_list, read_ids
+from utils.cam_files import read_cam_dict
+from utils.errors import InputError, run_script
+from utils.experiment import run_of
+from utils.masks import read_mask
+from utils.metrics import Confusion, Scores, ThresholdSweep, label_map
+from utils.options import EvaluationOptions, parse_options
+from utils.runlog import progress
+
+IMAGES_PER_TASK = 8
+
+
+def main(args: list[str]) -> None:
+    # Options: data set and classes are the run's
+    options = parse_options(EvaluationOptions, args, "evaluation.py", __doc__)
+    job, ids, classes = locate(options)
+    print(f"{options.task}: {len(ids)} images, {job.predictions} against {job.truth}")
+
+    # Loop: every file is read once, by all cores
+    tally = job.new_tally()
+    for counts in count_all(job, ids, options.num_workers or available_cores()):
+        tally.counts += counts
+    scores = tally.scores()
+
+    # Results
+    print_scores(scores, classes)
+    if options.json:
+        write_json(scores, Path(options.json))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker process needs to know."""
+
+    task: str
+    predictions: Path
+    truth: Path
+    num_classes: int
+
+    def new_tally(self) -> ThresholdSweep | Confusion:
+        """An empty count for this task."""
+        return ThresholdSweep(self.num_classes) if self.task == "cam" else Confusion(self.num_classes)
+
+    def count(self, ids: Sequence[str]) -> np.ndarray:
+        """Counts of some images.
+
+        Raises:
+            InputError: a file is missing, damaged or misshapen.
+        """
+        tally = self.new_tally()
+        for image_id in ids:
+            mask = read_mask(self.truth / f"{image_id}.png", None, self.num_classes)
+            tally.add(self.read_prediction(image_id, mask.shape), mask)
+        return tally.counts
+
+    def read_prediction(self, image_id: str, shape: tuple[int, int]) -> dict[int, np.ndarray] | np.ndarray:
+        """CAMs of an image, or its label image."""
+        if self.task == "png":
+            return read_mask(self.predictions / f"{image_id}.png", shape, self.num_classes)
+        path = self.predictions / f"{image_id}.npy"
+        if self.task == "cam":
+            return read_cam_dict(path, shape, self.num_classes)
+        scores = read_cam_dict(path, shape, self.num_classes + 1)
+        if 0 not in scores:
+            raise InputError(f"{path} has no score for the background, class 0, as --task {self.task} expects")
+        return label_map(scores)
+
+
+def locate(options: EvaluationOptions) -> tuple[Job, list[str], tuple[str, ...]]:
+    """Resolves what may be a name inside the experiment or data set, or a path.
+
+    Returns:
+        The job, the image ids, and the class names without background.
+    """
+    run, classes = run_of(options.folder, options.exp, options.data_path)
+    root = Path(run.data_path)
+    predictions = inside_or_path(options.folder, options.dict_dir)
+    truth = inside_or_path(root, options.gt_dir)
+    if not truth.is_dir():
+        raise InputError(f"{truth} is missing: name the masks' folder with --gt-dir, or the data set with --data-path")
+    if not predictions.is_dir():
+        raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
+    ids = read_ids(find_list(root, options.list or run.val_list))
+    classes = classes or class_names(truth.parent)
+    return Job(options.task, predictions, truth, len(classes)), ids, classes
+
+
+def inside_or_path(folder: Path, name: str) -> Path:
+    """`folder/name` where that exists or `name` is no folder by itself, else `name`."""
+    inside = folder / name
+    return inside if inside.is_dir() or not Path(name).is_dir() else Path(name)
+
+
+def count_all(job: Job, ids: Sequence[str], workers: int) -> Iterator[np.ndarray]:
+    """Counts of all images, in parts.
+
+    Raises:
+        InputError: a file is missing, damaged or misshapen, or a worker died.
+    """
+    chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
+    with ProcessPoolExecutor(min(workers, len(chunks))) as pool:
+        try:
+            yield from progress(pool.map(job.count, chunks), "scoring", len(chunks))
+        except BrokenProcessPool as error:
+            raise InputError("a scoring process died, perhaps for lack of memory: try fewer --num-workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def print_scores(scores: Scores, classes: Sequence[str]) -> None:
+    """Prints the sweep, the per-class table at the best threshold, and the means."""
+    if len(scores.thresholds):
+        print("\nmIoU by threshold   " + "".join(f"    +.0{i}" for i in range(10)))
+        by_hundredth = {round(100 * t): value for t, value in zip(scores.thresholds, scores.miou, strict=True)}
+        for tens in range(0, 100, 10):
+            row = (f"{by_hundredth[tens + i]:8.2f}" if tens + i in by_hundredth else " " * 8 for i in range(10))
+            print(f"               {tens / 100:.2f}  " + "".join(row))
+
+    best = scores.best
+    print(f"\n{'class':<20}{'IoU':>8}{'precision':>11}{'recall':>8}")
+    rows = zip(
+        ("background", *classes), scores.iou[best], scores.precision[best], scores.recall[best], scores.pixels, strict=True
+    )
+    for name, iou, precision, recall, pixels in rows:
+        note = "" if pixels else "   not in the ground truth"
+        print(f"{name:<20}{iou:8.2f}{precision:11.2f}{recall:8.2f}{note}")
+    print(f"{'mean':<20}{scores.miou[best]:8.2f}{scores.precision[best].mean():11.2f}{scores.recall[best].mean():8.2f}")
+    at = f" at threshold {scores.thresholds[best]:.2f}" if len(scores.thresholds) else ""
+    print(f"\nmIoU {scores.miou[best]:.3f}{at}")
+
+
+def write_json(scores: Scores, path: Path) -> None:
+    """Writes all scores in percent; without a threshold, lists have one element and `thresholds` none."""
+    thresholds = scores.thresholds.tolist()
+    content = {
+        "thresholds": thresholds,
+        "miou": scores.miou.tolist(),
+        "precision": scores.precision.mean(1).tolist(),
+        "recall": scores.recall.mean(1).tolist(),
+        "iou": scores.iou.tolist(),
+        "best": {"threshold": thresholds[scores.best] if thresholds else None, "miou": float(scores.miou[scores.best])},
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise InputError(f"--json {path} cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    run_script(main)

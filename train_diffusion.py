@@ -1,0 +1,188 @@
+"""Trains the denoiser that guides DiG on a folder of images: python train_diffusion.py --name NAME --data DIR"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from ema_pytorch import EMA
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datasets.images import EpochSampler, FolderImages
+from diffusion import GaussianDiffusion, build_denoiser
+from utils.checkpoint import load_file, save_file
+from utils.device import Precision, make_deterministic, pick_device
+from utils.errors import InputError, run_script
+from utils.experiment import open_experiment
+from utils.options import DenoiserOptions, parse_options, save_options
+from utils.pictures import save_grid
+from utils.recipes import named_recipe
+from utils.runlog import RunLog, progress
+from utils.seeding import derive_seed, sample_noise
+
+FORMAT_VERSION = "1.8.8"
+"""Version of denoising-diffusion-pytorch whose checkpoints these are."""
+MAX_GRADIENT_NORM = 1.0
+STEP_STREAM, NOISE_STREAM, SAMPLE_STREAM = 0, 1, 2
+
+
+def main(args: list[str]) -> None:
+    # Options
+    recipe = named_recipe(args)
+    options = parse_options(DenoiserOptions, args, "train_diffusion.py", __doc__, recipe.denoiser)
+    out = Path(options.out or recipe.denoiser_file)
+    if out.exists() and not (options.overwrite or options.resume):
+        raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
+    device = pick_device(options.device)
+    precision = Precision(options.amp, device)
+    make_deterministic()
+    torch.manual_seed(options.seed)
+    images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
+    last = open_experiment(options)
+
+    with RunLog(options.folder) as log:
+        # Data
+        log.info(f"denoiser of width {options.dim} on {device}: {len(images)} images of {options.data}")
+        loader = image_loader(images, options, device)
+
+        # Network
+        denoiser = build_denoiser(options.dim, options.image_size).to(device)
+        optimizer = torch.optim.Adam(denoiser.parameters(), lr=options.lr, betas=(0.9, 0.99))
+        ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
+        training = Training(denoiser, ema, optimizer, precision)
+        if options.resume:
+            training.load(last)
+            log.info(f"resuming after step {training.step} from {last}")
+        save_options(options, ())
+
+        # Loop
+        losses: list[Tensor] = []  # since the last report, on the device
+        steps = range(training.step + 1, options.steps + 1)
+        for done, (image, index) in zip(steps, progress(batches(loader, steps), "denoiser", len(steps)), strict=True):
+            losses.append(training.update(image.to(device, non_blocking=True), index.tolist(), options.seed))
+            milestone = done % options.sample_every == 0 or done == options.steps
+            if milestone or done % options.print_freq == 0:
+                report(losses, done, options.steps, log)
+                losses.clear()
+            if milestone:
+                training.save(last)
+                grid = sample_grid(ema.ema_model, options, device)
+                save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
+        training.save(out)
+        log.info(f"done: {out}; samples in {options.folder / 'samples'}")
+
+
+class Training:
+    """What a step changes and a checkpoint holds.
+
+    Args:
+        denoiser: learns.
+        ema: its averaged weights.
+        optimizer: of the denoiser.
+        precision: of its passes.
+    """
+
+    def __init__(self, denoiser: GaussianDiffusion, ema: EMA, optimizer: torch.optim.Optimizer, precision: Precision):
+        self.denoiser = denoiser
+        self.ema = ema
+        self.optimizer = optimizer
+        self.precision = precision
+        self.step = 0
+
+    def update(self, image: Tensor, samples: list[int], seed: int) -> Tensor:
+        """One training step on images (B, 3, S, S) in uint8; returns the loss, left on the device."""
+        image = image.float() / 127.5 - 1
+        generator = torch.Generator().manual_seed(derive_seed(seed, STEP_STREAM, self.step))
+        t = torch.randint(self.denoiser.num_steps, (len(image),), generator=generator).to(image.device, non_blocking=True)
+        noise = sample_noise(derive_seed(seed, NOISE_STREAM), self.step, samples, 0, image.shape[1:], image.device)
+        with self.precision.autocast():
+            loss = self.denoiser.loss(image, t, noise)
+        self.precision.step(loss, self.optimizer, MAX_GRADIENT_NORM)
+        self.ema.update()
+        self.step += 1
+        return loss.detach()
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint in the format of denoising-diffusion-pytorch."""
+        scaler = self.precision.scaler
+        content = {
+            "step": self.step,
+            "model": self.denoiser.state_dict(),
+            "opt": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+            "scaler": scaler.state_dict() if scaler.is_enabled() else None,
+            "version": FORMAT_VERSION,
+        }
+        save_file(content, path)
+
+    def load(self, path: Path) -> None:
+        """Restores what `save` wrote."""
+        content = load_file(path)
+        try:
+            self.denoiser.load_state_dict(content["model"])
+            self.ema.load_state_dict(content["ema"])
+            self.optimizer.load_state_dict(content["opt"])
+            if content["scaler"] is not None:
+                self.precision.scaler.load_state_dict(content["scaler"])
+            self.step = content["step"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path} does not fit this run: {str(error).splitlines()[0]}") from error
+
+
+def image_loader(images: FolderImages, options: DenoiserOptions, device: torch.device) -> DataLoader:
+    """Loader of training images.
+
+    Raises:
+        InputError: fewer images than one batch.
+    """
+    if len(images) < options.batch_size:
+        raise InputError(f"{options.data} has {len(images)} images, fewer than --batch-size {options.batch_size}")
+    return DataLoader(
+        images,
+        options.batch_size,
+        sampler=EpochSampler(len(images), options.seed),
+        num_workers=options.num_workers,
+        persistent_workers=options.num_workers > 0,
+        pin_memory=device.type == "cuda",
+        drop_last=True,
+    )
+
+
+def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
+    """Batches of the given steps, counted from 1; each depends on its step alone, so that a run can be resumed."""
+    step = steps.start - 1
+    while step < steps.stop - 1:
+        loader.sampler.epoch, offset = divmod(step, len(loader))
+        loader.sampler.skip = offset * loader.batch_size
+        for batch in islice(loader, min(len(loader) - offset, steps.stop - 1 - step)):
+            yield batch
+            step += 1
+
+
+def report(losses: list[Tensor], done: int, steps: int, log: RunLog) -> None:
+    """Logs the mean of the losses since the last report.
+
+    Raises:
+        InputError: one of them is not finite.
+    """
+    values = torch.stack(losses).cpu()
+    if not values.isfinite().all():
+        first = done - len(values) + 1 + int((~values.isfinite()).nonzero()[0])
+        raise InputError(f"step {first}: the loss is not finite; the last checkpoint is from before. Try a smaller --lr")
+    log.info(f"step {done}/{steps} loss {values.mean():.5f}")
+    log.scalars({"loss": values.mean().item()}, done)
+
+
+def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: torch.device) -> np.ndarray:
+    """Samples from the same noise each time: (n, S, S, 3) uint8."""
+    shape = (3, options.image_size, options.image_size)
+    numbers = range(options.num_samples)
+    noise = sample_noise(derive_seed(options.seed, SAMPLE_STREAM), 0, numbers, 0, shape, device)
+    images = [denoiser.sample(part, options.sample_steps) for part in noise.split(options.batch_size)]
+    return (torch.cat(images) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,203 @@
+"""Trains DiG on image-level labels: python train_trm.py --name NAME --exp dig_eccv24"""
+
+from pathlib import Path
+
+import timm
+import torch
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
+from torch.utils.data import DataLoader
+
+from datasets.images import EpochSampler, InferenceImages, TrainingImages
+from datasets.labels import image_labels
+from datasets.voc import VocLayout
+from diffusion import Guidance, build_denoiser
+from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, load_deit
+from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
+from utils.device import Precision, make_deterministic, pick_device
+from utils.engine import TrainingStep, score_cams, train_epoch
+from utils.errors import InputError, run_script
+from utils.experiment import epoch_file, open_experiment
+from utils.options import TrainOptions, parse_options, save_options
+from utils.recipes import named_recipe
+from utils.runlog import RunLog
+
+VIT_HINT = (
+    "It is DeiT-S, published at https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth; "
+    "--vit_weights timm downloads the same weights through timm, --vit_weights none starts from random ones"
+)
+DENOISER_HINT = (
+    "The published denoiser is linked at https://github.com/skyoon-daegu/dig; train_diffusion.py trains one on a folder "
+    "of images; --diffusion_weights random builds one that knows nothing, for tests"
+)
+
+
+def main(args: list[str]) -> None:
+    # Options
+    options = parse_options(TrainOptions, args, "train_trm.py", __doc__, named_recipe(args).train)
+    device = pick_device(options.device)
+    precision = Precision(options.amp, device)
+    make_deterministic()
+    torch.manual_seed(options.seed)
+    layout = VocLayout(Path(options.data_path), Path(options.sbd_path) if options.sbd_path else None)
+    last = open_experiment(options)
+
+    with RunLog(options.folder) as log:
+        # Data
+        log.info(f"{options.exp} on {device}, {len(layout.classes)} classes of {layout.root}")
+        train_loader = training_loader(layout, options, device, log)
+        val_loader = validation_loader(layout, options)
+
+        # Networks
+        guidance = build_guidance(options, log)
+        net = build_network(len(layout.classes), guidance.denoiser.model.feature_channels, options, log)
+        criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
+        step = TrainingStep(net, guidance, criterion, imagenet_normalize, precision).to(device)
+
+        # Optimiser
+        optimizer = build_optimizer(net, options)
+        scheduler = build_scheduler(optimizer, options)
+        first_epoch = resume(last, net, optimizer, precision, log) if options.resume else 0
+        save_options(options, layout.classes)
+
+        # Loop
+        for epoch in range(first_epoch, options.epochs):
+            scheduler.step(epoch)
+            losses = train_epoch(step, train_loader, optimizer, precision, epoch, options.seed, log, options.print_freq)
+            log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
+            save_epoch(epoch, last, net, optimizer, precision)
+
+            if (
+                epoch >= options.val_from
+                and (epoch - options.val_from) % options.val_every == 0
+                or epoch + 1 == options.epochs
+            ):
+                scores = score_cams(net, val_loader, precision, layout.mask_path, len(layout.classes))
+                miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
+                log.scalars({"mIoU": miou, "threshold": threshold}, epoch + 1)
+                log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}")
+        log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
+
+
+def training_loader(layout: VocLayout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:
+    """Loader of the images with at least one label, by `Visit`.
+
+    Raises:
+        InputError: fewer images than one batch.
+    """
+    ids, source = layout.training_ids(options.train_list)
+    labels = image_labels(layout, ids)
+    labelled = labels.any(1)
+    log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
+    paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
+    if len(paths) < options.batch_size:
+        raise InputError(f"{source} has {len(paths)} labelled images, fewer than --batch-size {options.batch_size}")
+    images = TrainingImages(paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed)
+    return DataLoader(
+        images,
+        options.batch_size,
+        sampler=EpochSampler(len(images), options.seed),
+        num_workers=options.num_workers,
+        persistent_workers=options.num_workers > 0,
+        pin_memory=device.type == "cuda",
+        drop_last=True,
+    )
+
+
+def validation_loader(layout: VocLayout, options: TrainOptions) -> DataLoader:
+    """Loader of the whole images of the validation list, one at a time."""
+    ids = layout.read_list(options.val_list)
+    paths = [layout.image_path(i) for i in ids]
+    images = InferenceImages(ids, paths, image_labels(layout, ids), options.infer_size)
+    return DataLoader(images, batch_size=None, num_workers=options.num_workers)
+
+
+def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
+    """The frozen denoiser, of the width that its file has."""
+    if options.diffusion_weights == "random":
+        log.info(f"denoiser: random, width {options.diffusion_dim}; its guidance means nothing")
+        denoiser = build_denoiser(options.diffusion_dim, options.input_size)
+    else:
+        path = published_spelling(Path(options.diffusion_weights))
+        state = state_dict_of(load_file(path, DENOISER_HINT), path)
+        if "model.init_conv.weight" not in state:
+            raise InputError(f"{path} is no denoiser: it has no model.init_conv.weight")
+        denoiser = build_denoiser(len(state["model.init_conv.weight"]), options.input_size)
+        load_strictly(denoiser, state, path)
+        log.info(f"denoiser: {path}, width {denoiser.model.dim}")
+    return Guidance(denoiser, options.feature_steps, options.image_step, stride=options.patch_size)
+
+
+def published_spelling(path: Path) -> Path:
+    """The file under one of the names it is published with: `.pt`, `.pth`, and the misspelt `.ptht.pth`."""
+    spellings = (path, path.with_suffix(".pth"), path.with_name(path.stem + ".ptht.pth"))
+    return next((p for p in spellings if p.exists()), path)
+
+
+def build_network(num_classes: int, feature_channels: int, options: TrainOptions, log: RunLog) -> DiG:
+    """The network, its transformer initialised as `--vit-weights` says."""
+    net = build_dig(
+        num_classes,
+        feature_steps=len(options.feature_steps),
+        feature_channels=feature_channels,
+        drop_path=options.drop_path,
+        **options.architecture,
+    )
+    log.info(f"transformer: {options.vit_weights if options.vit_weights != 'none' else 'random'}")
+    if options.vit_weights == "none":
+        return net
+    path = Path(options.vit_weights)
+    if options.vit_weights == "timm":
+        try:
+            state = timm.create_model("deit_small_patch16_224", pretrained=True).state_dict()
+        # Whatever the download stumbles over, the user needs the way out.
+        except Exception as error:
+            raise InputError(f"timm could not provide deit_small_patch16_224: {error}. {VIT_HINT}") from error
+    else:
+        state = state_dict_of(load_file(path, VIT_HINT), path)
+    try:
+        load_deit(net, state)
+    except ValueError as error:
+        raise InputError(f"{path} does not fit the network: {error}") from error
+    return net
+
+
+def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
+    """AdamW without weight decay on biases, other vectors, class tokens and positions."""
+    groups = param_groups_weight_decay(net, options.weight_decay, no_weight_decay_list=("cls_token", "pos_embed"))
+    return torch.optim.AdamW(groups, lr=options.scaled_lr)
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> CosineLRScheduler:
+    """Learning rate by epoch: linear warm-up, then the cosine as if there had been none."""
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=options.epochs,
+        lr_min=options.min_lr,
+        warmup_t=options.warmup_epochs,
+        warmup_lr_init=options.warmup_lr,
+    )
+
+
+def save_epoch(epoch: int, last: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
+    """Writes what inference needs of this epoch, and what resuming needs."""
+    state = net.state_dict()
+    inference = {name: value for name, value in state.items() if not name.startswith(LFCA_PREFIXES)}
+    save_file(inference, epoch_file(last.parent.parent, epoch))
+    save_file(
+        {"epoch": epoch, "model": state, "optimizer": optimizer.state_dict(), "scaler": precision.scaler.state_dict()}, last
+    )
+
+
+def resume(last: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision, log: RunLog) -> int:
+    """Restores a run; order, augmentation and noise follow from the epoch. Returns the epoch to go on with."""
+    content = load_file(last)
+    load_strictly(net, state_dict_of(content, last), last)
+    optimizer.load_state_dict(content["optimizer"])
+    precision.scaler.load_state_dict(content["scaler"])
+    log.info(f"resuming after epoch {content['epoch']} from {last}")
+    return content["epoch"] + 1
+
+
+if __name__ == "__main__":
+    run_script(main)

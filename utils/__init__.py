@@ -1,0 +1,1 @@
+"""What the scripts share: options, training engine, checkpoints, CAM files, scores, pictures."""

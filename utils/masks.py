@@ -1,0 +1,40 @@
+"""Ground truth and pseudo-masks: indexed PNGs, 0 background, 1 .. C classes, 255 ignored."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import InputError
+from .metrics import IGNORE
+
+
+def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:
+    """A label image.
+
+    Args:
+        path: the file.
+        shape: (H, W) that it must have; None admits any.
+        num_classes: classes without background; only 0 .. num_classes and 255 may occur.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        InputError: the file is missing, no label image, of another shape, or names a class beyond the set.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise InputError(f"{path} is no mask: it has mode {image.mode}, not one index per pixel")
+            mask = np.array(image)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} is no readable image: {error}") from error
+    if shape is not None and mask.shape != shape:
+        raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}")
+    beyond = mask[(mask > num_classes) & (mask != IGNORE)]
+    if beyond.size:
+        raise InputError(f"{path} holds class {beyond[0]}; there are {num_classes}")
+    return mask

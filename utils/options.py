@@ -1,0 +1,380 @@
+"""Options of every script: frozen dataclasses that become flags, are checked, and are saved with the run.
+
+A field's name is its flag (`batch_size` is `--batch-size` or `--batch_size`), its type and default are the flag's, and
+its help stands beside it. `--exp` picks a recipe (`utils.recipes`), which replaces defaults.
+"""
+
+import argparse
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import InputError
+
+OptionsT = TypeVar("OptionsT")
+OPTIONS_FILE = "options.json"
+
+
+def option(
+    default: Any, help: str, *, choices: Sequence[str] | None = None, low: float | None = None, high: float | None = None
+):
+    """A dataclass field that is a flag.
+
+    Args:
+        default: value where neither the command line nor the recipe has one; `...` makes the flag required.
+        help: one line, also shown in the README.
+        choices: the values allowed.
+        low, high: inclusive range of a number, or of each number of a tuple.
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run's results are and what it runs on."""
+
+    name: str = option(..., "name of the experiment: its results go to EXPERIMENTS/NAME")
+    exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
+    experiments: str = option("./experiment", "folder of all experiments")
+    device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
+    num_workers: int = option(8, "processes that load images; results do not depend on it", low=0, high=256)
+
+    @property
+    def folder(self) -> Path:
+        """This experiment's folder."""
+        return Path(self.experiments) / self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """What every training loop has."""
+
+    seed: int = option(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
+    amp: str = option("off", "precision of the network: off is float32; losses always are", choices=("off", "bf16", "fp16"))
+    print_freq: int = option(50, "steps between two lines of the log", low=1)
+    resume: bool = option(False, "continue from ckpt/last.pth")
+    overwrite: bool = option(False, "start afresh in an experiment that exists, removing its checkpoints")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images."""
+
+    data_path: str = option("./data/VOC2012", "data set in the layout of the VOC devkit; classes.txt names other classes")
+    sbd_path: str = option("", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH")
+    train_list: str = option("", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived")
+    val_list: str = option("train", "list to validate and infer on, a name or a file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureOptions:
+    """The network."""
+
+    input_size: int = option(224, "side of a training image in pixels", low=32, high=4096)
+    infer_size: int = option(0, "shorter side of an image at inference in pixels; 0: as it is", low=0, high=4096)
+    patch_size: int = option(16, "side of a patch in pixels", low=4, high=64)
+    embed_dim: int = option(384, "width of the transformer's tokens", low=8)
+    depth: int = option(12, "transformer blocks", low=2)
+    num_heads: int = option(6, "attention heads of a block", low=1)
+    drop_path: float = option(0.1, "stochastic-depth rate of the last block", low=0, high=0.99)
+    vit_weights: str = option(
+        "./pretrained/deit_small_imagenet.pth", "DeiT to start from: a file, timm (downloads) or none (random)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceOptions:
+    """The denoiser's part."""
+
+    diffusion_weights: str = option(
+        "./pretrained/model-140-pascal.pt", "denoiser: a file, or random (for tests and ablations)"
+    )
+    diffusion_dim: int = option(64, "width of a random denoiser; a file carries its own", low=8)
+    feature_steps: tuple[int, ...] = option((0, 1, 2, 3, 4), "diffusion steps that give features", low=0, high=999)
+    image_step: int = option(100, "diffusion step that the image is denoised from", low=0, high=999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """Weights and constants of the losses."""
+
+    W: tuple[float, ...] = option(
+        (1.0, 1.0, 1.0, 1.0, 10.0), "weights: cls, pred_diff, cam_consistency, cls_diff, rcams_consistency", low=0
+    )
+    T: float = option(5.0, "temperature of the distillation", low=0.01)
+    A: float = option(0.2, "share of the labels in pred_diff; the rest is distilled", low=0, high=1)
+    start_epoch: int = option(10, "first epoch, from 0, of the two consistency losses", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationOptions:
+    """AdamW with a cosine schedule, and the augmentation."""
+
+    epochs: int = option(60, "epochs to train", low=1)
+    batch_size: int = option(32, "images of a step", low=1)
+    lr: float = option(5e-4, "learning rate for a batch of 512; scales with the batch", low=0)
+    weight_decay: float = option(0.05, "weight decay of AdamW", low=0)
+    warmup_epochs: int = option(5, "epochs of linear warm-up", low=0)
+    warmup_lr: float = option(1e-6, "learning rate that the warm-up starts from", low=0)
+    min_lr: float = option(1e-5, "learning rate that the cosine ends at", low=0)
+    scale: tuple[float, float] = option((0.3, 1.2), "area of a random crop, as shares of the image", low=0.01, high=4)
+    ratio: tuple[float, float] = option((3 / 4, 4 / 3), "aspect ratio of a random crop", low=0.1, high=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """When the CAMs are scored during training."""
+
+    val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0)
+    val_every: int = option(1, "epochs between two validations", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(
+    ValidationOptions,
+    OptimizationOptions,
+    LossOptions,
+    GuidanceOptions,
+    ArchitectureOptions,
+    DataOptions,
+    LoopOptions,
+    RunOptions,
+):
+    """`train_trm.py`."""
+
+    def __post_init__(self):
+        check_ranges(self)
+        if len(self.W) != 5:
+            raise InputError(f"--W takes 5 weights, got {len(self.W)}")
+        for name in ("scale", "ratio"):
+            if getattr(self, name)[0] > getattr(self, name)[1]:
+                raise InputError(f"--{name} takes the smaller number first, got {getattr(self, name)}")
+        if self.input_size % self.patch_size or self.input_size % 8:
+            raise InputError(f"--input-size {self.input_size} must be a multiple of 8 and of --patch-size {self.patch_size}")
+        if self.embed_dim % self.num_heads or self.embed_dim % 8:
+            raise InputError(f"--embed-dim {self.embed_dim} must be a multiple of 8 and of --num-heads {self.num_heads}")
+        if self.diffusion_dim % 8:
+            raise InputError(f"--diffusion-dim {self.diffusion_dim} must be a multiple of 8")
+        steps = (*self.feature_steps, self.image_step)
+        if len(set(steps)) < len(steps):
+            raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")
+
+    @property
+    def architecture(self) -> dict[str, int]:
+        """What `models.build_dig` is told, beside the number of classes and what only training needs."""
+        return {
+            "image_size": self.input_size,
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+        }
+
+    @property
+    def scaled_lr(self) -> float:
+        """Learning rate after warm-up."""
+        return self.lr * self.batch_size / 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserOptions(LoopOptions, RunOptions):
+    """`train_diffusion.py`."""
+
+    data: str = option(..., "folder of images, searched through all its sub-folders")
+    out: str = option("", "where the finished denoiser goes; empty: where the recipe's training looks for it")
+    dim: int = option(64, "width of the U-Net in channels", low=8)
+    image_size: int = option(224, "side of a training image in pixels", low=16, high=4096)
+    crop: str = option(
+        "crop", "crop: the shorter side is resized and a square drawn; resize: squeezed", choices=("crop", "resize")
+    )
+    steps: int = option(140_000, "training steps", low=1)
+    batch_size: int = option(16, "images of a step", low=1)
+    lr: float = option(8e-5, "learning rate of Adam", low=0)
+    ema_decay: float = option(0.995, "decay of the averaged weights", low=0, high=1)
+    ema_every: int = option(10, "steps between two updates of the average", low=1)
+    sample_every: int = option(1000, "steps between two sample grids and checkpoints", low=1)
+    num_samples: int = option(25, "images of a sample grid", low=1)
+    sample_steps: int = option(50, "DDIM steps of a sample", low=1, high=1000)
+
+    def __post_init__(self):
+        check_ranges(self)
+        for name in ("dim", "image_size"):
+            if getattr(self, name) % 8:
+                raise InputError(f"--{name.replace('_', '-')} must be a multiple of 8, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions(RunOptions):
+    """`infer_trm.py`. Data set, classes and architecture come from the run; an empty flag takes the run's value."""
+
+    exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
+    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
+    weights: str = option("", "weights file, instead of an epoch of the experiment")
+    data_path: str = option("", "data set; empty: the run's")
+    val_list: str = option("", "list of images, a name or a file; empty: the run's")
+    dict: bool = option(False, "write CAM dicts to dict/")
+    vis: bool = option(False, "write a picture per image and class to vis/")
+    crf: bool = option(False, "write CRF-refined score dicts to crf/<alpha>/ (needs pydensecrf2)")
+    alphas: tuple[float, ...] = option((4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha of --crf", low=0)
+
+    def __post_init__(self):
+        check_ranges(self)
+        if not (self.dict or self.vis or self.crf):
+            raise InputError("nothing to write: give --dict, --vis or --crf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """`evaluation.py`. Data set and classes come from the run; an empty flag takes the run's value."""
+
+    name: str = option("", "experiment; not needed where --dict-dir, --gt-dir and --list are all paths")
+    exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
+    experiments: str = option("./experiment", "folder of all experiments")
+    task: str = option(
+        "cam",
+        "cam: threshold sweep; crf, dl: score dicts with background; png: label images",
+        choices=("cam", "crf", "dl", "png"),
+    )
+    dict_dir: str = option("dict", "predictions: a folder in the experiment, or a path")
+    gt_dir: str = option("SegmentationClass", "masks: a folder in the data set, or a path")
+    list: str = option("", "images to score, a name or a file; empty: the run's validation list")
+    data_path: str = option("", "data set; empty: the run's")
+    json: str = option("", "file to write the scores to")
+    num_workers: int = option(0, "processes; 0: one per core", low=0, high=256)
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder; without a name, one that holds no run."""
+        return Path(self.experiments) / self.name
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+def check_ranges(options: Any) -> None:
+    """Raises InputError for the first value outside its field's range or choices."""
+    for f in dataclasses.fields(options):
+        value, m = getattr(options, f.name), f.metadata
+        flag = flag_name(f.name)
+        if m["choices"] and value not in m["choices"]:
+            raise InputError(f"{flag} must be one of {', '.join(m['choices'])}, got {value!r}")
+        if isinstance(value, str | bool):
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            if number != number or (m["low"] is not None and number < m["low"]):
+                raise InputError(f"{flag} must be at least {m['low']}, got {number}")
+            if m["high"] is not None and number > m["high"]:
+                raise InputError(f"{flag} must be at most {m['high']}, got {number}")
+    name = getattr(options, "name", "")
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise InputError(f"--name must be a plain name without slashes, got {name!r}")
+
+
+def flag_name(field_name: str) -> str:
+    """The flag of a field as help and README spell it."""
+    return "--" + field_name.replace("_", "-")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises InputError where argparse would print its usage and exit."""
+
+    def error(self, message: str):
+        raise InputError(f"{message} (see --help)")
+
+
+def build_parser(cls: type, program: str, description: str) -> Parser:
+    """A parser with one flag per field; flags not given leave no trace, so that recipes can tell."""
+    parser = Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for f in dataclasses.fields(cls):
+        required = f.default is dataclasses.MISSING
+        text = f.metadata["help"].replace("%", "%%")
+        if f.type is bool:
+            parser.add_argument(flag_name(f.name), dest=f.name, action="store_true", help=text)
+            continue
+        kind, count = value_type(f.type)
+        shown = "" if required or f.default == "" else f" (default: {show(f.default)})"
+        extra = {"choices": f.metadata["choices"]} if f.metadata["choices"] else {"metavar": f.name.upper()}
+        parser.add_argument(
+            flag_name(f.name), dest=f.name, type=kind, nargs=count, required=required, help=text + shown, **extra
+        )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def value_type(annotation: Any) -> tuple[type, int | str | None]:
+    """(type of one value, argparse's nargs) of a field's annotation."""
+    if typing.get_origin(annotation) is tuple:
+        kinds = typing.get_args(annotation)
+        return kinds[0], "+" if kinds[-1] is Ellipsis else len(kinds)
+    return annotation, None
+
+
+def show(value: Any) -> str:
+    """A value as one would type it."""
+    if isinstance(value, tuple):
+        return " ".join(show(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parse_options(
+    cls: type[OptionsT],
+    args: Iterable[str],
+    program: str,
+    description: str,
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
+) -> OptionsT:
+    """Options from a command line.
+
+    Args:
+        cls: one of the dataclasses above.
+        args: the command line without the program.
+        program, description: for `--help`.
+        defaults: what a recipe puts in place of the fields' defaults.
+
+    Raises:
+        InputError: a flag is unknown, missing or out of range.
+    """
+    given = vars(build_parser(cls, program, description).parse_args([dashed(arg) for arg in args]))
+    given.pop("debug", None)
+    return make_options(cls, {**defaults, **given})
+
+
+def dashed(arg: str) -> str:
+    """`--batch_size=4` -> `--batch-size=4`: both spellings of a flag are one."""
+    if not arg.startswith("--"):
+        return arg
+    name, equals, value = arg.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def make_options(cls: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
+    """Options from plain values, lists made tuples."""
+    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def save_options(options: Any, classes: Sequence[str]) -> None:
+    """Writes `options.json` into the experiment: the options used and the names of the classes."""
+    content = {"options": dataclasses.asdict(options), "classes": list(classes)}
+    (options.folder / OPTIONS_FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
+    """The options that an experiment was trained with and its class names; None where it holds none.
+
+    Raises:
+        InputError: the file is damaged or was written by another version.
+    """
+    path = folder / OPTIONS_FILE
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        return make_options(TrainOptions, content["options"]), tuple(content["classes"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is not the options of a run: {error}") from error

@@ -1,0 +1,80 @@
+"""Recipes: what `--exp` puts in place of the flags' defaults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InputError
+from .options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of defaults for training DiG and for training its denoiser."""
+
+    summary: str
+    train: Mapping[str, Any] = field(default_factory=dict)
+    denoiser: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def denoiser_file(self) -> str:
+        """Where this recipe's training looks for the denoiser."""
+        return self.train.get("diffusion_weights", TrainOptions.diffusion_weights)
+
+
+RECIPES = {
+    "dig_eccv24": Recipe("the paper's VOC setting: the defaults of all flags"),
+    "dig_nano": Recipe(
+        "the same method at a size that two CPU cores train from scratch: for tests, demos and debugging",
+        train={
+            "input_size": 64,
+            "infer_size": 96,
+            "patch_size": 8,
+            "embed_dim": 128,
+            "depth": 4,
+            "num_heads": 4,
+            "drop_path": 0.0,
+            "vit_weights": "none",
+            "diffusion_weights": "./pretrained/model-nano.pt",
+            "diffusion_dim": 16,
+            "epochs": 30,
+            "batch_size": 16,
+            "lr": 3.2e-2,
+            "num_workers": 2,
+            "print_freq": 5,
+            "val_every": 5,
+        },
+        denoiser={
+            "dim": 16,
+            "image_size": 64,
+            "steps": 1000,
+            "batch_size": 8,
+            "lr": 1e-3,
+            "num_workers": 2,
+            "sample_every": 500,
+            "num_samples": 16,
+        },
+    ),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in RECIPES:
+        raise InputError(f"--exp {name} is no recipe; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def named_recipe(args: Sequence[str]) -> Recipe:
+    """The recipe that a command line names, before its other flags are read."""
+    name = "dig_eccv24"
+    for i, arg in enumerate(args):
+        if arg == "--exp" and i + 1 < len(args):
+            name = args[i + 1]
+        elif arg.startswith("--exp="):
+            name = arg.removeprefix("--exp=")
+    return recipe(name)

@@ -1,0 +1,62 @@
+"""What a run says: on the terminal, in log.txt and in TensorBoard; and its progress bars."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(iterable: Iterable[T], description: str, total: int | None = None) -> tqdm:
+    """A progress bar; silent where standard error is no terminal."""
+    return tqdm(iterable, desc=description, total=total, disable=None, dynamic_ncols=True, leave=False)
+
+
+class TerminalHandler(logging.Handler):
+    """Prints without breaking a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one line."""
+        tqdm.write(self.format(record))
+
+
+class RunLog:
+    """Log of one experiment.
+
+    Args:
+        folder: the experiment's; `log.txt` and the TensorBoard events go there.
+    """
+
+    def __init__(self, folder: Path):
+        # TensorBoard takes a second to import, and scoring does without it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.logger = logging.Logger(str(folder), logging.INFO)
+        for handler, form in (
+            (TerminalHandler(), "%(message)s"),
+            (logging.FileHandler(folder / "log.txt", encoding="utf-8"), "%(asctime)s %(message)s"),
+        ):
+            handler.setFormatter(logging.Formatter(form))
+            self.logger.addHandler(handler)
+        self.writer = SummaryWriter(str(folder))
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.writer.close()
+        for handler in self.logger.handlers:
+            handler.close()
+
+    def info(self, message: str) -> None:
+        """One line, to the terminal and to log.txt."""
+        self.logger.info(message)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Values by name, to TensorBoard."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
