@@ -15,8 +15,8 @@ from diffusion import GaussianDiffusion, build_denoiser
 from utils.checkpoint import load_file, save_file
 from utils.device import Precision, make_deterministic, pick_device
 from utils.errors import InputError, run_script
-from utils.experiment import open_experiment
-from utils.options import DenoiserOptions, parse_options, save_options
+from utils.experiment import open_experiment, start_run
+from utils.options import DenoiserOptions, parse_options
 from utils.pictures import save_grid
 from utils.recipes import named_recipe
 from utils.runlog import RunLog, progress
@@ -55,7 +55,7 @@ def main(args: list[str]) -> None:
         if options.resume:
             training.load(last)
             log.info(f"resuming after step {training.step} from {last}")
-        save_options(options, ())
+        start_run(options, ())
 
         # Loop
         losses: list[Tensor] = []  # since the last report, on the device

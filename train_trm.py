@@ -17,8 +17,8 @@ from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
 from utils.device import Precision, make_deterministic, pick_device
 from utils.engine import TrainingStep, score_cams, train_epoch
 from utils.errors import InputError, run_script
-from utils.experiment import epoch_file, open_experiment
-from utils.options import TrainOptions, parse_options, save_options
+from utils.experiment import epoch_file, open_experiment, start_run
+from utils.options import TrainOptions, parse_options
 from utils.recipes import named_recipe
 from utils.runlog import RunLog
 
@@ -27,8 +27,8 @@ VIT_HINT = (
     "--vit_weights timm downloads the same weights through timm, --vit_weights none starts from random ones"
 )
 DENOISER_HINT = (
-    "The published denoiser is linked at https://github.com/skyoon-daegu/dig; train_diffusion.py trains one on a folder "
-    "of images; --diffusion_weights random builds one that knows nothing, for tests"
+    "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of "
+    "images; --diffusion_weights random builds one that knows nothing, for tests"
 )
 
 
@@ -46,7 +46,7 @@ def main(args: list[str]) -> None:
         # Data
         log.info(f"{options.exp} on {device}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
-        val_loader = validation_loader(layout, options)
+        val_loader = validation_loader(layout, options, log)
 
         # Networks
         guidance = build_guidance(options, log)
@@ -58,7 +58,7 @@ def main(args: list[str]) -> None:
         optimizer = build_optimizer(net, options)
         scheduler = build_scheduler(optimizer, options)
         first_epoch = resume(last, net, optimizer, precision, log) if options.resume else 0
-        save_options(options, layout.classes)
+        start_run(options, layout.classes)
 
         # Loop
         for epoch in range(first_epoch, options.epochs):
@@ -67,16 +67,18 @@ def main(args: list[str]) -> None:
             log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
             save_epoch(epoch, last, net, optimizer, precision)
 
-            if (
-                epoch >= options.val_from
-                and (epoch - options.val_from) % options.val_every == 0
-                or epoch + 1 == options.epochs
-            ):
+            if val_loader is not None and is_validated(epoch, options):
                 scores = score_cams(net, val_loader, precision, layout.mask_path, len(layout.classes))
                 miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
                 log.scalars({"mIoU": miou, "threshold": threshold}, epoch + 1)
                 log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}")
         log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
+
+
+def is_validated(epoch: int, options: TrainOptions) -> bool:
+    """Whether CAMs are scored after this epoch; after the last one they always are."""
+    due = epoch >= options.val_from and (epoch - options.val_from) % options.val_every == 0
+    return due or epoch + 1 == options.epochs
 
 
 def training_loader(layout: VocLayout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:
@@ -104,8 +106,11 @@ def training_loader(layout: VocLayout, options: TrainOptions, device: torch.devi
     )
 
 
-def validation_loader(layout: VocLayout, options: TrainOptions) -> DataLoader:
-    """Loader of the whole images of the validation list, one at a time."""
+def validation_loader(layout: VocLayout, options: TrainOptions, log: RunLog) -> DataLoader | None:
+    """Loader of the whole images of the validation list, one at a time; None where the data set has no masks."""
+    if not layout.mask_folder.is_dir():
+        log.info(f"no masks in {layout.mask_folder}: CAMs are not scored during training")
+        return None
     ids = layout.read_list(options.val_list)
     paths = [layout.image_path(i) for i in ids]
     images = InferenceImages(ids, paths, image_labels(layout, ids), options.infer_size)

@@ -87,6 +87,6 @@ def write_cache(path: Path, cache: dict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(cache))
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError:
         pass

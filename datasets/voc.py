@@ -50,9 +50,14 @@ class VocLayout:
         """The XML with the image's labels."""
         return self.root / "Annotations" / f"{image_id}.xml"
 
-    def mask_path(self, image_id: str, folder: str | Path = "SegmentationClass") -> Path:
-        """The ground truth of an id; `folder` is a name in the data set or a path."""
-        return self.root / folder / f"{image_id}.png"
+    @property
+    def mask_folder(self) -> Path:
+        """Where the ground truth is, if there is any: only scoring needs it."""
+        return self.root / "SegmentationClass"
+
+    def mask_path(self, image_id: str) -> Path:
+        """The ground truth of an id."""
+        return self.mask_folder / f"{image_id}.png"
 
     def read_list(self, name: str) -> list[str]:
         """Image ids of a list: a file, or a name in ImageSets/Segmentation.

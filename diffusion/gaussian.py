@@ -4,6 +4,7 @@ The objective is that of https://arxiv.org/abs/2202.00512, appendix D. Images ar
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ class GaussianDiffusion(nn.Module):
             raise ValueError(f"sampling steps must be in 1 .. {self.num_steps}, got {num_steps}")
         x = noise
         times = torch.linspace(-1, self.num_steps - 1, num_steps + 1).int().tolist()[::-1]
-        for now, following in zip(times, times[1:], strict=False):
+        for now, following in pairwise(times):
             step = torch.full((len(x),), now, device=x.device)
             image = self.image_from_v(x, step, self.model(x, step).float()).clamp(-1, 1)
             # The noise that agrees with the clamped image.

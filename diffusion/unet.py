@@ -5,6 +5,7 @@ Four levels of two residual blocks and one attention each; https://arxiv.org/abs
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +138,7 @@ class UNet(nn.Module):
             raise ValueError(f"the denoiser's width must be a multiple of 8, got {dim}")
         self.dim = dim
         channels = [dim, *(dim * width for width in WIDTHS)]
-        levels = list(zip(channels, channels[1:], strict=False))  # (in, out) of each level, top to bottom
+        levels = list(pairwise(channels))  # (in, out) of each level, top to bottom
         bottom, last = channels[-1], len(levels) - 1
         time_dim = 4 * dim
 
@@ -184,9 +185,8 @@ class UNet(nn.Module):
             (B, 3, H, W) predicted v.
         """
         stem, time = self.init_conv(x), self.time_mlp(step)
-        for x in self.feature_maps(stem, time):
-            pass  # only the last one, at full resolution, goes on
-        return self.final_conv(self.final_res_block(torch.cat((x, stem), dim=1), time))
+        *_, top = self.feature_maps(stem, time)
+        return self.final_conv(self.final_res_block(torch.cat((top, stem), dim=1), time))
 
     def features(self, x: Tensor, step: Tensor) -> list[Tensor]:
         """The five feature maps that guide DiG: of the second middle block and of each upsampling layer.

@@ -74,7 +74,7 @@ class DiG(MultiClassTokenViT):
         """
         C = self.num_classes
         tokens = self.forward_tokens(image)
-        B, _, h, w = tokens.patch_tokens.shape
+        h, w = tokens.patch_tokens.shape[-2:]
 
         cam = self.head(tokens.patch_tokens)  # (B, C, h, w)
         patch_cam = F.relu(cam)
@@ -124,8 +124,8 @@ class DiG(MultiClassTokenViT):
         image = imagenet_normalize(image01)
         straight, mirrored = self(torch.stack((image, image.flip(-1)))).refined_cam[:, labels].float()  # (K, h, w) each
         # Upsampling is linear and knows no left or right, so the two are summed on the small grid.
-        both = (straight + mirrored.flip(-1))[None]
-        return normalize_cam(F.interpolate(both, size, mode="bilinear")[0])
+        both = (straight + mirrored.flip(-1))[:, None]  # (K, 1, h, w); K may be 0
+        return normalize_cam(F.interpolate(both, size, mode="bilinear")[:, 0])
 
 
 def build_dig(num_classes: int = 20, **options) -> DiG:

@@ -117,7 +117,7 @@ class MultiClassTokenViT(nn.Module):
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, num_classes, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, num_classes + self.grid_size**2, embed_dim))
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * i / (depth - 1) for i in range(depth)]
         self.blocks = nn.ModuleList([Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates])
         # Part of every published checkpoint, yet no output passes through it: kept for the name, never trained.
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6).requires_grad_(False)

@@ -1,7 +1,6 @@
 """CAM dicts on disk: `{class index: (H, W) float32}` in a pickled `.npy`, the format that CAM tools of this field read."""
 
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +30,9 @@ class ArrayUnpickler(pickle.Unpickler):
 def write_cam_dict(path: Path, cams: Mapping[int, np.ndarray]) -> None:
     """Writes `{class index: (H, W) float32}`; the file appears only when it is complete."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with temporary.open("wb") as file:
         np.save(file, {int(c): np.asarray(cam, np.float32) for c, cam in cams.items()}, allow_pickle=True)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_cam_dict(path: Path, shape: tuple[int, int] | None = None, num_classes: int | None = None) -> dict[int, np.ndarray]:
@@ -78,7 +77,7 @@ def parse_pickled_npy(data: bytes) -> object:
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
-    if shape != () or dtype != object:
+    if shape != () or not dtype.hasobject:
         raise ValueError(f"it holds a {shape} array of {dtype}")
     array = ArrayUnpickler(file).load()
     return array.item() if isinstance(array, np.ndarray) else array

@@ -17,11 +17,11 @@ def save_file(content: Any, path: Path) -> None:
     """Writes a file that is either complete or, if something fails on the way, not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with temporary.open("wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_file(path: Path, hint: str = "") -> Any:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .options import OPTIONS_FILE, LoopOptions, RunOptions, TrainOptions, load_run, make_options
+from .options import OPTIONS_FILE, LoopOptions, RunOptions, TrainOptions, load_run, make_options, save_options
 from .recipes import recipe
-
 
 LAST = "last.pth"
 """Everything that resuming needs."""
@@ -47,11 +47,16 @@ def open_experiment(options: LoopOptions | RunOptions) -> Path:
         raise InputError(f"{last} is missing: there is no run to resume")
     if last.exists() and not (options.resume or options.overwrite):
         raise InputError(f"{options.folder} holds a run already: --resume continues it, --overwrite starts afresh")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    return last
+
+
+def start_run(options: LoopOptions | RunOptions, classes: Sequence[str]) -> None:
+    """Saves the options of a run whose inputs have all been found good, and only then removes what `--overwrite` gave up."""
     if options.overwrite:
         for path in (options.folder / "ckpt").glob("*.pth"):
             path.unlink()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    return last
+    save_options(options, classes)
 
 
 def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[TrainOptions, tuple[str, ...] | None]:

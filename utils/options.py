@@ -285,6 +285,7 @@ class Parser(argparse.ArgumentParser):
     """Raises InputError where argparse would print its usage and exit."""
 
     def error(self, message: str):
+        """Called by argparse for a line it does not understand."""
         raise InputError(f"{message} (see --help)")
 
 

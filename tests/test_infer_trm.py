@@ -1,0 +1,132 @@
+"""Inference: which weights, which options, which files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import infer_trm
+import train_trm
+from utils.errors import InputError
+
+from .test_train_trm import SMALL
+
+BASE = "--device cpu --num_workers 0"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """A folder of experiments with one trained run, `run`, and its data set."""
+    from .toy import make_toy_voc
+
+    root = tmp_path_factory.mktemp("infer")
+    data = make_toy_voc(root / "VOC2012")
+    train_trm.main(f"--name run --experiments {root} --data-path {data} {SMALL} --epochs 2".split())
+    return root, data
+
+
+def infer(root: Path, extra: str, name: str = "run") -> Path:
+    infer_trm.main(f"--name {name} --experiments {root} {BASE} {extra}".split())
+    return root / name
+
+
+def test_a_dict_holds_the_labelled_classes_at_image_size(trained):
+    root, data = trained
+    folder = infer(root, "--load_epo 0 --dict")
+    ids = (data / "ImageSets" / "Segmentation" / "train.txt").read_text().split()
+    assert sorted(p.stem for p in (folder / "dict").iterdir()) == sorted(ids)
+    cams = np.load(folder / "dict" / f"{ids[1]}.npy", allow_pickle=True).item()
+    width, height = Image.open(data / "JPEGImages" / f"{ids[1]}.jpg").size
+    assert sorted(cams) == [11, 17]  # dog, sofa
+    assert all(cam.shape == (height, width) and cam.dtype == np.float32 for cam in cams.values())
+    assert all(cam.min() >= 0 and cam.max() <= 1 for cam in cams.values())
+
+
+def test_the_last_epoch_is_taken_where_none_is_given(trained, capsys):
+    infer(trained[0], "--dict")
+    assert "001net_trm.pth" in capsys.readouterr().out
+
+
+def test_another_list_can_be_inferred(trained):
+    root, data = trained
+    infer(root, "--dict --val_list val")
+    for image_id in (data / "ImageSets" / "Segmentation" / "val.txt").read_text().split():
+        assert (root / "run" / "dict" / f"{image_id}.npy").exists()
+
+
+def test_pictures_are_named_after_their_class(trained):
+    folder = infer(trained[0], "--vis")
+    assert (folder / "vis" / "2007_000001_sofa.png").exists()
+    assert (
+        Image.open(folder / "vis" / "2007_000001_sofa.png").size
+        == Image.open(trained[1] / "JPEGImages" / "2007_000001.jpg").size
+    )
+
+
+def test_crf_scores_have_a_background_and_a_folder_per_alpha(trained):
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+    folder = infer(trained[0], "--crf --alphas 4 0.5")
+    for alpha in ("4", "0.5"):
+        scores = np.load(folder / "crf" / alpha / "2007_000001.npy", allow_pickle=True).item()
+        assert sorted(scores) == [0, 12, 18]
+        np.testing.assert_allclose(sum(scores.values()), 1, atol=1e-4)
+
+
+def test_weights_with_lfca_in_them_give_the_same_cams(trained, tmp_path):
+    root, _ = trained
+    plain = infer(root, "--load_epo 1 --dict") / "dict" / "2007_000001.npy"
+    before = plain.read_bytes()
+    last = torch.load(root / "run" / "ckpt" / "last.pth", weights_only=True)["model"]
+    assert any(name.startswith("LFCA0") for name in last)
+    torch.save(last, tmp_path / "69.3_pascal.pth")
+    infer(root, f"--dict --weights {tmp_path}/69.3_pascal.pth")
+    assert plain.read_bytes() == before
+
+
+def test_weights_of_another_network_are_refused_by_name(trained, tmp_path):
+    torch.save({"blocks.0.norm1.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"other\.pth does not fit the network: cls_token is missing"):
+        infer(trained[0], f"--dict --weights {tmp_path}/other.pth")
+
+
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    state = torch.load(trained[0] / "run" / "ckpt" / "001net_trm.pth", weights_only=True)
+    state["cls_token"][0, 0, 0] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(InputError, match="cls_token is not finite"):
+        infer(trained[0], f"--dict --weights {tmp_path}/nan.pth")
+
+
+def test_a_missing_epoch_says_what_else_will_do(trained):
+    with pytest.raises(InputError, match=r"019net_trm\.pth is missing\. .*69\.3_pascal\.pth.*--weights"):
+        infer(trained[0], "--load_epo 19 --dict")
+
+
+def test_nothing_to_write_is_refused(trained):
+    with pytest.raises(InputError, match="--dict, --vis or --crf"):
+        infer(trained[0], "--load_epo 0")
+
+
+def test_another_recipe_than_the_runs_is_refused(trained):
+    with pytest.raises(InputError, match=r"options\.json says --exp dig_nano, not dig_eccv24"):
+        infer(trained[0], "--dict --exp dig_eccv24")
+
+
+def test_a_data_set_of_other_classes_is_refused(trained, tmp_path):
+    from .toy import make_toy_voc
+
+    data = make_toy_voc(tmp_path / "other")
+    (data / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(InputError, match="other classes"):
+        infer(trained[0], f"--dict --data-path {data}")
+
+
+def test_an_image_without_a_label_gets_an_empty_dict(trained, tmp_path):
+    from .toy import make_toy_voc
+
+    data = make_toy_voc(tmp_path / "bare")
+    (data / "Annotations" / "2007_000000.xml").write_text("<annotation></annotation>")
+    folder = infer(trained[0], f"--dict --data-path {data}")
+    assert np.load(folder / "dict" / "2007_000000.npy", allow_pickle=True).item() == {}

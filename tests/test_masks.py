@@ -1,0 +1,80 @@
+"""Label images: what is read, and what is refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils.errors import InputError
+from utils.masks import read_mask
+
+from .toy import save_mask
+
+MASK = np.array([[0, 1, 20], [255, 5, 0]], np.uint8)
+
+
+def test_a_palette_image_is_read_as_indices(tmp_path):
+    save_mask(MASK, tmp_path / "a.png")
+    mask = read_mask(tmp_path / "a.png", (2, 3), 20)
+    np.testing.assert_array_equal(mask, MASK)
+    assert mask.dtype == np.uint8
+
+
+def test_a_grey_image_is_read_as_indices(tmp_path):
+    Image.fromarray(MASK).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", (2, 3), 20), MASK)
+
+
+def test_a_palette_image_of_few_bits_is_read_as_indices(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8))
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    image.save(tmp_path / "a.png", bits=1)
+    assert read_mask(tmp_path / "a.png", None, 1).tolist() == [[0, 1], [1, 0]]
+
+
+def test_any_size_is_taken_where_none_is_asked_for(tmp_path):
+    save_mask(MASK, tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png", None, 20).shape == (2, 3)
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused_with_both(tmp_path):
+    save_mask(MASK, tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is 3 x 2 pixels, its image 2 x 3"):
+        read_mask(tmp_path / "a.png", (3, 2), 20)
+
+
+def test_a_class_beyond_the_data_set_is_refused(tmp_path):
+    save_mask(MASK, tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png holds class 20; there are 19"):
+        read_mask(tmp_path / "a.png", (2, 3), 19)
+
+
+def test_the_ignored_value_is_no_class(tmp_path):
+    save_mask(np.full((2, 2), 255, np.uint8), tmp_path / "a.png")
+    assert (read_mask(tmp_path / "a.png", (2, 2), 1) == 255).all()
+
+
+def test_a_missing_mask_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.png is missing"):
+        read_mask(tmp_path / "gone.png", None, 20)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "LA"])
+def test_an_image_of_another_kind_is_refused_by_mode(tmp_path, mode):
+    Image.new(mode, (3, 2)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=rf"a\.png is no mask: it has mode {mode}"):
+        read_mask(tmp_path / "a.png", (2, 3), 20)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_mask_is_refused_by_name(tmp_path, share):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 20, (40, 50), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(InputError, match=r"a\.png is no readable image"):
+        read_mask(path, (40, 50), 20)
+
+
+def test_a_text_file_is_no_mask(tmp_path):
+    (tmp_path / "a.png").write_text("no image\n")
+    with pytest.raises(InputError, match=r"a\.png is no readable image"):
+        read_mask(tmp_path / "a.png", None, 20)

@@ -1,0 +1,199 @@
+"""Training of DiG at its smallest: what it writes, what it repeats, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from timm.scheduler import create_scheduler_v2
+
+import train_trm
+from diffusion import build_denoiser
+from models import LFCA_PREFIXES, build_dig
+from utils.errors import InputError
+from utils.options import TrainOptions
+
+SMALL = (
+    "--exp dig_nano --input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --diffusion_weights random "
+    "--diffusion-dim 8 --feature-steps 0 2 --batch-size 2 --device cpu --num_workers 0"
+)
+
+
+def train(tmp_path: Path, data: Path, name: str, extra: str = "--epochs 1") -> Path:
+    train_trm.main(f"--name {name} --experiments {tmp_path} --data-path {data} {SMALL} {extra}".split())
+    return tmp_path / name
+
+
+def weights(folder: Path, epoch: int = 0) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "ckpt" / f"{epoch:03d}net_trm.pth", weights_only=True)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_writes_weights_options_log_and_events(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 2 --W 1 1 1 1 2")
+    assert {p.name for p in (folder / "ckpt").iterdir()} == {"000net_trm.pth", "001net_trm.pth", "last.pth"}
+    assert list(folder.glob("events.*"))
+    saved = json.loads((folder / "options.json").read_text())
+    assert saved["options"]["W"] == [1, 1, 1, 1, 2]
+    assert len(saved["classes"]) == 20
+    log = (folder / "log.txt").read_text()
+    assert "left out for having no label" in log
+    assert "mIoU" in log
+
+
+def test_an_epochs_file_holds_what_inference_needs_and_no_more(tmp_path, toy_voc):
+    state = weights(train(tmp_path, toy_voc, "run"))
+    assert not any(name.startswith(LFCA_PREFIXES) for name in state)
+    build_dig(20, lfca=False, image_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2).load_state_dict(state)
+
+
+def test_training_changes_both_branches(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 2 --warmup-epochs 0 --weight-decay 0")
+    before, after = weights(folder, 0), weights(folder, 1)
+    assert not torch.equal(before["blocks.0.attn.qkv.weight"], after["blocks.0.attn.qkv.weight"])
+    assert torch.equal(before["norm.weight"], after["norm.weight"])
+    moments = torch.load(folder / "ckpt" / "last.pth", weights_only=True)["optimizer"]["state"]
+    assert all(state["exp_avg"].any() for state in moments.values())
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_workers(tmp_path, toy_voc):
+    runs = [train(tmp_path, toy_voc, f"workers{n}", f"--epochs 2 --drop-path 0.3 --num_workers {n}") for n in (0, 1, 3)]
+    contents = [torch.load(run / "ckpt" / "last.pth", weights_only=True)["model"] for run in runs]
+    assert equal(contents[0], contents[1])
+    assert equal(contents[0], contents[2])
+
+
+def test_another_seed_gives_other_weights(tmp_path, toy_voc):
+    assert not equal(weights(train(tmp_path, toy_voc, "a")), weights(train(tmp_path, toy_voc, "b", "--epochs 1 --seed 1")))
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, toy_voc, monkeypatch):
+    whole = train(tmp_path, toy_voc, "whole", "--epochs 3 --drop-path 0.3")
+
+    original = train_trm.train_epoch
+
+    def stop_in_the_last_epoch(*args):
+        if args[4] == 2:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(train_trm, "train_epoch", stop_in_the_last_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3")
+    monkeypatch.undo()
+    cut = train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3 --resume")
+    assert equal(weights(whole, 2), weights(cut, 2))
+
+
+def test_an_experiment_that_exists_is_not_overwritten_by_accident(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run")
+    before = weights(folder)
+    with pytest.raises(InputError, match="--resume continues it, --overwrite starts afresh"):
+        train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5")
+    assert equal(before, weights(folder))
+    train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5 --overwrite")
+    assert not equal(before, weights(folder))
+
+
+def test_overwriting_removes_nothing_while_an_input_is_missing(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run")
+    with pytest.raises(InputError, match=r"nowhere\.pt is missing"):
+        train(tmp_path, toy_voc, "run", f"--epochs 1 --overwrite --diffusion_weights {tmp_path}/nowhere.pt")
+    assert (folder / "ckpt" / "last.pth").exists()
+
+
+def test_a_missing_denoiser_says_what_else_will_do(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"model-140\.pt is missing\. .*train_diffusion\.py.*--diffusion_weights random"):
+        train(tmp_path, toy_voc, "run", f"--diffusion_weights {tmp_path}/model-140.pt")
+
+
+def test_a_missing_transformer_says_what_else_will_do(tmp_path, toy_voc):
+    with pytest.raises(
+        InputError, match=r"deit\.pth is missing\. .*https://dl\.fbaipublicfiles\.com/deit/.*--vit_weights timm"
+    ):
+        train(tmp_path, toy_voc, "run", f"--vit_weights {tmp_path}/deit.pth")
+
+
+@pytest.mark.parametrize("spelling", ["model-140-pascal.pt", "model-140-pascal.pth", "model-140-pascal.ptht.pth"])
+def test_the_published_denoiser_is_found_under_all_its_names(tmp_path, toy_voc, spelling):
+    torch.manual_seed(0)
+    torch.save({"step": 1, "model": build_denoiser(16).state_dict(), "ema": {}, "scaler": None}, tmp_path / spelling)
+    folder = train(tmp_path, toy_voc, "run", f"--epochs 1 --diffusion_weights {tmp_path}/model-140-pascal.pt")
+    assert f"{spelling}, width 16" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state}])
+def test_a_deit_file_starts_the_transformer(tmp_path, toy_voc, wrap):
+    deit = build_dig(1, lfca=False, image_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2).state_dict()
+    deit = {name: value for name, value in deit.items() if not name.startswith("head")}
+    torch.save(wrap(deit), tmp_path / "deit.pth")
+    still = "--epochs 1 --warmup-epochs 0 --lr 0 --min-lr 0 --weight-decay 0"
+    state = weights(train(tmp_path, toy_voc, "run", f"{still} --vit_weights {tmp_path}/deit.pth"))
+    assert torch.equal(state["blocks.1.mlp.fc1.weight"], deit["blocks.1.mlp.fc1.weight"])
+    assert torch.equal(state["cls_token"][:, 7:8], deit["cls_token"])
+
+
+def test_a_deit_of_another_size_is_refused_by_name(tmp_path, toy_voc):
+    torch.save({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "deit.pth")
+    with pytest.raises(InputError, match=r"deit\.pth does not fit the network: .*is missing"):
+        train(tmp_path, toy_voc, "run", f"--vit_weights {tmp_path}/deit.pth")
+
+
+def test_too_few_images_for_a_batch_are_refused(tmp_path, toy_voc):
+    with pytest.raises(InputError, match="fewer than --batch-size 64"):
+        train(tmp_path, toy_voc, "run", "--batch-size 64")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"epoch 1 step \d+: loss \w+ is (nan|inf)"):
+        train(tmp_path, toy_voc, "run", "--epochs 3 --warmup-epochs 1 --lr 1e30")
+    state = weights(tmp_path / "run", 0)
+    assert all(value.isfinite().all() for value in state.values())
+    assert not (tmp_path / "run" / "ckpt" / "001net_trm.pth").exists()
+
+
+def test_a_data_set_without_masks_is_trained_on_and_not_scored(tmp_path, toy_voc):
+    (toy_voc / "SegmentationClass").rename(toy_voc / "elsewhere")
+    log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
+    assert "no masks" in log
+    assert "mIoU" not in log
+
+
+def test_images_without_a_label_are_left_out_and_counted(tmp_path, toy_voc):
+    first = sorted((toy_voc / "Annotations").iterdir())[0]
+    first.write_text("<annotation></annotation>")
+    ids = "\n".join(p.stem for p in sorted((toy_voc / "Annotations").iterdir()))
+    (tmp_path / "all.txt").write_text(ids)
+    log = (train(tmp_path, toy_voc, "run", f"--epochs 1 --train_list {tmp_path}/all.txt") / "log.txt").read_text()
+    assert "1 left out for having no label" in log
+
+
+def test_learning_rates_are_those_of_timms_factory():
+    options = TrainOptions(name="x")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    ours, theirs = (torch.optim.AdamW([parameter], lr=options.scaled_lr) for _ in range(2))
+    schedule = train_trm.build_scheduler(ours, options)
+    reference, _ = create_scheduler_v2(
+        theirs, "cosine", num_epochs=60, min_lr=1e-5, warmup_epochs=5, warmup_lr=1e-6, warmup_prefix=False, cooldown_epochs=0
+    )
+    for epoch in range(60):
+        schedule.step(epoch)
+        reference.step(epoch)
+        assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+
+
+def test_learning_rates_follow_the_papers_schedule():
+    options = TrainOptions(name="x")
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=options.scaled_lr)
+    schedule = train_trm.build_scheduler(optimizer, options)
+    rates = []
+    for epoch in range(60):
+        schedule.step(epoch)
+        rates.append(optimizer.param_groups[0]["lr"])
+    peak = 5e-4 * 32 / 512
+    cosine = 1e-5 + (peak - 1e-5) * (1 + torch.cos(torch.pi * torch.arange(60, dtype=torch.float64) / 60)) / 2
+    assert rates[:5] == pytest.approx([1e-6 + e * (peak - 1e-6) / 5 for e in range(5)])
+    assert rates[5:] == pytest.approx(cosine[5:].tolist())
