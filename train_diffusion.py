@@ -20,12 +20,11 @@ from utils.options import DenoiserOptions, parse_options
 from utils.pictures import save_grid
 from utils.recipes import named_recipe
 from utils.runlog import RunLog, progress
-from utils.seeding import derive_seed, sample_noise
+from utils.seeding import Stream, derive_seed, sample_noise
 
 FORMAT_VERSION = "1.8.8"
 """Version of denoising-diffusion-pytorch whose checkpoints these are."""
 MAX_GRADIENT_NORM = 1.0
-STEP_STREAM, NOISE_STREAM, SAMPLE_STREAM = 0, 1, 2
 
 
 def main(args: list[str]) -> None:
@@ -94,9 +93,9 @@ class Training:
     def update(self, image: Tensor, samples: list[int], seed: int) -> Tensor:
         """One training step on images (B, 3, S, S) in uint8; returns the loss, left on the device."""
         image = image.float() / 127.5 - 1
-        generator = torch.Generator().manual_seed(derive_seed(seed, STEP_STREAM, self.step))
+        generator = torch.Generator().manual_seed(derive_seed(Stream.STEP, seed, self.step))
         t = torch.randint(self.denoiser.num_steps, (len(image),), generator=generator).to(image.device, non_blocking=True)
-        noise = sample_noise(derive_seed(seed, NOISE_STREAM), self.step, samples, 0, image.shape[1:], image.device)
+        noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
         with self.precision.autocast():
             loss = self.denoiser.loss(image, t, noise)
         self.precision.step(loss, self.optimizer, MAX_GRADIENT_NORM)
@@ -179,7 +178,7 @@ def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: t
     """Samples from the same noise each time: (n, S, S, 3) uint8."""
     shape = (3, options.image_size, options.image_size)
     numbers = range(options.num_samples)
-    noise = sample_noise(derive_seed(options.seed, SAMPLE_STREAM), 0, numbers, 0, shape, device)
+    noise = sample_noise(derive_seed(Stream.SAMPLES, options.seed), 0, numbers, 0, shape, device)
     images = [denoiser.sample(part, options.sample_steps) for part in noise.split(options.batch_size)]
     return (torch.cat(images) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 

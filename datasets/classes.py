@@ -28,6 +28,20 @@ VOC_CLASSES = (
 )
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file, with or without a byte-order mark.
+
+    Raises:
+        InputError: the file is missing or no such text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text") from error
+
+
 def class_names(root: Path) -> tuple[str, ...]:
     """Classes of a data set in VOC layout, without background: those of its `classes.txt`, else VOC's 20.
 
@@ -37,7 +51,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     path = root / "classes.txt"
     if not path.exists():
         return VOC_CLASSES
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    names = tuple(line.strip() for line in read_lines(path) if line.strip())
     if not names:
         raise InputError(f"{path} names no class")
     if len(set(names)) < len(names):

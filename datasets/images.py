@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
 from utils.errors import InputError
-from utils.seeding import derive_seed, seeded
+from utils.seeding import Stream, derive_seed, seeded
 
 FOLDER_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -62,7 +62,8 @@ class EpochSampler(Sampler[Visit]):
         return self.size
 
     def __iter__(self) -> Iterator[Visit]:
-        order = torch.randperm(self.size, generator=torch.Generator().manual_seed(derive_seed(self.seed, self.epoch)))
+        generator = torch.Generator().manual_seed(derive_seed(Stream.ORDER, self.seed, self.epoch))
+        order = torch.randperm(self.size, generator=generator)
         return (Visit(self.epoch, index) for index in order.tolist()[self.skip :])
 
 
@@ -111,7 +112,7 @@ class TrainingImages(Dataset):
 
     def __getitem__(self, visit: Visit) -> TrainingSample:
         image = open_rgb(self.paths[visit.index])
-        with seeded(self.seed, visit.epoch, visit.index):
+        with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
             return TrainingSample(self.transform(image), self.labels[visit.index], visit.index)
 
 
@@ -166,7 +167,7 @@ class FolderImages(Dataset):
     """
 
     def __init__(self, folder: Path, size: int, crop: bool, seed: int):
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES)
+        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES and path.is_file())
         if not self.paths:
             raise InputError(f"{folder} holds no image (looked for {' '.join(sorted(FOLDER_SUFFIXES))} in all sub-folders)")
         self.seed = seed
@@ -179,5 +180,5 @@ class FolderImages(Dataset):
     def __getitem__(self, visit: Visit) -> tuple[Tensor, int]:
         """(3, size, size) uint8 and the index."""
         image = open_rgb(self.paths[visit.index])
-        with seeded(self.seed, visit.epoch, visit.index):
+        with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
             return self.transform(image), visit.index

@@ -62,12 +62,13 @@ def image_labels(layout: VocLayout, ids: Sequence[str]) -> np.ndarray:
 
 def object_names(path: Path) -> list[str]:
     """Names of the objects in an annotation, each once, "difficult" ones too."""
-    text = path.read_bytes()
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise InputError(f"{path} declares a document type or entities; annotations have none")
     try:
+        text = path.read_bytes()
+        # A zero byte means UTF-16 or worse, in which declarations would go unseen.
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:
+            raise InputError(f"{path} declares a document type or entities; annotations have none")
         root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError(f"{path} is no XML: {error}") from error
     return sorted({(obj.findtext("name") or "").strip() for obj in root.iter("object")})
 
@@ -76,8 +77,11 @@ def read_cache(path: Path) -> dict:
     """The cached table; empty where there is none or it is damaged."""
     try:
         content = json.loads(path.read_text())
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError):
+        return {
+            image_id: ([int(size), int(time)], [str(name) for name in names])
+            for image_id, ((size, time), names) in content.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.errors import InputError
 
-from .classes import class_names
+from .classes import class_names, read_lines
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPEG")
 
@@ -84,6 +84,8 @@ class VocLayout:
         if train_list or self.list_path("train_aug").exists():
             path = self.list_path(train_list or "train_aug")
             return read_ids(path), str(path)
+        if self.sbd_path is not None and not self.sbd_path.is_dir():
+            raise InputError(f"--sbd-path {self.sbd_path} is no folder")
         held_out = set(self.read_list("val")) if self.list_path("val").exists() else set()
         sbd = self.sbd_path or self.root / "SBD"
         main = self.root / "ImageSets" / "Main" / "trainval.txt"
@@ -109,23 +111,24 @@ def find_list(root: Path, name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    return root / "ImageSets" / "Segmentation" / (name if path.suffix else f"{name}.txt")
+    return root / "ImageSets" / "Segmentation" / (name if path.suffix == ".txt" else f"{name}.txt")
 
 
 def read_ids(path: Path) -> list[str]:
     """Image ids of a list file: one per line, alone or as the file name in the line's first column."""
     if not path.is_file():
         raise InputError(f"{path} is missing: name another list, or a file with one image id per line")
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    columns = [line.split() for line in read_lines(path)]
     # Lists of VOC hold "2007_000032", those of SBD and its users "/JPEGImages/2007_000032.jpg /Segm…".
-    ids = [Path(columns[0]).stem if "/" in columns[0] else columns[0].removesuffix(".jpg") for columns in lines if columns]
+    ids = [first.rsplit("/", 1)[-1] for first, *_ in filter(None, columns)]
+    ids = [Path(i).stem if i.endswith(IMAGE_SUFFIXES) else i for i in ids]
     if not ids:
         raise InputError(f"{path} names no image")
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))
         raise InputError(f"{path} names {twice} twice")
-    if bad := next((i for i in ids if i in ("..", ".") or "\\" in i), None):
+    if bad := next((i for i in ids if not i.strip(".") or "\\" in i), None):
         raise InputError(f"{path}: {bad!r} is no image id")
     return ids
 

@@ -83,7 +83,7 @@ def test_files_of_the_older_format_are_read(tmp_path):
 @pytest.mark.parametrize("new_format", [True, False])
 def test_code_in_a_checkpoint_is_refused(tmp_path, new_format):
     torch.save({"w": Bomb(tmp_path / "ran")}, tmp_path / "evil.pth", _use_new_zipfile_serialization=new_format)
-    with pytest.raises(InputError, match=r"evil\.pth holds more than tensors and plain values, and is not loaded"):
+    with pytest.raises(InputError, match=r"evil\.pth could run code and is refused: it refers to getattr"):
         load_file(tmp_path / "evil.pth")
 
 
@@ -97,7 +97,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, new_format):
 
 def test_a_whole_pickled_network_is_refused(tmp_path):
     torch.save(network(), tmp_path / "net.pth")
-    with pytest.raises(InputError, match=r"net\.pth holds more than tensors"):
+    with pytest.raises(InputError, match=r"net\.pth could run code and is refused: it refers to torch\.nn"):
         load_file(tmp_path / "net.pth")
 
 
@@ -206,3 +206,24 @@ def test_mapped_parameters_load_from_a_file(tmp_path):
     target = network(1)
     load_strictly(target, state_dict_of(load_file(tmp_path / "net.pth"), tmp_path / "net.pth"), tmp_path / "net.pth")
     assert torch.equal(target[0].weight, network(0)[0].weight)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_cut_anywhere_is_refused_by_name(tmp_path, share, zipped):
+    path = tmp_path / "cut.pth"
+    torch.save({"weight": torch.randn(1000)}, path, _use_new_zipfile_serialization=zipped)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=r"cut\.pth is no PyTorch checkpoint or is damaged"):
+        load_file(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["<!DOCTYPE html><title>Not Found</title>", "see the other file", '{"a": 1}', "version https://git"]
+)
+def test_a_text_file_is_no_checkpoint(tmp_path, text):
+    path = tmp_path / "page.pth"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"page\.pth is no PyTorch checkpoint"):
+        load_file(path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.classes import VOC_CLASSES
-from datasets.labels import cache_folder, image_labels, object_names
+from datasets.labels import cache_folder, image_labels, object_names, read_cache
 from datasets.voc import VocLayout
 from utils.errors import InputError
 
@@ -203,3 +203,23 @@ def test_an_annotation_that_declares_entities_is_refused(tmp_path, declaration):
     (tmp_path / "a.xml").write_text(f"{declaration}<annotation><object><name>&e;</name></object></annotation>")
     with pytest.raises(InputError, match=r"a\.xml declares a document type or entities"):
         object_names(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("encoding", ["foo", "utf-7"])
+def test_an_annotation_in_an_unknown_encoding_is_refused_by_name(tmp_path, encoding):
+    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    with pytest.raises(InputError, match=r"a\.xml is no XML"):
+        object_names(tmp_path / "a.xml")
+
+
+def test_entities_are_refused_in_utf_16_too(tmp_path):
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>'
+    (tmp_path / "a.xml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match=r"a\.xml"):
+        object_names(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("entries", ['{"a": 5}', '{"a": [1, 2, 3]}', '{"a": [[1, 2], 7]}', "[]"])
+def test_a_cache_of_another_shape_counts_as_empty(tmp_path, entries):
+    (tmp_path / "cache.json").write_text(entries)
+    assert read_cache(tmp_path / "cache.json") == {}

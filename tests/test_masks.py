@@ -1,5 +1,7 @@
 """Label images: what is read, and what is refused."""
 
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -78,3 +80,14 @@ def test_a_text_file_is_no_mask(tmp_path):
     (tmp_path / "a.png").write_text("no image\n")
     with pytest.raises(InputError, match=r"a\.png is no readable image"):
         read_mask(tmp_path / "a.png", None, 20)
+
+
+def test_an_image_too_large_to_be_one_is_refused_by_name(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.new("L", (1, 1)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = (30000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match=r"bomb\.png is no readable image"):
+        read_mask(path, None, 20)

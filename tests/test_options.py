@@ -182,7 +182,7 @@ def test_a_missing_required_flag_is_named():
         (["--drop-path", "1"], r"--drop-path must be at most 0\.99, got 1\.0"),
         (["--A", "1.01"], r"--A must be at most 1, got 1\.01"),
         (["--T", "0"], r"--T must be at least 0\.01, got 0\.0"),
-        (["--lr", "nan"], "--lr must be at least 0, got nan"),
+        (["--lr", "nan"], "--lr must be a finite number, got nan"),
         (["--W", "1", "1", "1", "1", "-2"], r"--W must be at least 0, got -2\.0"),
         (["--feature-steps", "0", "1000"], "--feature-steps must be at most 999, got 1000"),
         (["--num-workers", "257"], "--num-workers must be at most 256"),

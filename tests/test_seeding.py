@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.seeding import derive_seed, sample_noise, seeded
+from utils.seeding import Stream, derive_seed, sample_noise, seeded
 
 CPU = torch.device("cpu")
 
@@ -140,3 +140,12 @@ def test_noise_is_standard_normal():
 
 def test_noise_of_an_empty_batch_is_empty():
     assert sample_noise(0, 0, [], 0, (3, 4, 4), CPU).shape == (0, 3, 4, 4)
+
+
+def test_seeds_of_fewer_or_more_parts_differ():
+    parts = [(), (0,), (0, 0), (1,), (1, 2), (1, 2, 0), (1, 2, 0, 0), (3,), (3, 0)]
+    assert len({derive_seed(*p) for p in parts}) == len(parts)
+
+
+def test_the_uses_of_randomness_share_no_seed():
+    assert len({derive_seed(stream, 0, 0, 0) for stream in Stream}) == len(Stream)

@@ -234,3 +234,23 @@ def test_lists_of_sbd_go_before_its_annotations(tmp_path):
 def test_a_folder_that_is_not_sbd_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"is not the SBD release: it has neither train\.txt and val\.txt nor cls/\*\.mat"):
         sbd_ids(tmp_path)
+
+
+def test_an_sbd_path_that_is_no_folder_is_refused(toy_voc):
+    with pytest.raises(InputError, match=r"--sbd-path .*nowhere is no folder"):
+        VocLayout(toy_voc, toy_voc / "nowhere").training_ids()
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf2007_000001\n2007_000002\n")
+    assert read_ids(tmp_path / "list.txt") == ["2007_000001", "2007_000002"]
+
+
+def test_a_list_that_is_no_text_is_refused_by_name(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match=r"list\.txt is no UTF-8 text"):
+        read_ids(tmp_path / "list.txt")
+
+
+def test_a_list_name_may_have_a_dot(tmp_path):
+    assert find_list(tmp_path, "train_v1.5").name == "train_v1.5.txt"

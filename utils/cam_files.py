@@ -58,17 +58,16 @@ def read_cam_dict(path: Path, shape: tuple[int, int] | None = None, num_classes:
         raise InputError(f"{path} is no CAM dict: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no CAM dict: it holds a {type(content).__name__}")
-    cams = {}
-    for key, value in sorted(content.items()):
-        if not isinstance(key, int | np.integer) or not 0 <= key < (num_classes or np.inf):
+    for key, cam in content.items():
+        if not isinstance(key, int | np.integer) or isinstance(key, bool) or not 0 <= key < (num_classes or np.inf):
             raise InputError(f"{path}: {key!r} is no class index below {num_classes or 'infinity'}")
-        cam = np.asarray(value)
-        if cam.ndim != 2 or cam.dtype.kind not in "fiu" or (shape and cam.shape != shape):
-            raise InputError(f"{path}: class {key} is {cam.shape} {cam.dtype}, not {shape or '(H, W)'} numbers")
-        cams[int(key)] = cam = cam.astype(np.float32, copy=False)
+        if not isinstance(cam, np.ndarray) or cam.ndim != 2 or cam.dtype.kind not in "fiu":
+            raise InputError(f"{path}: class {key} is no (H, W) array of numbers")
+        if shape and cam.shape != shape:
+            raise InputError(f"{path}: class {key} is {cam.shape}, not {shape}")
         if not np.isfinite(cam).all():
             raise InputError(f"{path}: class {key} has values that are not finite")
-    return cams
+    return {int(key): content[key].astype(np.float32, copy=False) for key in sorted(content)}
 
 
 def parse_pickled_npy(data: bytes) -> object:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -39,11 +40,12 @@ def load_file(path: Path, hint: str = "") -> Any:
     try:
         # Only the zip format, PyTorch's own since 1.6, can be mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} holds more than tensors and plain values, and is not loaded: {reason}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no PyTorch checkpoint or is damaged: {str(error).splitlines()[0]}") from error
+    # A damaged file can raise nearly anything.
+    except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and (foreign := re.search(r"GLOBAL (\S+)", str(error))):
+            reason = f"it refers to {foreign[1]}; only tensors and plain values are loaded"
+            raise InputError(f"{path} could run code and is refused: {reason}") from error
+        raise InputError(f"{path} is no PyTorch checkpoint or is damaged ({type(error).__name__})") from error
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
@@ -54,7 +56,11 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
     """
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
         raise InputError(f"{path} holds no parameters, neither at its top nor under 'model'")
     return {name.removeprefix("module."): value for name, value in content.items()}
 

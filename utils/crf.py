@@ -41,6 +41,6 @@ def refine(image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float) -> d
     crf = DenseCRF2D(width, height, len(probabilities))
     crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
     crf.addPairwiseGaussian(sxy=3, compat=3)
-    crf.addPairwiseBilateral(sxy=80, srgb=13, rgbim=np.ascontiguousarray(image), compat=10)
+    crf.addPairwiseBilateral(sxy=80, srgb=13, rgbim=np.array(image, np.uint8, order="C"), compat=10)
     refined = np.array(crf.inference(ITERATIONS), np.float32).reshape(scores.shape)
     return dict(zip((0, *(c + 1 for c in cams)), refined, strict=True))

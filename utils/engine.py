@@ -13,7 +13,7 @@ from .errors import InputError
 from .masks import read_mask
 from .metrics import Scores, ThresholdSweep
 from .runlog import RunLog, progress
-from .seeding import derive_seed, sample_noise
+from .seeding import Stream, derive_seed, sample_noise
 
 
 class TrainingStep(nn.Module):
@@ -90,7 +90,7 @@ def train_epoch(
         labels = labels.to(device, non_blocking=True)
         noise = {t: sample_noise(seed, epoch, index.tolist(), t, image01.shape[1:], device) for t in step.guidance.steps}
         # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
-        torch.manual_seed(derive_seed(seed, epoch, i))
+        torch.manual_seed(derive_seed(Stream.STEP, seed, epoch, i))
         losses = step(image01, labels, noise, epoch)
         precision.step(sum(losses.values()), optimizer)
 

@@ -76,7 +76,8 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
     """
     run = load_run(folder)
     if run is None:
-        options, classes = make_options(TrainOptions, {**recipe(exp or "dig_eccv24").train, "name": folder.name}), None
+        values = {**recipe(exp or TrainOptions.exp).train, "name": folder.resolve().name}
+        options, classes = make_options(TrainOptions, values), None
     else:
         options, classes = run
         if exp and exp != options.exp:

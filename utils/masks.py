@@ -30,7 +30,7 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
             mask = np.array(image)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is no readable image: {error}") from error
     if shape is not None and mask.shape != shape:
         raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}")

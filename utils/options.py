@@ -7,6 +7,7 @@ its help stands beside it. `--exp` picks a recipe (`utils.recipes`), which repla
 import argparse
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -258,22 +259,28 @@ class EvaluationOptions:
 
 
 def check_ranges(options: Any) -> None:
-    """Raises InputError for the first value outside its field's range or choices."""
+    """Raises InputError for the first value that is not of its field's type, range or choices."""
     for f in dataclasses.fields(options):
-        value, m = getattr(options, f.name), f.metadata
-        flag = flag_name(f.name)
-        if m["choices"] and value not in m["choices"]:
-            raise InputError(f"{flag} must be one of {', '.join(m['choices'])}, got {value!r}")
-        if isinstance(value, str | bool):
-            continue
-        for number in value if isinstance(value, tuple) else (value,):
-            if number != number or (m["low"] is not None and number < m["low"]):
-                raise InputError(f"{flag} must be at least {m['low']}, got {number}")
-            if m["high"] is not None and number > m["high"]:
-                raise InputError(f"{flag} must be at most {m['high']}, got {number}")
-    name = getattr(options, "name", "")
-    if name in (".", "..") or "/" in name or "\\" in name:
-        raise InputError(f"--name must be a plain name without slashes, got {name!r}")
+        (kind, count), flag, value = value_type(f.type), flag_name(f.name), getattr(options, f.name)
+        for v in value if count and isinstance(value, tuple) else (value,):
+            if not isinstance(v, (int, float) if kind is float else kind):
+                raise InputError(f"{flag} takes {kind.__name__}, got {v!r}")
+            if kind in (int, float):
+                check_number(flag, v, f.metadata["low"], f.metadata["high"])
+        if f.metadata["choices"] and value not in f.metadata["choices"]:
+            raise InputError(f"{flag} must be one of {', '.join(f.metadata['choices'])}, got {value!r}")
+        if f.name == "name" and (value in (".", "..") or "/" in value or "\\" in value or value == "" != f.default):
+            raise InputError(f"--name must be a plain name without slashes, got {value!r}")
+
+
+def check_number(flag: str, number: float, low: float | None, high: float | None) -> None:
+    """Raises InputError for a number that is not finite or outside [low, high]."""
+    if not math.isfinite(number):
+        raise InputError(f"{flag} must be a finite number, got {number}")
+    if low is not None and number < low:
+        raise InputError(f"{flag} must be at least {low}, got {number}")
+    if high is not None and number > high:
+        raise InputError(f"{flag} must be at most {high}, got {number}")
 
 
 def flag_name(field_name: str) -> str:
@@ -377,5 +384,5 @@ def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
     try:
         content = json.loads(path.read_text())
         return make_options(TrainOptions, content["options"]), tuple(content["classes"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, InputError) as error:
         raise InputError(f"{path} is not the options of a run: {error}") from error

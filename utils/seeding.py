@@ -3,15 +3,27 @@
 import contextlib
 import random
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+class Stream(IntEnum):
+    """What random numbers are for: the first part of a seed, which keeps their uses apart."""
+
+    ORDER = 0
+    AUGMENTATION = 1
+    NOISE = 2
+    STEP = 3
+    SAMPLES = 4
+
+
 def derive_seed(*parts: int) -> int:
-    """A 63-bit seed from non-negative integers; close parts give unrelated seeds."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    """A 63-bit seed from non-negative integers; close parts, and fewer or more of them, give unrelated seeds."""
+    # The count keeps (1, 2) and (1, 2, 0) apart, which SeedSequence pads to the same.
+    return int(np.random.SeedSequence((*parts, len(parts))).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextlib.contextmanager
@@ -47,6 +59,6 @@ def sample_noise(
     generator = torch.Generator(device)
     noise = torch.empty(len(samples), *shape, device=device)
     for row, sample in zip(noise, samples, strict=True):
-        generator.manual_seed(derive_seed(seed, epoch, sample, step))
+        generator.manual_seed(derive_seed(Stream.NOISE, seed, epoch, sample, step))
         row.normal_(generator=generator)
     return noise

@@ -1,0 +1,126 @@
+"""The commands of the README, typed as they stand, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import LFCA_PREFIXES, build_dig
+
+from .shared import VOC_MINI, needs_parity, needs_voc_mini, parity_module
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.end_to_end
+
+FEW = ["2007_000033", "2007_000187", "2007_000032", "2007_000039"]
+
+
+def command(line: str, cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """Runs `python script …` from `cwd`, as a user would from the checkout."""
+    script, *args = line.split()
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [*prefix, sys.executable, str(ROOT / script), *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=600
+    )
+
+
+def succeed(line: str, cwd: Path) -> str:
+    result = command(line, cwd)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def four(tmp_path) -> Path:
+    """A list of four real images."""
+    ids = [i for i in FEW if (VOC_MINI / "JPEGImages" / f"{i}.jpg").exists()]
+    path = tmp_path / "four.txt"
+    path.write_text("\n".join(ids))
+    return path
+
+
+@needs_voc_mini
+def test_four_scripts_go_from_nothing_to_an_miou(tmp_path, four):
+    data = f"--exp dig_nano --data-path {VOC_MINI}"
+    succeed(
+        f"train_diffusion.py --name denoiser --exp dig_nano --data {VOC_MINI}/JPEGImages --steps 2 --num-samples 1", tmp_path
+    )
+    assert (tmp_path / "pretrained" / "model-nano.pt").exists()
+    data = f"--exp dig_nano --data-path {VOC_MINI}"
+    small = f"--epochs 2 --batch_size 2 --train_list {four} --val_list {four} --num_workers 2"
+    trained = succeed(f"train_trm.py --name exp_name {data} {small}", tmp_path)
+    assert "denoiser: pretrained/model-nano.pt, width 16" in trained
+    succeed(f"infer_trm.py --name exp_name --load_epo 1 --dict {data}", tmp_path)
+    scored = succeed(f"evaluation.py --name exp_name --task cam --dict_dir dict {data} --json scores.json", tmp_path)
+    best = json.loads((tmp_path / "scores.json").read_text())["best"]["miou"]
+    assert scored.rstrip().splitlines()[-1].startswith(f"mIoU {best:.3f} at threshold")
+    assert f"mIoU {best:.2f} at threshold" in trained.splitlines()[-2]
+
+
+@needs_voc_mini
+@needs_parity
+def test_a_published_checkpoint_is_inferred_at_full_size_within_bounded_memory(tmp_path, four):
+    weights = tmp_path / "experiment" / "paper" / "ckpt" / "019net_trm.pth"
+    weights.parent.mkdir(parents=True)
+    state = parity_module("fill").fill_(build_dig()).state_dict()
+    assert any(name.startswith(LFCA_PREFIXES) for name in state)
+    torch.save(state, weights)
+    data = f"--data-path {VOC_MINI}"
+    peak = peak_memory(f"infer_trm.py --name paper --load_epo 19 --dict {data} --val_list {four} --num_workers 0", tmp_path)
+    assert peak < 1.5e9
+    succeed(f"evaluation.py --name paper --task cam --dict_dir dict {data} --list {four}", tmp_path)
+    cams = np.load(tmp_path / "experiment" / "paper" / "dict" / "2007_000033.npy", allow_pickle=True).item()
+    assert all(cam.shape == (366, 500) for cam in cams.values())
+
+
+def peak_memory(line: str, cwd: Path) -> int:
+    """Largest resident size in bytes of a command that succeeds, measured by the system for that process alone."""
+    measure = (
+        "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
+        "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+    )
+    result = command(line, cwd, prefix=(sys.executable, "-c", measure))
+    assert result.returncode == 0, result.stderr
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(result.stdout.rsplit("PEAK", 1)[1]) * unit
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train_trm.py --name x --data-path nowhere", "error: nowhere/JPEGImages is missing"),
+        ("train_trm.py --data-path nowhere", "error: the following arguments are required: --name"),
+        ("train_trm.py --name a/b", "error: --name must be a plain name"),
+        ("train_trm.py --name x --exp dig", "error: --exp dig is no recipe; there are dig_eccv24, dig_nano"),
+        ("train_trm.py --name x --batchsize 3", "error: unrecognized arguments: --batchsize 3"),
+        ("infer_trm.py --name x", "error: nothing to write"),
+        ("evaluation.py --task seg", "error: argument --task: invalid choice"),
+        ("train_diffusion.py --name x --data nowhere", "error: nowhere holds no image"),
+    ],
+)
+def test_wrong_input_ends_with_one_line_and_code_2(tmp_path, line, message):
+    result = command(line, tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = command("evaluation.py --task cam --debug", tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("script", ["train_trm.py", "train_diffusion.py", "infer_trm.py", "evaluation.py"])
+def test_help_explains_every_flag(tmp_path, script):
+    text = succeed(f"{script} --help", tmp_path)
+    assert "--name" in text
+    assert "(default:" in text

@@ -1,0 +1,75 @@
+"""The shape of the code: what imports what, what importing does, and that every flag is read and documented."""
+
+import ast
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.flag_tables import SCRIPTS, with_tables
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("models", "diffusion", "datasets", "utils")
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names that a file imports absolutely."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def sources() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
+
+
+@pytest.mark.parametrize("package", ["models", "diffusion", "datasets"])
+def test_networks_and_data_do_not_know_each_other(package):
+    others = {"models", "diffusion", "datasets"} - {package} | {Path(script).stem for script in SCRIPTS}
+    for path in (ROOT / package).glob("*.py"):
+        assert not imported(path) & others, path
+
+
+def test_utils_takes_models_as_arguments():
+    for path in (ROOT / "utils").glob("*.py"):
+        assert not imported(path) & {"models", "diffusion", "datasets"}, path
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_importing_a_script_prints_and_writes_nothing(script, tmp_path):
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {Path(script).stem}"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scoring_starts_without_pytorch():
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import evaluation; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_is_read(script):
+    code = "".join(path.read_text() for path in (*sources(), ROOT / script, ROOT / "train_trm.py"))
+    unread = [
+        f.name for f in dataclasses.fields(SCRIPTS[script]) if not re.search(rf"\b(options|run|self)\.{f.name}\b", code)
+    ]
+    assert unread == []
+
+
+def test_the_readme_lists_every_flag_as_it_is():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_tables(text) == text, "run `python -m utils.flag_tables`"
+
+
+def test_files_stay_short():
+    long = {str(path): n for path in (*sources(), *ROOT.glob("*.py")) if (n := len(path.read_text().splitlines())) > 420}
+    assert long == {}
