@@ -1,7 +1,6 @@
 """Scores CAMs and masks against ground truth: python evaluation.py --name NAME --task cam --dict_dir dict"""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ import numpy as np
 from datasets.classes import class_names
 from datasets.voc import find_list, read_ids
 from utils.cam_files import read_cam_dict
+from utils.cores import available_cores
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.masks import read_mask
@@ -31,7 +31,7 @@ def main(args: list[str]) -> None:
 
     # Loop: every file is read once, by all cores
     tally = job.new_tally()
-    for counts in count_all(job, ids, options.num_workers or available_cores()):
+    for counts in count_all(job, ids, available_cores() if options.num_workers < 1 else options.num_workers):
         tally.counts += counts
     scores = tally.scores()
 
@@ -118,11 +118,6 @@ def count_all(job: Job, ids: Sequence[str], workers: int) -> Iterator[np.ndarray
             raise InputError("a scoring process died, perhaps for lack of memory: try fewer --num-workers") from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def print_scores(scores: Scores, classes: Sequence[str]) -> None:

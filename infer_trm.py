@@ -12,6 +12,7 @@ from datasets.voc import VocLayout
 from models import LFCA_PREFIXES, DiG, build_dig
 from utils.cam_files import write_cam_dict
 from utils.checkpoint import load_file, load_strictly, state_dict_of
+from utils.cores import loader_count
 from utils.crf import refine, require_crf
 from utils.device import Precision, make_deterministic, pick_device
 from utils.engine import infer_cams
@@ -37,7 +38,7 @@ def main(args: list[str]) -> None:
     ids = layout.read_list(run.val_list)
     paths = [layout.image_path(i) for i in ids]
     images = InferenceImages(ids, paths, image_labels(layout, ids), run.infer_size)
-    loader = DataLoader(images, batch_size=None, num_workers=options.num_workers)
+    loader = DataLoader(images, batch_size=None, num_workers=loader_count(options.num_workers))
 
     # Network: only what inference needs
     weights = Path(options.weights) if options.weights else checkpoint_of(options)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from datasets.images import EpochSampler, FolderImages
 from diffusion import GaussianDiffusion, build_denoiser
 from utils.checkpoint import load_file, save_file
+from utils.cores import loader_count
 from utils.device import Precision, make_deterministic, pick_device
 from utils.errors import InputError, run_script
 from utils.experiment import open_experiment, start_run
@@ -138,12 +139,13 @@ def image_loader(images: FolderImages, options: DenoiserOptions, device: torch.d
     """
     if len(images) < options.batch_size:
         raise InputError(f"{options.data} has {len(images)} images, fewer than --batch-size {options.batch_size}")
+    workers = loader_count(options.num_workers)
     return DataLoader(
         images,
         options.batch_size,
         sampler=EpochSampler(len(images), options.seed),
-        num_workers=options.num_workers,
-        persistent_workers=options.num_workers > 0,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
         drop_last=True,
     )

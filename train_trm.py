@@ -14,6 +14,7 @@ from datasets.voc import VocLayout
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, load_deit
 from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
+from utils.cores import loader_count
 from utils.device import Precision, make_deterministic, pick_device
 from utils.engine import TrainingStep, score_cams, train_epoch
 from utils.errors import InputError, run_script
@@ -94,13 +95,14 @@ def training_loader(layout: VocLayout, options: TrainOptions, device: torch.devi
     paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
     if len(paths) < options.batch_size:
         raise InputError(f"{source} has {len(paths)} labelled images, fewer than --batch-size {options.batch_size}")
+    workers = loader_count(options.num_workers)
     images = TrainingImages(paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed)
     return DataLoader(
         images,
         options.batch_size,
         sampler=EpochSampler(len(images), options.seed),
-        num_workers=options.num_workers,
-        persistent_workers=options.num_workers > 0,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
         drop_last=True,
     )
@@ -114,7 +116,7 @@ def validation_loader(layout: VocLayout, options: TrainOptions, log: RunLog) -> 
     ids = layout.read_list(options.val_list)
     paths = [layout.image_path(i) for i in ids]
     images = InferenceImages(ids, paths, image_labels(layout, ids), options.infer_size)
-    return DataLoader(images, batch_size=None, num_workers=options.num_workers)
+    return DataLoader(images, batch_size=None, num_workers=loader_count(options.num_workers))
 
 
 def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:

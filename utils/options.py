@@ -44,7 +44,9 @@ class RunOptions:
     exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
     experiments: str = option("./experiment", "folder of all experiments")
     device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
-    num_workers: int = option(8, "processes that load images; results do not depend on it", low=0, high=256)
+    num_workers: int = option(
+        -1, "processes that load images, -1: one per core, 8 at most; results are the same", low=-1, high=256
+    )
 
     @property
     def folder(self) -> Path:
@@ -247,7 +249,7 @@ class EvaluationOptions:
     list: str = option("", "images to score, a name or a file; empty: the run's validation list")
     data_path: str = option("", "data set; empty: the run's")
     json: str = option("", "file to write the scores to")
-    num_workers: int = option(0, "processes; 0: one per core", low=0, high=256)
+    num_workers: int = option(-1, "processes, -1: one per core", low=-1, high=256)
 
     @property
     def folder(self) -> Path:
