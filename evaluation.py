@@ -1,6 +1,7 @@
 """Scores CAMs and masks against ground truth: python evaluation.py --name NAME --task cam --dict_dir dict"""
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +22,7 @@ from utils.options import EvaluationOptions, parse_options
 from utils.runlog import progress
 
 IMAGES_PER_TASK = 8
+IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
 def main(args: list[str]) -> None:
@@ -31,7 +33,7 @@ def main(args: list[str]) -> None:
 
     # Loop: every file is read once, by all cores
     tally = job.new_tally()
-    for counts in count_all(job, ids, available_cores() if options.num_workers < 1 else options.num_workers):
+    for counts in count_all(job, ids, available_cores() if options.num_workers < 0 else options.num_workers):
         tally.counts += counts
     scores = tally.scores()
 
@@ -94,7 +96,7 @@ def locate(options: EvaluationOptions) -> tuple[Job, list[str], tuple[str, ...]]
     if not predictions.is_dir():
         raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
     ids = read_ids(find_list(root, options.list or run.val_list))
-    classes = classes or class_names(truth.parent)
+    classes = classes or class_names(root if (root / "classes.txt").exists() else truth.parent)
     return Job(options.task, predictions, truth, len(classes)), ids, classes
 
 
@@ -111,7 +113,9 @@ def count_all(job: Job, ids: Sequence[str], workers: int) -> Iterator[np.ndarray
         InputError: a file is missing, damaged or misshapen, or a worker died.
     """
     chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
-    with ProcessPoolExecutor(min(workers, len(chunks))) as pool:
+    with ProcessPoolExecutor(
+        max(1, min(workers, len(chunks))), initializer=signal.signal, initargs=IGNORE_INTERRUPT
+    ) as pool:
         try:
             yield from progress(pool.map(job.count, chunks), "scoring", len(chunks))
         except BrokenProcessPool as error:

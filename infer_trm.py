@@ -14,7 +14,7 @@ from utils.cam_files import write_cam_dict
 from utils.checkpoint import load_file, load_strictly, state_dict_of
 from utils.cores import loader_count
 from utils.crf import refine, require_crf
-from utils.device import Precision, make_deterministic, pick_device
+from utils.device import Precision, prepare_device
 from utils.engine import infer_cams
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch, run_of
@@ -31,19 +31,22 @@ def main(args: list[str]) -> None:
         raise InputError(f"{layout.root} has other classes than the run {options.folder} was trained on")
     if options.crf:
         require_crf()
-    make_deterministic()
-    precision = Precision("off", pick_device(options.device))
+    precision = Precision("off", prepare_device(options.device))
 
     # Data
     ids = layout.read_list(run.val_list)
     paths = [layout.image_path(i) for i in ids]
-    images = InferenceImages(ids, paths, image_labels(layout, ids), run.infer_size)
-    loader = DataLoader(images, batch_size=None, num_workers=loader_count(options.num_workers))
+    images = InferenceImages(
+        ids, paths, image_labels(layout, ids), run.infer_size if options.infer_size < 0 else options.infer_size
+    )
+    workers = loader_count(options.num_workers)
+    pinned = precision.device.type == "cuda"
+    loader = DataLoader(images, batch_size=None, num_workers=workers, pin_memory=pinned)
 
     # Network: only what inference needs
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     net = load_network(weights, len(layout.classes), run).to(precision.device)
-    print(f"{weights} on {precision.device}: {len(ids)} images of {run.val_list}")
+    print(f"{weights} on {precision}: {len(ids)} images of {run.val_list}")
 
     # Loop
     for sample, cams in infer_cams(net, loader, precision, "inference"):

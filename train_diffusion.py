@@ -10,14 +10,14 @@ from ema_pytorch import EMA
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datasets.images import EpochSampler, FolderImages
+from datasets.images import FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
-from utils.checkpoint import load_file, save_file
+from utils.checkpoint import load_file, load_strictly, require_finite, save_file, state_dict_of
 from utils.cores import loader_count
-from utils.device import Precision, make_deterministic, pick_device
+from utils.device import Precision, prepare_device, to_device
 from utils.errors import InputError, run_script
-from utils.experiment import open_experiment, start_run
-from utils.options import DenoiserOptions, parse_options
+from utils.experiment import open_experiment, parse_run, start_run
+from utils.options import DenoiserOptions
 from utils.pictures import save_grid
 from utils.recipes import named_recipe
 from utils.runlog import RunLog, progress
@@ -31,21 +31,20 @@ MAX_GRADIENT_NORM = 1.0
 def main(args: list[str]) -> None:
     # Options
     recipe = named_recipe(args)
-    options = parse_options(DenoiserOptions, args, "train_diffusion.py", __doc__, recipe.denoiser)
-    out = Path(options.out or recipe.denoiser_file)
+    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, recipe.denoiser)
+    out = Path(options.out or recipe.denoiser_file or options.folder / "denoiser.pt")
     if out.exists() and not (options.overwrite or options.resume):
         raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
-    device = pick_device(options.device)
+    device = prepare_device(options.device)
     precision = Precision(options.amp, device)
-    make_deterministic()
     torch.manual_seed(options.seed)
     images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
     last = open_experiment(options)
 
     with RunLog(options.folder) as log:
         # Data
-        log.info(f"denoiser of width {options.dim} on {device}: {len(images)} images of {options.data}")
-        loader = image_loader(images, options, device)
+        log.info(f"denoiser of width {options.dim} on {precision}: {len(images)} images of {options.data}")
+        loader = epoch_loader(images, options.batch_size, options.seed, loader_count(options.num_workers), device)
 
         # Network
         denoiser = build_denoiser(options.dim, options.image_size).to(device)
@@ -61,10 +60,10 @@ def main(args: list[str]) -> None:
         losses: list[Tensor] = []  # since the last report, on the device
         steps = range(training.step + 1, options.steps + 1)
         for done, (image, index) in zip(steps, progress(batches(loader, steps), "denoiser", len(steps)), strict=True):
-            losses.append(training.update(image.to(device, non_blocking=True), index.tolist(), options.seed))
+            losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
             milestone = done % options.sample_every == 0 or done == options.steps
             if milestone or done % options.print_freq == 0:
-                report(losses, done, options.steps, log)
+                report(losses, done, options, log)
                 losses.clear()
             if milestone:
                 training.save(last)
@@ -95,7 +94,7 @@ class Training:
         """One training step on images (B, 3, S, S) in uint8; returns the loss, left on the device."""
         image = image.float() / 127.5 - 1
         generator = torch.Generator().manual_seed(derive_seed(Stream.STEP, seed, self.step))
-        t = torch.randint(self.denoiser.num_steps, (len(image),), generator=generator).to(image.device, non_blocking=True)
+        t = torch.randint(self.denoiser.num_steps, (len(image),), generator=generator).to(image.device)
         noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
         with self.precision.autocast():
             loss = self.denoiser.loss(image, t, noise)
@@ -106,6 +105,7 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint in the format of denoising-diffusion-pytorch."""
+        require_finite(self.denoiser)
         scaler = self.precision.scaler
         content = {
             "step": self.step,
@@ -120,35 +120,15 @@ class Training:
     def load(self, path: Path) -> None:
         """Restores what `save` wrote."""
         content = load_file(path)
+        load_strictly(self.denoiser, state_dict_of(content, path), path)
         try:
-            self.denoiser.load_state_dict(content["model"])
             self.ema.load_state_dict(content["ema"])
             self.optimizer.load_state_dict(content["opt"])
             if content["scaler"] is not None:
                 self.precision.scaler.load_state_dict(content["scaler"])
-            self.step = content["step"]
+            self.step = int(content["step"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path} does not fit this run: {str(error).splitlines()[0]}") from error
-
-
-def image_loader(images: FolderImages, options: DenoiserOptions, device: torch.device) -> DataLoader:
-    """Loader of training images.
-
-    Raises:
-        InputError: fewer images than one batch.
-    """
-    if len(images) < options.batch_size:
-        raise InputError(f"{options.data} has {len(images)} images, fewer than --batch-size {options.batch_size}")
-    workers = loader_count(options.num_workers)
-    return DataLoader(
-        images,
-        options.batch_size,
-        sampler=EpochSampler(len(images), options.seed),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
-        drop_last=True,
-    )
+            raise InputError(f"{path} is not what this run can be resumed from: {error}") from error
 
 
 def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
@@ -162,7 +142,7 @@ def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
             step += 1
 
 
-def report(losses: list[Tensor], done: int, steps: int, log: RunLog) -> None:
+def report(losses: list[Tensor], done: int, options: DenoiserOptions, log: RunLog) -> None:
     """Logs the mean of the losses since the last report.
 
     Raises:
@@ -172,8 +152,8 @@ def report(losses: list[Tensor], done: int, steps: int, log: RunLog) -> None:
     if not values.isfinite().all():
         first = done - len(values) + 1 + int((~values.isfinite()).nonzero()[0])
         raise InputError(f"step {first}: the loss is not finite; the last checkpoint is from before. Try a smaller --lr")
-    log.info(f"step {done}/{steps} loss {values.mean():.5f}")
-    log.scalars({"loss": values.mean().item()}, done)
+    log.info(f"step {done}/{options.steps} loss {values.mean():.5f}")
+    log.scalars({"loss": values.mean().item(), "lr": options.lr}, done)
 
 
 def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: torch.device) -> np.ndarray:

@@ -8,18 +8,18 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch.utils.data import DataLoader
 
-from datasets.images import EpochSampler, InferenceImages, TrainingImages
+from datasets.images import InferenceImages, TrainingImages, epoch_loader
 from datasets.labels import image_labels
 from datasets.voc import VocLayout
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, load_deit
-from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
+from utils.checkpoint import load_file, load_strictly, require_finite, save_file, state_dict_of
 from utils.cores import loader_count
-from utils.device import Precision, make_deterministic, pick_device
+from utils.device import Precision, prepare_device
 from utils.engine import TrainingStep, score_cams, train_epoch
 from utils.errors import InputError, run_script
-from utils.experiment import epoch_file, open_experiment, start_run
-from utils.options import TrainOptions, parse_options
+from utils.experiment import epoch_file, last_file, open_experiment, parse_run, start_run
+from utils.options import TrainOptions
 from utils.recipes import named_recipe
 from utils.runlog import RunLog
 
@@ -29,25 +29,25 @@ VIT_HINT = (
 )
 DENOISER_HINT = (
     "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of "
-    "images; --diffusion_weights random builds one that knows nothing, for tests"
+    "images (with --exp dig_nano: the one that this recipe looks for); --diffusion_weights random builds one that knows "
+    "nothing, for tests"
 )
 
 
 def main(args: list[str]) -> None:
     # Options
-    options = parse_options(TrainOptions, args, "train_trm.py", __doc__, named_recipe(args).train)
-    device = pick_device(options.device)
+    options = parse_run(TrainOptions, args, "train_trm.py", __doc__, named_recipe(args).train)
+    device = prepare_device(options.device)
     precision = Precision(options.amp, device)
-    make_deterministic()
     torch.manual_seed(options.seed)
     layout = VocLayout(Path(options.data_path), Path(options.sbd_path) if options.sbd_path else None)
     last = open_experiment(options)
 
     with RunLog(options.folder) as log:
         # Data
-        log.info(f"{options.exp} on {device}, {len(layout.classes)} classes of {layout.root}")
+        log.info(f"{options.exp} on {precision}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
-        val_loader = validation_loader(layout, options, log)
+        val_loader = validation_loader(layout, options, device, log)
 
         # Networks
         guidance = build_guidance(options, log)
@@ -66,7 +66,7 @@ def main(args: list[str]) -> None:
             scheduler.step(epoch)
             losses = train_epoch(step, train_loader, optimizer, precision, epoch, options.seed, log, options.print_freq)
             log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
-            save_epoch(epoch, last, net, optimizer, precision)
+            save_epoch(epoch, options.folder, net, optimizer, precision)
 
             if val_loader is not None and is_validated(epoch, options):
                 scores = score_cams(net, val_loader, precision, layout.mask_path, len(layout.classes))
@@ -83,40 +83,27 @@ def is_validated(epoch: int, options: TrainOptions) -> bool:
 
 
 def training_loader(layout: VocLayout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:
-    """Loader of the images with at least one label, by `Visit`.
-
-    Raises:
-        InputError: fewer images than one batch.
-    """
+    """Loader of the images with at least one label, by `Visit`."""
     ids, source = layout.training_ids(options.train_list)
     labels = image_labels(layout, ids)
     labelled = labels.any(1)
     log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
     paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
-    if len(paths) < options.batch_size:
-        raise InputError(f"{source} has {len(paths)} labelled images, fewer than --batch-size {options.batch_size}")
-    workers = loader_count(options.num_workers)
     images = TrainingImages(paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed)
-    return DataLoader(
-        images,
-        options.batch_size,
-        sampler=EpochSampler(len(images), options.seed),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
-        drop_last=True,
-    )
+    return epoch_loader(images, options.batch_size, options.seed, loader_count(options.num_workers), device)
 
 
-def validation_loader(layout: VocLayout, options: TrainOptions, log: RunLog) -> DataLoader | None:
-    """Loader of the whole images of the validation list, one at a time; None where the data set has no masks."""
-    if not layout.mask_folder.is_dir():
-        log.info(f"no masks in {layout.mask_folder}: CAMs are not scored during training")
-        return None
+def validation_loader(layout: VocLayout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader | None:
+    """Loader of the whole images of the validation list, one at a time; None where masks to score them are missing."""
     ids = layout.read_list(options.val_list)
+    unmasked = sum(not layout.mask_path(i).exists() for i in ids)
+    if unmasked:
+        log.info(f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: CAMs are not scored during training")
+        return None
     paths = [layout.image_path(i) for i in ids]
     images = InferenceImages(ids, paths, image_labels(layout, ids), options.infer_size)
-    return DataLoader(images, batch_size=None, num_workers=loader_count(options.num_workers))
+    workers = loader_count(options.num_workers)
+    return DataLoader(images, batch_size=None, num_workers=workers, pin_memory=device.type == "cuda")
 
 
 def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
@@ -136,7 +123,9 @@ def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
 
 
 def published_spelling(path: Path) -> Path:
-    """The file under one of the names it is published with: `.pt`, `.pth`, and the misspelt `.ptht.pth`."""
+    """The published denoiser under one of its names: `.pt`, `.pth`, and the misspelt `.ptht.pth`; other files as named."""
+    if not path.stem.startswith("model-140-"):
+        return path
     spellings = (path, path.with_suffix(".pth"), path.with_name(path.stem + ".ptht.pth"))
     return next((p for p in spellings if p.exists()), path)
 
@@ -150,6 +139,8 @@ def build_network(num_classes: int, feature_channels: int, options: TrainOptions
         drop_path=options.drop_path,
         **options.architecture,
     )
+    if options.resume:
+        return net  # its weights are in the checkpoint
     log.info(f"transformer: {options.vit_weights if options.vit_weights != 'none' else 'random'}")
     if options.vit_weights == "none":
         return net
@@ -186,24 +177,28 @@ def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> 
     )
 
 
-def save_epoch(epoch: int, last: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
+def save_epoch(epoch: int, folder: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
     """Writes what inference needs of this epoch, and what resuming needs."""
+    require_finite(net)
     state = net.state_dict()
     inference = {name: value for name, value in state.items() if not name.startswith(LFCA_PREFIXES)}
-    save_file(inference, epoch_file(last.parent.parent, epoch))
-    save_file(
-        {"epoch": epoch, "model": state, "optimizer": optimizer.state_dict(), "scaler": precision.scaler.state_dict()}, last
-    )
+    save_file(inference, epoch_file(folder, epoch))
+    scaler = precision.scaler.state_dict()
+    save_file({"epoch": epoch, "model": state, "optimizer": optimizer.state_dict(), "scaler": scaler}, last_file(folder))
 
 
 def resume(last: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision, log: RunLog) -> int:
     """Restores a run; order, augmentation and noise follow from the epoch. Returns the epoch to go on with."""
     content = load_file(last)
     load_strictly(net, state_dict_of(content, last), last)
-    optimizer.load_state_dict(content["optimizer"])
-    precision.scaler.load_state_dict(content["scaler"])
-    log.info(f"resuming after epoch {content['epoch']} from {last}")
-    return content["epoch"] + 1
+    try:
+        optimizer.load_state_dict(content["optimizer"])
+        precision.scaler.load_state_dict(content["scaler"])
+        epoch = int(content["epoch"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{last} is not what this run can be resumed from: {error}") from error
+    log.info(f"resuming after epoch {epoch} from {last}")
+    return epoch + 1
 
 
 if __name__ == "__main__":

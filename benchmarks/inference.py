@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_dig
-from utils.device import pick_device
+from utils.device import prepare_device
 
 
 def main(args: list[str]) -> None:
@@ -24,7 +24,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(375, 500), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(args)
-    device = pick_device(options.device)
+    device = prepare_device(options.device)
 
     # Measure
     net = build_dig(lfca=False).eval().to(device)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from utils.errors import InputError
@@ -114,6 +114,32 @@ class TrainingImages(Dataset):
         image = open_rgb(self.paths[visit.index])
         with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
             return TrainingSample(self.transform(image), self.labels[visit.index], visit.index)
+
+
+def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, device: torch.device) -> DataLoader:
+    """Loader of whole batches of a data set indexed by `Visit`; set `loader.sampler.epoch` before each epoch.
+
+    Args:
+        images: what is loaded.
+        batch_size: the rest that fills no batch is left out.
+        seed: of the order.
+        workers: processes.
+        device: where batches go; for CUDA they are put into pinned memory.
+
+    Raises:
+        InputError: fewer images than one batch.
+    """
+    if len(images) < batch_size:
+        raise InputError(f"there are {len(images)} images to train on, fewer than --batch-size {batch_size}")
+    return DataLoader(
+        images,
+        batch_size,
+        sampler=EpochSampler(len(images), seed),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        drop_last=True,
+    )
 
 
 class InferenceSample(NamedTuple):

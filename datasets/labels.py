@@ -1,5 +1,6 @@
 """Image-level labels from VOC's XML annotations, read once and cached."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
+from utils.files import whole_file
 
 from .voc import VocLayout
 
@@ -87,10 +89,5 @@ def read_cache(path: Path) -> dict:
 
 def write_cache(path: Path, cache: dict) -> None:
     """Keeps the table for later runs; a folder that cannot be written to only costs them time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(cache))
-        temporary.replace(path)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), whole_file(path) as file:
+        file.write(json.dumps(cache).encode())

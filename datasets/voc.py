@@ -1,5 +1,6 @@
 """Data sets in the layout of the PASCAL VOC devkit: where things are, and which images belong to which set."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class VocLayout:
                 "(PASCAL VOC 2012: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)"
             )
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names without background."""
         return class_names(self.root)
@@ -86,20 +87,22 @@ class VocLayout:
             return read_ids(path), str(path)
         if self.sbd_path is not None and not self.sbd_path.is_dir():
             raise InputError(f"--sbd-path {self.sbd_path} is no folder")
-        held_out = set(self.read_list("val")) if self.list_path("val").exists() else set()
+        has_val = self.list_path("val").exists()
+        held_out = set(self.read_list("val")) if has_val else set()
         sbd = self.sbd_path or self.root / "SBD"
         main = self.root / "ImageSets" / "Main" / "trainval.txt"
         augmented = sorted(path.stem for path in (self.root / "SegmentationClassAug").glob("*.png"))
         if augmented:
-            ids, source = augmented, "SegmentationClassAug less val"
+            ids, source = augmented, "SegmentationClassAug"
         elif sbd.is_dir():
-            ids, source = sbd_ids(sbd), f"{sbd} less val"
+            ids, source = sbd_ids(sbd), str(sbd)
             if self.list_path("train").exists():
-                ids, source = sorted({*ids, *self.read_list("train")}), f"{sbd} and train less val"
+                ids, source = sorted({*ids, *self.read_list("train")}), f"{sbd} and train"
         elif main.exists():
-            ids, source = read_ids(main), "ImageSets/Main/trainval less val"
+            ids, source = read_ids(main), "ImageSets/Main/trainval"
         else:
             return self.read_list("train"), str(self.list_path("train"))
+        source += " less val" if has_val else ", nothing held out, for there is no list val"
         ids = [i for i in ids if i not in held_out]
         if not ids:
             raise InputError(f"{self.root}: {source} leaves no image to train on")

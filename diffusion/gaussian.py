@@ -3,7 +3,6 @@
 The objective is that of https://arxiv.org/abs/2202.00512, appendix D. Images are in [-1, 1] here.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -62,13 +61,12 @@ class GaussianDiffusion(nn.Module):
         return (error.square().mean(dim=(1, 2, 3)) * self.loss_weight[step]).mean()
 
     @torch.no_grad()
-    def sample(self, noise: Tensor, num_steps: int = 50, on_step: Callable[[], object] = lambda: None) -> Tensor:
+    def sample(self, noise: Tensor, num_steps: int = 50) -> Tensor:
         """Deterministic DDIM sampling (https://arxiv.org/abs/2010.02502, eta = 0).
 
         Args:
             noise: (B, 3, H, W), standard normal: the start of the chain.
             num_steps: network evaluations, 1 .. 1000.
-            on_step: called after each of them, for a progress bar.
 
         Returns:
             (B, 3, H, W) images in [0, 1].
@@ -89,7 +87,6 @@ class GaussianDiffusion(nn.Module):
             else:
                 signal = self.alphas_cumprod[following]
                 x = signal.sqrt() * image + (1 - signal).sqrt() * implied
-            on_step()
         return (x + 1) / 2
 
     @staticmethod

@@ -1,5 +1,6 @@
 """Published weights: ImageNet statistics and the transfer from a one-class-token DeiT."""
 
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -14,8 +15,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def imagenet_normalize(image01: Tensor) -> Tensor:
     """(..., 3, H, W) in [0, 1] -> standardised with ImageNet's channel statistics, as the transformer expects."""
-    mean, std = (image01.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = channel_statistics(image01.device, image01.dtype)
     return (image01 - mean) / std
+
+
+@functools.cache
+def channel_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (3, 1, 1) each; copied to a device once, since each copy would wait for it."""
+    mean, std = (torch.tensor(v, device=device, dtype=dtype)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> None:

@@ -113,6 +113,15 @@ def test_wrong_input_ends_with_one_line_and_code_2(tmp_path, line, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_in_a_loading_process_is_one_line_too(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    line = "train_diffusion.py --name x --data . --dim 8 --image-size 16 --batch-size 1 --num_workers 2 --device cpu"
+    result = command(line, tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: broken.jpg is no readable image")
+    assert "Traceback" not in result.stderr
+
+
 def test_debug_shows_the_traceback(tmp_path):
     result = command("evaluation.py --task cam --debug", tmp_path)
     assert result.returncode == 2

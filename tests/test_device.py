@@ -6,29 +6,31 @@ import pytest
 import torch
 from torch import nn
 
-from utils.device import Precision, keep_freed_memory, make_deterministic, pick_device
+from utils.device import Precision, keep_freed_memory, make_deterministic, prepare_device
 from utils.errors import InputError
 
 CPU = torch.device("cpu")
 THERE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def restored_determinism(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     enabled, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    products = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products
     torch.use_deterministic_algorithms(enabled)
     torch.backends.cudnn.benchmark = benchmark
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
 def test_the_cpu_is_always_there():
-    assert pick_device("cpu") == CPU
+    assert prepare_device("cpu") == CPU
 
 
 def test_auto_takes_the_first_device_that_is_there():
-    assert pick_device("auto").type == next((kind for kind, there in THERE.items() if there), "cpu")
+    assert prepare_device("auto").type == next((kind for kind, there in THERE.items() if there), "cpu")
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -36,19 +38,19 @@ def test_a_device_that_is_not_there_is_refused_by_flag(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=f"--device {name}: PyTorch finds no such device here; it finds cpu"):
-        pick_device(name)
+        prepare_device(name)
 
 
 def test_auto_prefers_cuda_to_mps(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert pick_device("auto").type == "cuda"
+    assert prepare_device("auto").type == "cuda"
 
 
 def test_auto_prefers_mps_to_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert pick_device("auto").type == "mps"
+    assert prepare_device("auto").type == "mps"
 
 
 def test_large_tensors_still_work_where_freed_memory_is_kept():

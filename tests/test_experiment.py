@@ -64,7 +64,7 @@ def test_a_folder_without_checkpoint_may_be_opened_again(tmp_path):
 
 def test_a_run_is_not_overwritten_by_accident(tmp_path):
     make_run(tmp_path)
-    with pytest.raises(InputError, match="run holds a run already: --resume continues it, --overwrite starts afresh"):
+    with pytest.raises(InputError, match=r"last\.pth exists: --resume continues its run, --overwrite starts afresh"):
         open_experiment(options_in(tmp_path))
 
 

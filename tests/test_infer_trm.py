@@ -130,3 +130,16 @@ def test_an_image_without_a_label_gets_an_empty_dict(trained, tmp_path):
     (data / "Annotations" / "2007_000000.xml").write_text("<annotation></annotation>")
     folder = infer(trained[0], f"--dict --data-path {data}")
     assert np.load(folder / "dict" / "2007_000000.npy", allow_pickle=True).item() == {}
+
+
+def test_images_can_be_bounded_in_size(trained):
+    root, _ = trained
+    before = (infer(root, "--load_epo 1 --dict") / "dict" / "2007_000001.npy").read_bytes()
+    after = (infer(root, "--load_epo 1 --dict --infer-size 16") / "dict" / "2007_000001.npy").read_bytes()
+    assert len(before) == len(after)
+    assert before != after
+
+
+def test_an_image_smaller_than_a_patch_is_refused_by_name(trained):
+    with pytest.raises(InputError, match=r"2007_000000 is \d+ x 4 pixels, smaller than one patch of 8"):
+        infer(trained[0], "--dict --infer-size 4")

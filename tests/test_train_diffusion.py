@@ -71,6 +71,8 @@ def test_we_resume_from_the_librarys_file(tmp_path, folder):
     trainer.save(1)
     (tmp_path / "run" / "ckpt").mkdir(parents=True)
     (tmp_path / "model-1.pt").rename(tmp_path / "run" / "ckpt" / "last.pth")
+    train(tmp_path, folder, "other", "--steps 1")
+    (tmp_path / "other" / "options.json").rename(tmp_path / "run" / "options.json")
     content = train(tmp_path, folder, "run", "--steps 2 --resume")
     assert equal(content["model"], trainer.model.state_dict())
     assert train(tmp_path, folder, "run", "--steps 3 --resume")["step"] == 3

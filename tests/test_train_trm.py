@@ -84,14 +84,36 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, toy_voc, m
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3")
     monkeypatch.undo()
-    cut = train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3 --resume")
-    assert equal(weights(whole, 2), weights(cut, 2))
+    train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())  # the run knows its own options
+    assert equal(weights(whole, 2), weights(tmp_path / "cut", 2))
+
+
+def test_a_resumed_run_keeps_its_options(tmp_path, toy_voc):
+    train(tmp_path, toy_voc, "run")
+    before = (tmp_path / "run" / "options.json").read_text()
+    with pytest.raises(InputError, match=r"options\.json: a resumed run keeps its options, and this one has --lr 0\.064"):
+        train_trm.main(f"--name run --experiments {tmp_path} --resume --lr 1".split())
+    assert (tmp_path / "run" / "options.json").read_text() == before
+
+
+def test_there_must_be_something_to_resume(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"last\.pth is missing: there is no run to resume"):
+        train(tmp_path, toy_voc, "run", "--resume")
+
+
+def test_a_published_checkpoint_put_there_is_not_overwritten(tmp_path, toy_voc):
+    published = tmp_path / "run" / "ckpt" / "019net_trm.pth"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"published")
+    with pytest.raises(InputError, match=r"019net_trm\.pth exists"):
+        train(tmp_path, toy_voc, "run")
+    assert published.read_bytes() == b"published"
 
 
 def test_an_experiment_that_exists_is_not_overwritten_by_accident(tmp_path, toy_voc):
     folder = train(tmp_path, toy_voc, "run")
     before = weights(folder)
-    with pytest.raises(InputError, match="--resume continues it, --overwrite starts afresh"):
+    with pytest.raises(InputError, match="--resume continues its run, --overwrite starts afresh"):
         train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5")
     assert equal(before, weights(folder))
     train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5 --overwrite")
@@ -148,17 +170,18 @@ def test_too_few_images_for_a_batch_are_refused(tmp_path, toy_voc):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, toy_voc):
-    with pytest.raises(InputError, match=r"epoch 1 step \d+: loss \w+ is (nan|inf)"):
+    with pytest.raises(InputError, match=r"epoch 1 step \d+: loss \w+ is (nan|inf)|no longer finite"):
         train(tmp_path, toy_voc, "run", "--epochs 3 --warmup-epochs 1 --lr 1e30")
+    assert "stopped: InputError" in (tmp_path / "run" / "log.txt").read_text()
     state = weights(tmp_path / "run", 0)
     assert all(value.isfinite().all() for value in state.values())
     assert not (tmp_path / "run" / "ckpt" / "001net_trm.pth").exists()
 
 
-def test_a_data_set_without_masks_is_trained_on_and_not_scored(tmp_path, toy_voc):
-    (toy_voc / "SegmentationClass").rename(toy_voc / "elsewhere")
+def test_a_data_set_without_all_masks_is_trained_on_and_not_scored(tmp_path, toy_voc):
+    (toy_voc / "SegmentationClass" / "2007_000001.png").unlink()
     log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
-    assert "no masks" in log
+    assert "1 of 4 images of train have no mask" in log
     assert "mIoU" not in log
 
 

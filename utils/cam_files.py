@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .files import whole_file
 
 # What a pickle of arrays, numbers and dicts refers to; NumPy 2 moved its core, and files of both kinds are about.
 ADMITTED = {
@@ -29,10 +30,8 @@ class ArrayUnpickler(pickle.Unpickler):
 
 def write_cam_dict(path: Path, cams: Mapping[int, np.ndarray]) -> None:
     """Writes `{class index: (H, W) float32}`; the file appears only when it is complete."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as file:
         np.save(file, {int(c): np.asarray(cam, np.float32) for c, cam in cams.items()}, allow_pickle=True)
-    temporary.replace(path)
 
 
 def read_cam_dict(path: Path, shape: tuple[int, int] | None = None, num_classes: int | None = None) -> dict[int, np.ndarray]:

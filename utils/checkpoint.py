@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, read without executing anything, loaded strictly."""
 
-import os
 import pickle
 import re
 import zipfile
@@ -12,17 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+from .files import whole_file
 
 
 def save_file(content: Any, path: Path) -> None:
-    """Writes a file that is either complete or, if something fails on the way, not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    """Writes a checkpoint that is either complete or, if something fails on the way, not there."""
+    with whole_file(path, durable=True) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+def require_finite(module: nn.Module) -> None:
+    """Raises InputError where a parameter is not finite: such weights must not replace the last good checkpoint."""
+    bad = next((name for name, p in module.named_parameters() if not p.isfinite().all()), None)
+    if bad:
+        raise InputError(f"{bad} is no longer finite; the last checkpoint is from before. Try a smaller --lr or --amp off")
 
 
 def load_file(path: Path, hint: str = "") -> Any:

@@ -14,8 +14,8 @@ AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of `--device`.
+def prepare_device(name: str) -> torch.device:
+    """Picks the device of `--device` and sets PyTorch up for it: repeatable, and TF32 for float32 on CUDA.
 
     Args:
         name: auto, cuda, mps or cpu; auto takes the first of them that is there.
@@ -29,9 +29,23 @@ def pick_device(name: str) -> torch.device:
     if not available[name]:
         there = ", ".join(kind for kind, is_there in available.items() if is_there)
         raise InputError(f"--device {name}: PyTorch finds no such device here; it finds {there}")
+    make_deterministic()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     if name == "cpu":
         keep_freed_memory()
     return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Same seed, same machine, same bits: PyTorch's deterministic kernels, where they exist."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over memory, changes no result
+    torch.backends.cudnn.benchmark = False
+    # The gradients of these attention kernels depend on the order of atomic additions; the plain one's do not.
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def keep_freed_memory() -> None:
@@ -46,11 +60,9 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
-def make_deterministic() -> None:
-    """Same seed, same machine, same bits: PyTorch's deterministic kernels, where they exist."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copies a tensor, without waiting where it lies in pinned memory: only then is that safe, and any faster."""
+    return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
 class Precision:
@@ -67,6 +79,10 @@ class Precision:
         self.dtype = AMP_DTYPES.get(amp)
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+    def __str__(self) -> str:
+        exact = "float32 (TF32 products)" if self.device.type == "cuda" else "float32"
+        return f"{self.device} in {exact if self.dtype is None else self.dtype}"
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Context for the network's forward passes; losses stay outside."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .device import Precision
+from .device import Precision, to_device
 from .errors import InputError
 from .masks import read_mask
 from .metrics import Scores, ThresholdSweep
@@ -86,8 +86,8 @@ def train_epoch(
     waiting: list[Tensor] = []  # losses of the steps since the last fetch, on the device
     started, lr = time.perf_counter(), optimizer.param_groups[0]["lr"]
     for i, (image, labels, index) in enumerate(progress(loader, f"epoch {epoch}")):
-        image01 = image.to(device, non_blocking=True).float() / 255
-        labels = labels.to(device, non_blocking=True)
+        image01 = to_device(image, device).float() / 255
+        labels = to_device(labels, device)
         noise = {t: sample_noise(seed, epoch, index.tolist(), t, image01.shape[1:], device) for t in step.guidance.steps}
         # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
         torch.manual_seed(derive_seed(Stream.STEP, seed, epoch, i))
@@ -96,7 +96,7 @@ def train_epoch(
 
         waiting.append(torch.stack([loss.detach() for loss in losses.values()]))
         if (i + 1) % print_freq == 0 or i + 1 == len(loader):
-            fetched = torch.stack(waiting).double().cpu().numpy()  # (steps, losses): the one wait for the device
+            fetched = torch.stack(waiting).cpu().double().numpy()  # (steps, losses): the one wait for the device
             check_finite(fetched, list(losses), epoch, i + 1 - len(waiting))
             waiting.clear()
             for name, values in zip(losses, fetched.T, strict=True):
@@ -134,7 +134,10 @@ def infer_cams(net: nn.Module, loader: DataLoader, precision: Precision, descrip
     """
     net.eval()
     for sample in progress(loader, description):
-        image01 = sample.image.to(precision.device, non_blocking=True).float() / 255
+        if min(sample.image.shape[-2:]) < net.patch_size:
+            height, width = sample.image.shape[-2:]
+            raise InputError(f"{sample.image_id} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
+        image01 = to_device(sample.image, precision.device).float() / 255
         with precision.autocast():
             cams = net.cam(image01, sample.labels.to(precision.device), tuple(sample.size))
         yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True))

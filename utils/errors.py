@@ -21,7 +21,9 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     except InputError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        # An error from a loader's worker process arrives with that process's traceback around it.
+        message = str(error).rstrip().rsplit("InputError: ", 1)[-1]
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

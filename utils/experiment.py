@@ -1,21 +1,43 @@
 """The folder of an experiment: opened by training, consulted by inference and evaluation."""
 
 import dataclasses
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .errors import InputError
-from .options import OPTIONS_FILE, LoopOptions, RunOptions, TrainOptions, load_run, make_options, save_options
+from .options import (
+    OPTIONS_FILE,
+    DenoiserOptions,
+    RunOptions,
+    TrainOptions,
+    build_parser,
+    dashed,
+    flag_name,
+    load_options,
+    load_run,
+    make_options,
+    parse_options,
+    save_options,
+    show,
+)
 from .recipes import recipe
 
-LAST = "last.pth"
-"""Everything that resuming needs."""
+TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
+EPOCH_FILES = "*net_trm.pth"
+RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "num_workers", "print_freq", "val_from", "val_every"}
+RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
+"""Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
     """The inference weights of an epoch: `<folder>/ckpt/019net_trm.pth`."""
     return folder / "ckpt" / f"{epoch:03d}net_trm.pth"
+
+
+def last_file(folder: Path) -> Path:
+    """Everything that resuming needs."""
+    return folder / "ckpt" / "last.pth"
 
 
 def latest_epoch(folder: Path) -> int:
@@ -24,39 +46,66 @@ def latest_epoch(folder: Path) -> int:
     Raises:
         InputError: there is none.
     """
-    epochs = [int(m[1]) for p in (folder / "ckpt").glob("*net_trm.pth") if (m := re.fullmatch(r"(\d+)net_trm\.pth", p.name))]
+    names = [path.name.removesuffix("net_trm.pth") for path in (folder / "ckpt").glob(EPOCH_FILES)]
+    epochs = [int(name) for name in names if name.isdigit()]
     if not epochs:
         raise InputError(f"{folder / 'ckpt'} holds no <epoch>net_trm.pth; train first or give --weights FILE")
     return max(epochs)
 
 
-def open_experiment(options: LoopOptions | RunOptions) -> Path:
+def parse_run(
+    cls: type[TrainingT], args: Sequence[str], program: str, description: str, defaults: Mapping[str, Any]
+) -> TrainingT:
+    """Options of a training script. With `--resume` those of the run take the place of the recipe's.
+
+    Args:
+        cls: `TrainOptions` or `DenoiserOptions`.
+        args, program, description, defaults: see `parse_options`.
+
+    Raises:
+        InputError: a flag is wrong, there is nothing to resume, or a flag would change what the run computes.
+    """
+    if "--resume" not in args:
+        return parse_options(cls, args, program, description, defaults)
+    place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
+    folder = make_options(RunOptions, vars(place)).folder
+    path = folder / OPTIONS_FILE
+    if not last_file(folder).exists() or not path.exists():
+        raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
+    saved = load_options(cls, path)
+    options = parse_options(cls, args, program, description, dataclasses.asdict(saved))
+    changed = [f.name for f in dataclasses.fields(cls) if getattr(options, f.name) != getattr(saved, f.name)]
+    if refused := [name for name in changed if name not in RESUMABLE]:
+        was = ", ".join(f"{flag_name(name)} {show(getattr(saved, name))}" for name in refused)
+        raise InputError(f"{path}: a resumed run keeps its options, and this one has {was}")
+    return options
+
+
+def open_experiment(options: TrainingT) -> Path:
     """Makes the folder of a training run, and keeps an earlier one from being overwritten by accident.
 
     Returns:
         The checkpoint to resume from; it exists only with `--resume`.
 
     Raises:
-        InputError: the experiment holds a run and neither `--resume` nor `--overwrite` was given, or there is nothing to
-            resume.
+        InputError: the experiment holds weights and neither `--resume` nor `--overwrite` was given.
     """
-    last = options.folder / "ckpt" / LAST
+    last = last_file(options.folder)
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
-    if options.resume and not last.exists():
-        raise InputError(f"{last} is missing: there is no run to resume")
-    if last.exists() and not (options.resume or options.overwrite):
-        raise InputError(f"{options.folder} holds a run already: --resume continues it, --overwrite starts afresh")
+    weights = [last] if last.exists() else sorted(last.parent.glob(EPOCH_FILES))
+    if weights and not (options.resume or options.overwrite):
+        raise InputError(f"{weights[0]} exists: --resume continues its run, --overwrite starts afresh")
     options.folder.mkdir(parents=True, exist_ok=True)
     return last
 
 
-def start_run(options: LoopOptions | RunOptions, classes: Sequence[str]) -> None:
+def start_run(options: TrainingT, classes: Sequence[str]) -> None:
     """Saves the options of a run whose inputs have all been found good, and only then removes what `--overwrite` gave up."""
     if options.overwrite:
         for path in (options.folder / "ckpt").glob("*.pth"):
             path.unlink()
-    save_options(options, classes)
+    save_options(dataclasses.replace(options, resume=False, overwrite=False), classes)
 
 
 def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[TrainOptions, tuple[str, ...] | None]:

@@ -10,7 +10,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,10 +59,14 @@ class LoopOptions:
     """What every training loop has."""
 
     seed: int = option(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
-    amp: str = option("off", "precision of the network: off is float32; losses always are", choices=("off", "bf16", "fp16"))
+    amp: str = option(
+        "off",
+        "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32",
+        choices=("off", "bf16", "fp16"),
+    )
     print_freq: int = option(50, "steps between two lines of the log", low=1)
     resume: bool = option(False, "continue from ckpt/last.pth")
-    overwrite: bool = option(False, "start afresh in an experiment that exists, removing its checkpoints")
+    overwrite: bool = option(False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +194,9 @@ class DenoiserOptions(LoopOptions, RunOptions):
     """`train_diffusion.py`."""
 
     data: str = option(..., "folder of images, searched through all its sub-folders")
-    out: str = option("", "where the finished denoiser goes; empty: where the recipe's training looks for it")
+    out: str = option(
+        "", "where the finished denoiser goes; empty: where dig_nano looks for it, else denoiser.pt in the experiment"
+    )
     dim: int = option(64, "width of the U-Net in channels", low=8)
     image_size: int = option(224, "side of a training image in pixels", low=16, high=4096)
     crop: str = option(
@@ -221,6 +227,7 @@ class InferOptions(RunOptions):
     weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
+    infer_size: int = option(-1, "shorter side of an image in pixels, 0: as it is; -1: the run's", low=-1, high=4096)
     dict: bool = option(False, "write CAM dicts to dict/")
     vis: bool = option(False, "write a picture per image and class to vis/")
     crf: bool = option(False, "write CRF-refined score dicts to crf/<alpha>/ (needs pydensecrf2)")
@@ -249,7 +256,7 @@ class EvaluationOptions:
     list: str = option("", "images to score, a name or a file; empty: the run's validation list")
     data_path: str = option("", "data set; empty: the run's")
     json: str = option("", "file to write the scores to")
-    num_workers: int = option(-1, "processes, -1: one per core", low=-1, high=256)
+    num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
 
     @property
     def folder(self) -> Path:
@@ -298,22 +305,25 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see --help)")
 
 
-def build_parser(cls: type, program: str, description: str) -> Parser:
-    """A parser with one flag per field; flags not given leave no trace, so that recipes can tell."""
+def build_parser(cls: type, program: str, description: str, known: Collection[str] = ()) -> Parser:
+    """A parser with one flag per field; flags not given leave no trace, so that recipes can tell.
+
+    `known` names fields that have a value already, so that none of their flags is required.
+    """
     parser = Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for f in dataclasses.fields(cls):
-        required = f.default is dataclasses.MISSING
+        required = f.default is dataclasses.MISSING and f.name not in known
         text = f.metadata["help"].replace("%", "%%")
         if f.type is bool:
             parser.add_argument(flag_name(f.name), dest=f.name, action="store_true", help=text)
             continue
         kind, count = value_type(f.type)
-        shown = "" if required or f.default == "" else f" (default: {show(f.default)})"
+        shown = "" if f.default in ("", dataclasses.MISSING) else f" (default: {show(f.default)})"
         extra = {"choices": f.metadata["choices"]} if f.metadata["choices"] else {"metavar": f.name.upper()}
         parser.add_argument(
             flag_name(f.name), dest=f.name, type=kind, nargs=count, required=required, help=text + shown, **extra
         )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.epilog = "--debug shows the traceback of an error."
     return parser
 
 
@@ -350,8 +360,7 @@ def parse_options(
     Raises:
         InputError: a flag is unknown, missing or out of range.
     """
-    given = vars(build_parser(cls, program, description).parse_args([dashed(arg) for arg in args]))
-    given.pop("debug", None)
+    given = vars(build_parser(cls, program, description, defaults).parse_args([dashed(arg) for arg in args]))
     return make_options(cls, {**defaults, **given})
 
 
@@ -374,6 +383,18 @@ def save_options(options: Any, classes: Sequence[str]) -> None:
     (options.folder / OPTIONS_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
+def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
+    """The options that a run saved.
+
+    Raises:
+        InputError: the file is damaged, of another kind of run, or was written by another version.
+    """
+    try:
+        return make_options(cls, json.loads(path.read_text())["options"])
+    except (ValueError, TypeError, KeyError, InputError) as error:
+        raise InputError(f"{path} is not the options of a run: {error}") from error
+
+
 def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
     """The options that an experiment was trained with and its class names; None where it holds none.
 
@@ -383,8 +404,8 @@ def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
     path = folder / OPTIONS_FILE
     if not path.exists():
         return None
-    try:
-        content = json.loads(path.read_text())
-        return make_options(TrainOptions, content["options"]), tuple(content["classes"])
-    except (ValueError, TypeError, KeyError, InputError) as error:
-        raise InputError(f"{path} is not the options of a run: {error}") from error
+    options = load_options(TrainOptions, path)
+    classes = json.loads(path.read_text()).get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{path} is not the options of a run: it names no classes")
+    return options, tuple(classes)

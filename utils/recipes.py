@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InputError
-from .options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -18,8 +17,8 @@ class Recipe:
 
     @property
     def denoiser_file(self) -> str:
-        """Where this recipe's training looks for the denoiser."""
-        return self.train.get("diffusion_weights", TrainOptions.diffusion_weights)
+        """Where this recipe's training looks for a denoiser of its own; empty where it takes the published one."""
+        return self.train.get("diffusion_weights", "")
 
 
 RECIPES = {
@@ -41,7 +40,8 @@ RECIPES = {
             "start_epoch": 20,
             "epochs": 40,
             "batch_size": 16,
-            "lr": 3.2e-2,
+            "lr": 6.4e-2,
+            "scale": (0.5, 1.0),
             "print_freq": 5,
             "val_from": 9,
             "val_every": 10,

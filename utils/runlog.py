@@ -47,7 +47,11 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self.logger.handlers[-1].handle(
+                self.logger.makeRecord("", logging.ERROR, "", 0, f"stopped: {error!r}", (), None)
+            )
         self.writer.close()
         for handler in self.logger.handlers:
             handler.close()

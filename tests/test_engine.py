@@ -1,0 +1,67 @@
+"""The training step and the scoring between epochs, on stand-ins of the networks."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils.device import Precision
+from utils.engine import TrainingStep, check_finite, score_cams
+from utils.errors import InputError
+
+CPU = Precision("off", torch.device("cpu"))
+
+
+class Recorder(nn.Module):
+    """Stands in for a network: returns what it was called with."""
+
+    def forward(self, *args):
+        return args
+
+
+def test_the_step_feeds_both_images_normalised_and_features_once():
+    class Guidance(nn.Module):
+        def forward(self, image01, noise):
+            return SimpleNamespace(features="features", denoised=image01 + noise[7])
+
+    step = TrainingStep(Recorder(), Guidance(), lambda *args: args, lambda x: 10 * x, CPU)
+    image = torch.rand(2, 3, 4, 4)
+    original, denoised, labels, epoch = step(image, "labels", {7: torch.ones(1)}, 3)
+    assert torch.equal(original[0], 10 * image)
+    assert original[1] == "features"
+    assert len(denoised) == 1
+    assert torch.equal(denoised[0], 10 * (image + 1))
+    assert (labels, epoch) == ("labels", 3)
+
+
+def test_the_first_loss_that_is_not_finite_is_named():
+    values = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 1.0]])
+    with pytest.raises(InputError, match="epoch 4 step 12: loss second is nan"):
+        check_finite(values, ["first", "second"], 4, first_step=10)
+
+
+def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
+    from datasets.images import InferenceImages
+    from datasets.labels import image_labels
+    from datasets.voc import VocLayout
+    from utils.masks import read_mask
+
+    layout = VocLayout(toy_voc)
+    ids = layout.read_list("train")
+    images = InferenceImages(ids, [layout.image_path(i) for i in ids], image_labels(layout, ids))
+    masks = {i: torch.from_numpy(read_mask(layout.mask_path(i), None, 20)) for i in ids}
+    remaining = iter(ids)
+
+    class Oracle(nn.Module):
+        """Knows the masks, in the order of the list."""
+
+        def cam(self, image01, labels, size):
+            mask = masks[next(remaining)]
+            return torch.stack([(mask == c + 1).float() for c in labels])
+
+    scores = score_cams(Oracle(), torch.utils.data.DataLoader(images, batch_size=None), CPU, layout.mask_path, 20)
+    present = scores.pixels > 0
+    assert present.sum() > 3
+    assert (scores.iou[scores.best][present] == 100).all()
