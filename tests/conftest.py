@@ -4,8 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from .toy import make_toy_voc
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """On tiny tensors, threads cost more than they bring."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -97,7 +97,7 @@ def peak_memory(line: str, cwd: Path) -> int:
         ("train_trm.py --name x --data-path nowhere", "error: nowhere/JPEGImages is missing"),
         ("train_trm.py --data-path nowhere", "error: the following arguments are required: --name"),
         ("train_trm.py --name a/b", "error: --name must be a plain name"),
-        ("train_trm.py --name x --exp dig", "error: --exp dig is no recipe; there are dig_eccv24, dig_nano"),
+        ("train_trm.py --name x --exp dig", "error: --exp dig is no recipe; there are dig_eccv24 (the paper"),
         ("train_trm.py --name x --batchsize 3", "error: unrecognized arguments: --batchsize 3"),
         ("infer_trm.py --name x", "error: nothing to write"),
         ("evaluation.py --task seg", "error: argument --task: invalid choice"),

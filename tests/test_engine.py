@@ -57,6 +57,8 @@ def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
     class Oracle(nn.Module):
         """Knows the masks, in the order of the list."""
 
+        patch_size = 16
+
         def cam(self, image01, labels, size):
             mask = masks[next(remaining)]
             return torch.stack([(mask == c + 1).float() for c in labels])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import InputError
-from utils.experiment import epoch_file, latest_epoch, open_experiment, run_of, start_run
+from utils.experiment import epoch_file, latest_epoch, open_experiment, parse_run, run_of, start_run
 from utils.options import TrainOptions, load_run, make_options
 from utils.recipes import RECIPES
 
@@ -73,14 +73,10 @@ def test_resuming_finds_the_last_checkpoint(tmp_path):
     assert open_experiment(options_in(tmp_path, resume=True)).read_text() == "last.pth"
 
 
-def test_resuming_without_a_run_is_refused_by_file(tmp_path):
+def test_resuming_nothing_is_refused_by_file_and_makes_no_folder(tmp_path):
+    args = f"--name run --experiments {tmp_path} --resume".split()
     with pytest.raises(InputError, match=r"last\.pth is missing: there is no run to resume"):
-        open_experiment(options_in(tmp_path, resume=True))
-
-
-def test_resuming_nothing_makes_no_folder(tmp_path):
-    with pytest.raises(InputError):
-        open_experiment(options_in(tmp_path, resume=True))
+        parse_run(TrainOptions, args, "train_trm.py", "", {})
     assert not (tmp_path / "run").exists()
 
 

@@ -116,10 +116,6 @@ def test_flag_equal_to_the_field_default_overrides_a_recipe():
     assert train("--epochs", "60", epochs=7).epochs == 60
 
 
-def test_debug_is_a_flag_of_every_script_and_no_option():
-    assert train("--debug") == train()
-
-
 @pytest.mark.parametrize("cls", ALL)
 def test_help_names_every_flag(cls):
     text = build_parser(cls, "script.py", "What it does.").format_help()

@@ -17,6 +17,7 @@ from diffusion import Guidance, build_denoiser
 from evaluation import main as evaluate
 from models import DiGLoss, build_dig, imagenet_normalize
 from utils.cam_files import write_cam_dict
+from utils.cores import available_cores
 from utils.device import keep_freed_memory
 from utils.masks import read_mask
 from utils.options import TrainOptions
@@ -28,9 +29,18 @@ pytestmark = [pytest.mark.parity, needs_parity]
 HALF = 2**-11  # relative rounding of the float16 that some numbers are stored in
 
 
+@pytest.fixture(scope="module", autouse=True)
+def all_cores():
+    """Here the tensors are large."""
+    keep_freed_memory()
+    before = torch.get_num_threads()
+    torch.set_num_threads(available_cores())
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def fill():
-    keep_freed_memory()
     return parity_module("fill")
 
 

@@ -66,7 +66,8 @@ def recipe(name: str) -> Recipe:
         InputError: there is none.
     """
     if name not in RECIPES:
-        raise InputError(f"--exp {name} is no recipe; there are {', '.join(RECIPES)}")
+        known = ", ".join(f"{known} ({r.summary})" for known, r in RECIPES.items())
+        raise InputError(f"--exp {name} is no recipe; there are {known}")
     return RECIPES[name]
 
 
