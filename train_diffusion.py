@@ -19,7 +19,7 @@ from utils.errors import InputError, run_script
 from utils.experiment import open_experiment, parse_run, start_run
 from utils.options import DenoiserOptions
 from utils.pictures import save_grid
-from utils.recipes import named_recipe
+from utils.recipes import named_recipe, recipe
 from utils.runlog import RunLog, progress
 from utils.seeding import Stream, derive_seed, sample_noise
 
@@ -30,9 +30,8 @@ MAX_GRADIENT_NORM = 1.0
 
 def main(args: list[str]) -> None:
     # Options
-    recipe = named_recipe(args)
-    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, recipe.denoiser)
-    out = Path(options.out or recipe.denoiser_file or options.folder / "denoiser.pt")
+    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser)
+    out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
     if out.exists() and not (options.overwrite or options.resume):
         raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
     device = prepare_device(options.device)
