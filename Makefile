@@ -1,6 +1,6 @@
 # `make test` alone, on a machine with Python 3.11: makes .venv, installs what is needed, lints, tests.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
