@@ -47,6 +47,7 @@ class DiG(MultiClassTokenViT):
         lfca: build the two LFCA modules and their head; inference does without.
         feature_steps: number of diffusion steps whose features are concatenated.
         feature_channels: channels of the denoiser's features at one step, K.
+        lfca_drop_path: stochastic-depth rate of LFCA's patch residuals; the transformer's is `drop_path`.
         **vit_options: see `MultiClassTokenViT`.
     """
 
@@ -56,6 +57,7 @@ class DiG(MultiClassTokenViT):
         lfca: bool = True,
         feature_steps: int = 5,
         feature_channels: int = 1024,
+        lfca_drop_path: float = 0.1,
         **vit_options,
     ):
         super().__init__(num_classes, **vit_options)
@@ -64,7 +66,7 @@ class DiG(MultiClassTokenViT):
         if lfca:
             K = feature_channels
             for name in ("LFCA0", "LFCA1"):
-                self.add_module(name, LFCA(num_classes, self.embed_dim, feature_steps * K, K))
+                self.add_module(name, LFCA(num_classes, self.embed_dim, feature_steps * K, K, drop_path=lfca_drop_path))
             self.diff_head_p = nn.Sequential(nn.Conv2d(K, K, 3, padding=1), nn.ReLU(), nn.Conv2d(K, num_classes, 1))
 
     def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:

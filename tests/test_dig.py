@@ -123,3 +123,13 @@ def test_the_cam_sums_upsampled_maps_before_normalising(net, image):
 
 def test_no_labels_give_no_maps(net, image):
     assert net.eval().cam(image[0], torch.tensor([], dtype=torch.long), (9, 7)).shape == (0, 9, 7)
+
+
+def test_without_stochastic_depth_training_and_evaluation_agree(image, features):
+    net = build_dig(3, feature_steps=2, feature_channels=8, drop_path=0.0, lfca_drop_path=0.0, **TINY)
+    torch.testing.assert_close(net.train()(image, features), net.eval()(image, features))
+
+
+def test_lfca_has_stochastic_depth_of_its_own(net, image, features):
+    drops = [module.drop_prob for name, module in net.named_modules() if name.endswith("drop_path") and "LFCA" in name]
+    assert drops == [0.1, 0.1]

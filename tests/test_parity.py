@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from timm.layers import DropPath
 
 import train_trm
 from datasets.images import InferenceImages
@@ -139,10 +138,7 @@ def test_v_at_the_image_step(fill, guidance):
 def test_two_training_steps(fill, guidance):
     theirs = recorded("train_step")
     options = TrainOptions(name="parity", drop_path=0.0)
-    net = fill.fill_(build_dig(drop_path=0.0)).train()
-    for module in net.modules():
-        if isinstance(module, DropPath):
-            module.drop_prob = 0.0
+    net = fill.fill_(build_dig(drop_path=0.0, lfca_drop_path=0.0)).train()
     optimizer = train_trm.build_optimizer(net, options)
     undecayed = sum(p.numel() for group in optimizer.param_groups for p in group["params"] if not group["weight_decay"])
     # The published optimiser also holds the final norm, which never gets a gradient.
