@@ -29,8 +29,9 @@ def flag_table(cls: type) -> str:
         else:
             default = f"`{show(f.default)}`" if f.default != "" else ""
         choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+        meaning = f.metadata["help"].replace("<", "\\<") + choices  # Markdown would take <epoch> for a tag
         other = [f"`{show(recipe[f.name])}`" if f.name in recipe else ""] if recipe else []
-        rows.append(f"| `{flag_name(f.name)}` | " + " | ".join([default, *other, f.metadata["help"] + choices]) + " |")
+        rows.append(f"| `{flag_name(f.name)}` | " + " | ".join([default, *other, meaning]) + " |")
     return "\n".join(rows)
 
 
