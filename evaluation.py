@@ -16,9 +16,10 @@ from utils.cam_files import read_cam_dict
 from utils.cores import available_cores
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
+from utils.flags import parse_options
 from utils.masks import read_mask
 from utils.metrics import Confusion, Scores, ThresholdSweep, label_map
-from utils.options import EvaluationOptions, parse_options
+from utils.options import EvaluationOptions
 from utils.runlog import progress
 
 IMAGES_PER_TASK = 8

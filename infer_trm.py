@@ -18,7 +18,8 @@ from utils.device import Precision, prepare_device
 from utils.engine import infer_cams
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch, run_of
-from utils.options import InferOptions, TrainOptions, parse_options
+from utils.flags import parse_options
+from utils.options import InferOptions, TrainOptions
 from utils.pictures import cam_overlay
 
 

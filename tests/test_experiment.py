@@ -6,7 +6,8 @@ import pytest
 
 from utils.errors import InputError
 from utils.experiment import epoch_file, latest_epoch, open_experiment, parse_run, run_of, start_run
-from utils.options import TrainOptions, load_run, make_options
+from utils.flags import make_options
+from utils.options import TrainOptions, load_run
 from utils.recipes import RECIPES
 
 

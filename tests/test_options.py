@@ -7,20 +7,8 @@ import math
 import pytest
 
 from utils.errors import InputError
-from utils.options import (
-    DenoiserOptions,
-    EvaluationOptions,
-    InferOptions,
-    TrainOptions,
-    build_parser,
-    dashed,
-    flag_name,
-    load_run,
-    make_options,
-    parse_options,
-    save_options,
-    show,
-)
+from utils.flags import build_parser, dashed, flag_name, make_options, parse_options, show
+from utils.options import DenoiserOptions, EvaluationOptions, InferOptions, TrainOptions, load_run, save_options
 
 ALL = (TrainOptions, DenoiserOptions, InferOptions, EvaluationOptions)
 

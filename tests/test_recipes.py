@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from utils.errors import InputError
-from utils.options import DenoiserOptions, TrainOptions, make_options
+from utils.flags import make_options
+from utils.options import DenoiserOptions, TrainOptions
 from utils.recipes import RECIPES, named_recipe, recipe
 
 

@@ -6,21 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
-from .options import (
-    OPTIONS_FILE,
-    DenoiserOptions,
-    RunOptions,
-    TrainOptions,
-    build_parser,
-    dashed,
-    flag_name,
-    load_options,
-    load_run,
-    make_options,
-    parse_options,
-    save_options,
-    show,
-)
+from .flags import build_parser, dashed, flag_name, make_options, parse_options, show
+from .options import OPTIONS_FILE, DenoiserOptions, RunOptions, TrainOptions, load_options, load_run, save_options
 from .recipes import recipe
 
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)

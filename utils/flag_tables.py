@@ -4,7 +4,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from .options import DenoiserOptions, EvaluationOptions, InferOptions, TrainOptions, flag_name, show
+from .flags import flag_name, show
+from .options import DenoiserOptions, EvaluationOptions, InferOptions, TrainOptions
 from .recipes import RECIPES
 
 SCRIPTS = {
