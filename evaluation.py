@@ -1,7 +1,6 @@
 """Scores CAMs and masks against ground truth: python evaluation.py --name NAME --task cam --dict_dir dict"""
 
 import json
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from datasets.classes import class_names
-from datasets.voc import find_list, read_ids
+from datasets.coco import find_mask
+from datasets.layout import is_data_set, open_layout
+from datasets.lists import draw, find_list, read_ids, split_count
 from utils.cam_files import read_cam_dict
 from utils.cores import available_cores
-from utils.errors import InputError, run_script
+from utils.errors import InputError, ignore_interrupt, run_script
 from utils.experiment import run_of
 from utils.flags import parse_options
 from utils.masks import read_mask
@@ -23,7 +24,6 @@ from utils.options import EvaluationOptions
 from utils.runlog import progress
 
 IMAGES_PER_TASK = 8
-IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
 def main(args: list[str]) -> None:
@@ -65,7 +65,7 @@ class Job:
         """
         tally = self.new_tally()
         for image_id in ids:
-            mask = read_mask(self.truth / f"{image_id}.png", None, self.num_classes)
+            mask = read_mask(find_mask(self.truth, image_id), None, self.num_classes)
             tally.add(self.read_prediction(image_id, mask.shape), mask)
         return tally.counts
 
@@ -96,9 +96,19 @@ def locate(options: EvaluationOptions) -> tuple[Job, list[str], tuple[str, ...]]
         raise InputError(f"{truth} is missing: name the masks' folder with --gt-dir, or the data set with --data-path")
     if not predictions.is_dir():
         raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
-    ids = read_ids(find_list(root, options.list or run.val_list))
-    classes = classes or class_names(root if (root / "classes.txt").exists() else truth.parent)
+    # Masks named by a path may be another data set's than the one that the run or the default names.
+    root = truth.parent if is_data_set(truth.parent) else root
+    ids = listed(root, options.list or run.val_list)
+    classes = classes or class_names(root if is_data_set(root) or (root / "classes.txt").exists() else truth.parent)
     return Job(options.task, predictions, truth, len(classes)), ids, classes
+
+
+def listed(root: Path, name: str) -> list[str]:
+    """Ids of a list, of whose data set no more than masks may be there."""
+    if is_data_set(root):
+        return open_layout(root).read_list(name)
+    name, count = split_count(name)
+    return draw(read_ids(find_list(root, name)), count)
 
 
 def inside_or_path(folder: Path, name: str) -> Path:
@@ -114,9 +124,7 @@ def count_all(job: Job, ids: Sequence[str], workers: int) -> Iterator[np.ndarray
         InputError: a file is missing, damaged or misshapen, or a worker died.
     """
     chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
-    with ProcessPoolExecutor(
-        max(1, min(workers, len(chunks))), initializer=signal.signal, initargs=IGNORE_INTERRUPT
-    ) as pool:
+    with ProcessPoolExecutor(max(1, min(workers, len(chunks))), initializer=ignore_interrupt) as pool:
         try:
             yield from progress(pool.map(job.count, chunks), "scoring", len(chunks))
         except BrokenProcessPool as error:

@@ -4,17 +4,24 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from datasets.images import InferenceImages, open_rgb
-from datasets.labels import image_labels
-from datasets.voc import VocLayout
+from datasets.images import inference_loader, open_rgb
+from datasets.layout import Layout, open_layout
 from models import LFCA_PREFIXES, DiG, build_dig
 from utils.cam_files import write_cam_dict
 from utils.checkpoint import load_file, load_strictly, state_dict_of
 from utils.cores import loader_count
 from utils.crf import refine, require_crf
-from utils.device import Precision, prepare_device
+from utils.device import Precision, hardware, prepare_device
+from utils.distributed import (
+    barrier,
+    first_on_each_machine,
+    in_processes,
+    is_main,
+    local_world_size,
+    process_group,
+    share,
+)
 from utils.engine import infer_cams
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch, run_of
@@ -27,32 +34,35 @@ def main(args: list[str]) -> None:
     # Options: data set, classes and architecture are the run's
     options = parse_options(InferOptions, args, "infer_trm.py", __doc__)
     run, classes = run_of(options.folder, options.exp, options.data_path, options.val_list)
-    layout = VocLayout(Path(run.data_path))
+    layout = open_layout(Path(run.data_path))
     if classes is not None and classes != layout.classes:
         raise InputError(f"{layout.root} has other classes than the run {options.folder} was trained on")
     if options.crf:
         require_crf()
-    precision = Precision("off", prepare_device(options.device))
+    device = prepare_device(options.device)
+    precision = Precision("off", device)
 
-    # Data
-    ids = layout.read_list(run.val_list)
-    paths = [layout.image_path(i) for i in ids]
-    images = InferenceImages(
-        ids, paths, image_labels(layout, ids), run.infer_size if options.infer_size < 0 else options.infer_size
-    )
-    workers = loader_count(options.num_workers)
-    pinned = precision.device.type == "cuda"
-    loader = DataLoader(images, batch_size=None, num_workers=workers, pin_memory=pinned)
+    with process_group(device, options.nproc):
+        # Data: this process's share
+        ids = layout.read_list(run.val_list)
+        with first_on_each_machine():
+            labels = layout.labels(ids)
+        size = run.infer_size if options.infer_size < 0 else options.infer_size
+        workers = loader_count(options.num_workers, local_world_size())
+        loader = inference_loader(layout, share(ids), share(labels), size, workers, device)
 
-    # Network: only what inference needs
-    weights = Path(options.weights) if options.weights else checkpoint_of(options)
-    net = load_network(weights, len(layout.classes), run).to(precision.device)
-    print(f"{weights} on {precision}: {len(ids)} images of {run.val_list}")
+        # Network: only what inference needs
+        weights = Path(options.weights) if options.weights else checkpoint_of(options)
+        net = load_network(weights, len(layout.classes), run).to(device)
+        if is_main():
+            print(f"{weights} on {hardware(precision)}: {len(ids)} images of {run.val_list}")
 
-    # Loop
-    for sample, cams in infer_cams(net, loader, precision, "inference"):
-        write_results(options, layout, sample.image_id, cams)
-    print(f"done: {', '.join(str(options.folder / folder) for folder in written(options))}")
+        # Loop
+        for sample, cams in infer_cams(net, loader, precision, "inference"):
+            write_results(options, layout, sample.image_id, cams)
+        barrier()
+        if is_main():
+            print(f"done: {', '.join(str(options.folder / folder) for folder in written(options))}")
 
 
 def checkpoint_of(options: InferOptions) -> Path:
@@ -74,7 +84,7 @@ def written(options: InferOptions) -> list[str]:
     return ["dict"] * options.dict + ["vis"] * options.vis + [f"crf/{alpha:g}" for alpha in options.alphas] * options.crf
 
 
-def write_results(options: InferOptions, layout: VocLayout, image_id: str, cams: dict[int, np.ndarray]) -> None:
+def write_results(options: InferOptions, layout: Layout, image_id: str, cams: dict[int, np.ndarray]) -> None:
     """Writes what the flags ask for of one image."""
     for folder in written(options):
         (options.folder / folder).mkdir(parents=True, exist_ok=True)
@@ -93,4 +103,4 @@ def write_results(options: InferOptions, layout: VocLayout, image_id: str, cams:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(in_processes(main))

@@ -7,14 +7,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from ema_pytorch import EMA
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets.images import FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
 from utils.checkpoint import load_file, load_strictly, require_finite, save_file, state_dict_of
 from utils.cores import loader_count
-from utils.device import Precision, prepare_device, to_device
+from utils.device import Precision, hardware, prepare_device, to_device
+from utils.distributed import (
+    in_processes,
+    is_main,
+    is_restart,
+    local_world_size,
+    mean_over_processes,
+    process_group,
+    replicate,
+    require_common_start,
+    share_of_rows,
+    world_size,
+)
 from utils.errors import InputError, run_script
 from utils.experiment import open_experiment, parse_run, start_run
 from utils.options import DenoiserOptions
@@ -30,7 +42,7 @@ MAX_GRADIENT_NORM = 1.0
 
 def main(args: list[str]) -> None:
     # Options
-    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser)
+    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, is_restart())
     out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
     if out.exists() and not (options.overwrite or options.resume):
         raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
@@ -40,10 +52,11 @@ def main(args: list[str]) -> None:
     images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
     last = open_experiment(options)
 
-    with RunLog(options.folder) as log:
+    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
         # Data
-        log.info(f"denoiser of width {options.dim} on {precision}: {len(images)} images of {options.data}")
-        loader = epoch_loader(images, options.batch_size, options.seed, loader_count(options.num_workers), device)
+        log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
+        workers = loader_count(options.num_workers, local_world_size())
+        loader = epoch_loader(images, options.batch_size, options.seed, workers, device)
 
         # Network
         denoiser = build_denoiser(options.dim, options.image_size).to(device)
@@ -53,12 +66,16 @@ def main(args: list[str]) -> None:
         if options.resume:
             training.load(last)
             log.info(f"resuming after step {training.step} from {last}")
-        start_run(options, ())
+        require_common_start(training.step)
+        training.replicate()
+        if is_main():
+            start_run(options, ())
 
         # Loop
         losses: list[Tensor] = []  # since the last report, on the device
         steps = range(training.step + 1, options.steps + 1)
-        for done, (image, index) in zip(steps, progress(batches(loader, steps), "denoiser", len(steps)), strict=True):
+        bar = progress(batches(loader, steps), "denoiser", len(steps), shown=is_main())
+        for done, (image, index) in zip(steps, bar, strict=True):
             losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
             milestone = done % options.sample_every == 0 or done == options.steps
             if milestone or done % options.print_freq == 0:
@@ -66,10 +83,23 @@ def main(args: list[str]) -> None:
                 losses.clear()
             if milestone:
                 training.save(last)
-                grid = sample_grid(ema.ema_model, options, device)
-                save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
+                if is_main():
+                    grid = sample_grid(ema.ema_model, options, device)
+                    save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
         training.save(out)
         log.info(f"done: {out}; samples in {options.folder / 'samples'}")
+
+
+class DenoisingLoss(nn.Module):
+    """The denoiser's loss as a module's forward, which is what can be replicated."""
+
+    def __init__(self, denoiser: GaussianDiffusion):
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, image: Tensor, step: Tensor, noise: Tensor) -> Tensor:
+        """See `GaussianDiffusion.loss`."""
+        return self.denoiser.loss(image, step, noise)
 
 
 class Training:
@@ -88,15 +118,21 @@ class Training:
         self.optimizer = optimizer
         self.precision = precision
         self.step = 0
+        self.loss: nn.Module = DenoisingLoss(denoiser)
+
+    def replicate(self) -> None:
+        """Averages gradients over all processes from now on."""
+        self.loss = replicate(self.loss, self.precision.device)
 
     def update(self, image: Tensor, samples: list[int], seed: int) -> Tensor:
         """One training step on images (B, 3, S, S) in uint8; returns the loss, left on the device."""
         image = image.float() / 127.5 - 1
         generator = torch.Generator().manual_seed(derive_seed(Stream.STEP, seed, self.step))
-        t = torch.randint(self.denoiser.num_steps, (len(image),), generator=generator).to(image.device)
+        batch = len(image) * world_size()
+        t = share_of_rows(torch.randint(self.denoiser.num_steps, (batch,), generator=generator)).to(image.device)
         noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
         with self.precision.autocast():
-            loss = self.denoiser.loss(image, t, noise)
+            loss = self.loss(image, t, noise)
         self.precision.step(loss, self.optimizer, MAX_GRADIENT_NORM)
         self.ema.update()
         self.step += 1
@@ -105,6 +141,8 @@ class Training:
     def save(self, path: Path) -> None:
         """Writes a checkpoint in the format of denoising-diffusion-pytorch."""
         require_finite(self.denoiser)
+        if not is_main():
+            return
         scaler = self.precision.scaler
         content = {
             "step": self.step,
@@ -135,7 +173,7 @@ def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
     step = steps.start - 1
     while step < steps.stop - 1:
         loader.sampler.epoch, offset = divmod(step, len(loader))
-        loader.sampler.skip = offset * loader.batch_size
+        loader.sampler.skip = offset
         for batch in islice(loader, min(len(loader) - offset, steps.stop - 1 - step)):
             yield batch
             step += 1
@@ -147,7 +185,7 @@ def report(losses: list[Tensor], done: int, options: DenoiserOptions, log: RunLo
     Raises:
         InputError: one of them is not finite.
     """
-    values = torch.stack(losses).cpu()
+    values = mean_over_processes(torch.stack(losses)).cpu()
     if not values.isfinite().all():
         first = done - len(values) + 1 + int((~values.isfinite()).nonzero()[0])
         raise InputError(f"step {first}: the loss is not finite; the last checkpoint is from before. Try a smaller --lr")
@@ -165,4 +203,4 @@ def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: t
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(in_processes(main))

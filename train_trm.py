@@ -8,14 +8,24 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch.utils.data import DataLoader
 
-from datasets.images import InferenceImages, TrainingImages, epoch_loader
-from datasets.labels import image_labels
-from datasets.voc import VocLayout
+from datasets.images import TrainingImages, epoch_loader, inference_loader
+from datasets.layout import Layout, open_layout
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, load_deit
 from utils.checkpoint import load_file, load_strictly, require_finite, save_file, state_dict_of
 from utils.cores import loader_count
-from utils.device import Precision, prepare_device
+from utils.device import Precision, hardware, prepare_device
+from utils.distributed import (
+    first_on_each_machine,
+    in_processes,
+    is_main,
+    is_restart,
+    local_world_size,
+    process_group,
+    replicate,
+    require_common_start,
+    share,
+)
 from utils.engine import TrainingStep, score_cams, train_epoch
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, last_file, open_experiment, parse_run, start_run
@@ -29,23 +39,23 @@ VIT_HINT = (
 )
 DENOISER_HINT = (
     "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of "
-    "images (with --exp dig_nano: the one that this recipe looks for); --diffusion_weights random builds one that knows "
+    "images (with --exp dig_nano or dig_coco_eccv24: the one that this recipe looks for); --diffusion_weights random builds one that knows "
     "nothing, for tests"
 )
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> None:
     # Options
-    options = parse_run(TrainOptions, args, "train_trm.py", __doc__, named_recipe(args).train)
+    options = parse_run(TrainOptions, args, program, __doc__, {"exp": exp, **named_recipe(args, exp).train}, is_restart())
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
-    layout = VocLayout(Path(options.data_path), Path(options.sbd_path) if options.sbd_path else None)
+    layout = open_layout(Path(options.data_path), options.sbd_path)
     last = open_experiment(options)
 
-    with RunLog(options.folder) as log:
+    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
         # Data
-        log.info(f"{options.exp} on {precision}, {len(layout.classes)} classes of {layout.root}")
+        log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
         val_loader = validation_loader(layout, options, device, log)
 
@@ -59,7 +69,10 @@ def main(args: list[str]) -> None:
         optimizer = build_optimizer(net, options)
         scheduler = build_scheduler(optimizer, options)
         first_epoch = resume(last, net, optimizer, precision, log) if options.resume else 0
-        start_run(options, layout.classes)
+        require_common_start(first_epoch)
+        step = replicate(step, device)
+        if is_main():
+            start_run(options, layout.classes)
 
         # Loop
         for epoch in range(first_epoch, options.epochs):
@@ -79,31 +92,35 @@ def main(args: list[str]) -> None:
 def is_validated(epoch: int, options: TrainOptions) -> bool:
     """Whether CAMs are scored after this epoch; after the last one they always are."""
     due = epoch >= options.val_from and (epoch - options.val_from) % options.val_every == 0
-    return due or epoch + 1 == options.epochs
+    return due or epoch in options.val_also or epoch + 1 == options.epochs
 
 
-def training_loader(layout: VocLayout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:
+def training_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:
     """Loader of the images with at least one label, by `Visit`."""
     ids, source = layout.training_ids(options.train_list)
-    labels = image_labels(layout, ids)
+    with first_on_each_machine():
+        labels = layout.labels(ids)
     labelled = labels.any(1)
     log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
     paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
-    images = TrainingImages(paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed)
-    return epoch_loader(images, options.batch_size, options.seed, loader_count(options.num_workers), device)
+    images = TrainingImages(
+        paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed, options.aa
+    )
+    workers = loader_count(options.num_workers, local_world_size())
+    return epoch_loader(images, options.batch_size, options.seed, workers, device)
 
 
-def validation_loader(layout: VocLayout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader | None:
-    """Loader of the whole images of the validation list, one at a time; None where masks to score them are missing."""
+def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader | None:
+    """Loader of this process's share of the validation list, whole images, one at a time; None where masks are missing."""
     ids = layout.read_list(options.val_list)
     unmasked = sum(not layout.mask_path(i).exists() for i in ids)
     if unmasked:
         log.info(f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: CAMs are not scored during training")
         return None
-    paths = [layout.image_path(i) for i in ids]
-    images = InferenceImages(ids, paths, image_labels(layout, ids), options.infer_size)
-    workers = loader_count(options.num_workers)
-    return DataLoader(images, batch_size=None, num_workers=workers, pin_memory=device.type == "cuda")
+    with first_on_each_machine():
+        labels = layout.labels(ids)
+    workers = loader_count(options.num_workers, local_world_size())
+    return inference_loader(layout, share(ids), share(labels), options.infer_size, workers, device)
 
 
 def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
@@ -137,6 +154,7 @@ def build_network(num_classes: int, feature_channels: int, options: TrainOptions
         feature_steps=len(options.feature_steps),
         feature_channels=feature_channels,
         drop_path=options.drop_path,
+        lfca_drop_path=options.lfca_drop_path,
         **options.architecture,
     )
     if options.resume:
@@ -180,6 +198,8 @@ def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> 
 def save_epoch(epoch: int, folder: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
     """Writes what inference needs of this epoch, and what resuming needs."""
     require_finite(net)
+    if not is_main():
+        return
     state = net.state_dict()
     inference = {name: value for name, value in state.items() if not name.startswith(LFCA_PREFIXES)}
     save_file(inference, epoch_file(folder, epoch))
@@ -202,4 +222,4 @@ def resume(last: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Pr
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(in_processes(main))

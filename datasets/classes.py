@@ -27,6 +27,20 @@ VOC_CLASSES = (
     "tvmonitor",
 )
 
+COCO_NAMES = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
+    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
+    "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, "
+    "surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, "
+    "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, "
+    "laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, "
+    "scissors, teddy bear, hair drier, toothbrush"
+)
+COCO_CLASSES = tuple(COCO_NAMES.split(", "))
+"""In the official order: ascending category ids, of which only 80 of 1 .. 90 are used."""
+
+COCO_SPLITS = ("train2014", "val2014")
+
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file, with or without a byte-order mark.
@@ -42,15 +56,20 @@ def read_lines(path: Path) -> list[str]:
         raise InputError(f"{path} is no UTF-8 text") from error
 
 
+def is_coco(root: Path) -> bool:
+    """Whether a folder has COCO's layout rather than VOC's."""
+    return any((root / split).is_dir() for split in COCO_SPLITS)
+
+
 def class_names(root: Path) -> tuple[str, ...]:
-    """Classes of a data set in VOC layout, without background: those of its `classes.txt`, else VOC's 20.
+    """Classes of a data set, without background: those of its `classes.txt`, else COCO's 80 or VOC's 20 by its layout.
 
     Raises:
         InputError: `classes.txt` is empty or names a class twice.
     """
     path = root / "classes.txt"
     if not path.exists():
-        return VOC_CLASSES
+        return COCO_CLASSES if is_coco(root) else VOC_CLASSES
     names = tuple(line.strip() for line in read_lines(path) if line.strip())
     if not names:
         raise InputError(f"{path} names no class")

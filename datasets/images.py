@@ -1,20 +1,26 @@
 """Images as PyTorch data sets. Pixels travel as uint8; scaling to [0, 1] is the device's work."""
 
+import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN
+from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from utils.distributed import rank, share_of_batch, world_size
 from utils.errors import InputError
 from utils.seeding import Stream, derive_seed, seeded
+
+from .layout import Layout
 
 FOLDER_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -43,28 +49,35 @@ class Visit(NamedTuple):
 
 
 class EpochSampler(Sampler[Visit]):
-    """Visits every sample once per epoch, in an order that depends on (seed, epoch) alone.
+    """Visits every sample once per epoch, in whole batches and an order that depends on (seed, epoch) alone.
 
-    Set `epoch` before iterating, and `skip` to leave out that many visits at its start, where a run is resumed.
+    Set `epoch` before iterating, and `skip` to leave out that many batches at its start, where a run is resumed. The rest
+    that fills no batch is left out. Of every batch, each process of the run visits its own part.
 
     Args:
         size: number of samples.
         seed: of the order.
+        batch_size: of all processes together.
+        rank, world_size: this process and their number, which divides the batch.
     """
 
-    def __init__(self, size: int, seed: int):
+    def __init__(self, size: int, seed: int, batch_size: int = 1, rank: int = 0, world_size: int = 1):
         self.size = size
         self.seed = seed
+        self.shape = (size // batch_size, world_size, batch_size // world_size)
+        self.rank = rank
         self.epoch = 0
         self.skip = 0
 
     def __len__(self) -> int:
-        return self.size
+        batches, _, share = self.shape
+        return batches * share
 
     def __iter__(self) -> Iterator[Visit]:
         generator = torch.Generator().manual_seed(derive_seed(Stream.ORDER, self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
-        return (Visit(self.epoch, index) for index in order.tolist()[self.skip :])
+        order = order[: math.prod(self.shape)].view(self.shape)[self.skip :, self.rank]  # (batches, share)
+        return (Visit(self.epoch, index) for index in order.flatten().tolist())
 
 
 class TrainingSample(NamedTuple):
@@ -84,7 +97,8 @@ class TrainingImages(Dataset):
         size: side S of the crop in pixels.
         scale: range of the crop's area as a share of the image's.
         ratio: range of its aspect ratio.
-        seed: of all crops and flips.
+        seed: of all random transforms.
+        auto_augment: timm's description of a policy, such as rand-m9-mstd0.5-inc1; empty changes no colours or shapes.
     """
 
     def __init__(
@@ -95,6 +109,7 @@ class TrainingImages(Dataset):
         scale: tuple[float, float],
         ratio: tuple[float, float],
         seed: int,
+        auto_augment: str = "",
     ):
         self.paths = paths
         self.labels = torch.from_numpy(labels).float()
@@ -103,6 +118,7 @@ class TrainingImages(Dataset):
             [
                 RandomResizedCropAndInterpolation(size, scale=scale, ratio=ratio, interpolation="bicubic"),
                 v2.RandomHorizontalFlip(),
+                *([random_augmentation(auto_augment, size)] if auto_augment else []),
                 v2.PILToTensor(),
             ]
         )
@@ -116,29 +132,53 @@ class TrainingImages(Dataset):
             return TrainingSample(self.transform(image), self.labels[visit.index], visit.index)
 
 
+def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image.Image]:
+    """RandAugment or another of timm's policies, with timm's own settings for training (`timm.data.create_transform`).
+
+    Args:
+        policy: such as rand-m9-mstd0.5-inc1 (https://arxiv.org/abs/1909.13719).
+        size: side of the image in pixels.
+
+    Raises:
+        InputError: timm knows no such policy.
+    """
+    settings = {
+        "translate_const": int(size * 0.45),
+        "img_mean": tuple(round(255 * mean) for mean in IMAGENET_DEFAULT_MEAN),
+        "interpolation": Image.Resampling.BICUBIC,
+    }
+    try:
+        if policy.startswith("augmix"):
+            return augment_and_mix_transform(policy, settings)
+        return (rand_augment_transform if policy.startswith("rand") else auto_augment_transform)(policy, settings)
+    # timm asserts and looks up what it expects of a description.
+    except (AssertionError, KeyError, ValueError, IndexError) as error:
+        raise InputError(f"--aa {policy} is no policy of timm, such as rand-m9-mstd0.5-inc1") from error
+
+
 def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, device: torch.device) -> DataLoader:
     """Loader of whole batches of a data set indexed by `Visit`; set `loader.sampler.epoch` before each epoch.
 
     Args:
         images: what is loaded.
-        batch_size: the rest that fills no batch is left out.
+        batch_size: of all processes of the run together; the rest that fills no batch is left out.
         seed: of the order.
-        workers: processes.
+        workers: of this process.
         device: where batches go; for CUDA they are put into pinned memory.
 
     Raises:
-        InputError: fewer images than one batch.
+        InputError: fewer images than one batch, or a batch that cannot be dealt out evenly.
     """
+    share = share_of_batch(batch_size)
     if len(images) < batch_size:
         raise InputError(f"there are {len(images)} images to train on, fewer than --batch-size {batch_size}")
     return DataLoader(
         images,
-        batch_size,
-        sampler=EpochSampler(len(images), seed),
+        share,
+        sampler=EpochSampler(len(images), seed, batch_size, rank(), world_size()),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
-        drop_last=True,
     )
 
 
@@ -177,6 +217,23 @@ class InferenceImages(Dataset):
             image = v2.functional.resize(image, self.shorter_side, v2.InterpolationMode.BICUBIC)
         labels = torch.from_numpy(self.labels[index].nonzero()[0])
         return InferenceSample(self.ids[index], v2.functional.pil_to_tensor(image), labels, size)
+
+
+def inference_loader(
+    layout: Layout, ids: Sequence[str], labels: np.ndarray, shorter_side: int, workers: int, device: torch.device
+) -> DataLoader:
+    """Loader of `InferenceSample`s, one at a time.
+
+    Args:
+        layout: the data set.
+        ids: n images of it.
+        labels: (n, C) bool.
+        shorter_side: see `InferenceImages`.
+        workers: processes.
+        device: where images go; for CUDA they are put into pinned memory.
+    """
+    images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side)
+    return DataLoader(images, batch_size=None, num_workers=workers, pin_memory=device.type == "cuda")
 
 
 class FolderImages(Dataset):

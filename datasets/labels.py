@@ -1,19 +1,20 @@
-"""Image-level labels from VOC's XML annotations, read once and cached."""
+"""Image-level labels from files that describe one image each, read once and cached."""
 
 import contextlib
 import hashlib
 import json
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from utils.cores import available_cores
 from utils.errors import InputError
 from utils.files import whole_file
-
-from .voc import VocLayout
+from utils.runlog import progress
 
 
 def cache_folder() -> Path:
@@ -21,45 +22,70 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dig"
 
 
-def image_labels(layout: VocLayout, ids: Sequence[str]) -> np.ndarray:
+def cache_path(source: Path) -> Path:
+    """The cached table of a folder or file."""
+    return cache_folder() / f"labels-{hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]}.json"
+
+
+def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Which classes are in which image.
 
-    An annotation is parsed only when its size or time differs from what the cache remembers.
-
     Args:
-        layout: the data set.
+        folder: the annotations, `<id>.xml`.
         ids: n images.
+        classes: C names.
 
     Returns:
         (n, C) bool.
 
     Raises:
-        InputError: an annotation is missing, broken, or names an object that is no class of the data set.
+        InputError: an annotation is missing, broken, or names an object that is no class.
     """
-    folder = (layout.root / "Annotations").resolve()
-    cache_path = cache_folder() / f"labels-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.json"
-    cache = read_cache(cache_path)
-    index = {name: c for c, name in enumerate(layout.classes)}
+    index = {name: c for c, name in enumerate(classes)}
     labels = np.zeros((len(ids), len(index)), bool)
-    changed = False
-    for row, image_id in zip(labels, ids, strict=True):
-        path = layout.annotation_path(image_id)
+    paths = {image_id: folder / f"{image_id}.xml" for image_id in ids}
+    for row, (image_id, names) in zip(labels, read_once(folder, paths, object_names).items(), strict=True):
+        for name in names:
+            if name not in index:
+                raise InputError(f"{paths[image_id]} names {name!r}, which is none of the {len(index)} classes")
+            row[index[name]] = True
+    return labels
+
+
+def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], list]) -> dict[str, list]:
+    """What `read` finds in every file; a file is read again only when its size or time has changed.
+
+    Args:
+        source: the folder of the files, for which the table is kept.
+        paths: the file of each image.
+        read: from a file to a list of names or numbers.
+
+    Returns:
+        The lists by image, in the order of `paths`.
+
+    Raises:
+        InputError: a file is missing, or `read` refuses it.
+    """
+    table = cache_path(source)
+    cache, states = read_cache(table), {}
+    for image_id, path in paths.items():
         try:
             stat = path.stat()
         except OSError as error:
             raise InputError(f"{path} is missing: it holds the labels of {image_id}") from error
-        state, names = cache.get(image_id, (None, None))
-        if state != [stat.st_size, stat.st_mtime_ns]:
-            names = object_names(path)
-            cache[image_id] = ([stat.st_size, stat.st_mtime_ns], names)
-            changed = True
-        for name in names:
-            if name not in index:
-                raise InputError(f"{path} names {name!r}, which is none of the {len(index)} classes")
-            row[index[name]] = True
+        states[image_id] = [stat.st_size, stat.st_mtime_ns]
+    changed = [image_id for image_id, state in states.items() if cache.get(image_id, (None,))[0] != state]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        try:
+            found = pool.map(read, [paths[image_id] for image_id in changed])
+            for image_id, values in zip(changed, progress(found, "labels", len(changed)), strict=True):
+                cache[image_id] = (states[image_id], values)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if changed:
-        write_cache(cache_path, cache)
-    return labels
+        write_cache(table, cache)
+    return {image_id: cache[image_id][1] for image_id in paths}
 
 
 def object_names(path: Path) -> list[str]:
@@ -80,8 +106,8 @@ def read_cache(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
         return {
-            image_id: ([int(size), int(time)], [str(name) for name in names])
-            for image_id, ((size, time), names) in content.items()
+            image_id: ([int(size), int(time)], [value if isinstance(value, int) else str(value) for value in values])
+            for image_id, ((size, time), values) in content.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -1,14 +1,17 @@
 """Data sets in the layout of the PASCAL VOC devkit: where things are, and which images belong to which set."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from utils.errors import InputError
 
-from .classes import class_names, read_lines
-
-IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPEG")
+from .classes import class_names
+from .labels import xml_labels
+from .lists import IMAGE_SUFFIXES, draw, find_list, read_ids, split_count
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class VocLayout:
     def __post_init__(self):
         if not (self.root / "JPEGImages").is_dir():
             raise InputError(
-                f"{self.root}/JPEGImages is missing: --data-path must name a folder in VOC layout "
-                "(PASCAL VOC 2012: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)"
+                f"{self.root}/JPEGImages is missing: --data-path must name a folder in VOC layout (PASCAL VOC 2012: "
+                "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/) or COCO's, with train2014/ (https://cocodataset.org/#download)"
             )
 
     @functools.cached_property
@@ -47,10 +50,6 @@ class VocLayout:
                 return path
         raise InputError(f"{self.root / 'JPEGImages' / image_id}.jpg is missing")
 
-    def annotation_path(self, image_id: str) -> Path:
-        """The XML with the image's labels."""
-        return self.root / "Annotations" / f"{image_id}.xml"
-
     @property
     def mask_folder(self) -> Path:
         """Where the ground truth is, if there is any: only scoring needs it."""
@@ -61,12 +60,21 @@ class VocLayout:
         return self.mask_folder / f"{image_id}.png"
 
     def read_list(self, name: str) -> list[str]:
-        """Image ids of a list: a file, or a name in ImageSets/Segmentation.
+        """Image ids of a list: a file, or a name in ImageSets/Segmentation; `name:count` draws some of them (`draw`).
 
         Raises:
             InputError: the list is missing, empty or names an image twice.
         """
-        return read_ids(self.list_path(name))
+        name, count = split_count(name)
+        return draw(read_ids(self.list_path(name)), count)
+
+    def labels(self, ids: Sequence[str]) -> np.ndarray:
+        """Which classes are in which of n images, by their annotations: (n, C) bool.
+
+        Raises:
+            InputError: an annotation is missing, broken, or names an object that is no class of the data set.
+        """
+        return xml_labels(self.root / "Annotations", ids, self.classes)
 
     def list_path(self, name: str) -> Path:
         """The file of a list, whether it exists or not."""
@@ -83,8 +91,8 @@ class VocLayout:
             InputError: there is no image to train on.
         """
         if train_list or self.list_path("train_aug").exists():
-            path = self.list_path(train_list or "train_aug")
-            return read_ids(path), str(path)
+            name = train_list or "train_aug"
+            return self.read_list(name), str(self.list_path(name))
         if self.sbd_path is not None and not self.sbd_path.is_dir():
             raise InputError(f"--sbd-path {self.sbd_path} is no folder")
         has_val = self.list_path("val").exists()
@@ -109,39 +117,22 @@ class VocLayout:
         return ids, source
 
 
-def find_list(root: Path, name: str) -> Path:
-    """The file of a list: `name` where that is a file, else the one in ImageSets/Segmentation of the data set."""
-    path = Path(name)
-    if path.is_file():
-        return path
-    return root / "ImageSets" / "Segmentation" / (name if path.suffix == ".txt" else f"{name}.txt")
+def sbd_folder(root: Path) -> Path:
+    """The folder with the annotations inside the SBD release (http://home.bharathh.info/pubs/codes/SBD), however unpacked.
 
-
-def read_ids(path: Path) -> list[str]:
-    """Image ids of a list file: one per line, alone or as the file name in the line's first column."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing: name another list, or a file with one image id per line")
-    columns = [line.split() for line in read_lines(path)]
-    # Lists of VOC hold "2007_000032", those of SBD and its users "/JPEGImages/2007_000032.jpg /Segm…".
-    ids = [first.rsplit("/", 1)[-1] for first, *_ in filter(None, columns)]
-    ids = [Path(i).stem if i.endswith(IMAGE_SUFFIXES) else i for i in ids]
-    if not ids:
-        raise InputError(f"{path} names no image")
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))
-        raise InputError(f"{path} names {twice} twice")
-    if bad := next((i for i in ids if not i.strip(".") or "\\" in i), None):
-        raise InputError(f"{path}: {bad!r} is no image id")
-    return ids
+    Raises:
+        InputError: `root` is not that release.
+    """
+    for folder in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
+        if (folder / "cls").is_dir() or (folder / "train.txt").exists() or (folder / "val.txt").exists():
+            return folder
+    raise InputError(f"{root} is not the SBD release: it has neither train.txt and val.txt nor cls/*.mat")
 
 
 def sbd_ids(root: Path) -> list[str]:
-    """Ids of the SBD release (http://home.bharathh.info/pubs/codes/SBD): of its lists, else of its annotations."""
-    for folder in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
-        lists = [folder / name for name in ("train.txt", "val.txt") if (folder / name).exists()]
-        if lists:
-            return sorted({i for path in lists for i in read_ids(path)})
-        if (folder / "cls").is_dir():
-            return sorted(path.stem for path in (folder / "cls").glob("*.mat"))
-    raise InputError(f"{root} is not the SBD release: it has neither train.txt and val.txt nor cls/*.mat")
+    """Ids of the SBD release: of its lists, else of its annotations."""
+    folder = sbd_folder(root)
+    lists = [folder / name for name in ("train.txt", "val.txt") if (folder / name).exists()]
+    if lists:
+        return sorted({i for path in lists for i in read_ids(path)})
+    return sorted(path.stem for path in (folder / "cls").glob("*.mat"))

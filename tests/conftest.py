@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .toy import make_toy_voc
+from .toy import make_toy_coco, make_toy_voc
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,3 +35,9 @@ def private_cache(tmp_path_factory, monkeypatch) -> Path:
 def toy_voc(tmp_path) -> Path:
     """A tiny data set in VOC layout."""
     return make_toy_voc(tmp_path / "VOC2012")
+
+
+@pytest.fixture
+def toy_coco(tmp_path) -> Path:
+    """A tiny data set in COCO layout, without masks."""
+    return make_toy_coco(tmp_path / "COCO2014")

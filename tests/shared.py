@@ -10,9 +10,11 @@ import pytest
 SHARED = Path(os.environ.get("DIG_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 PARITY = SHARED / "parity"
 VOC_MINI = SHARED / "voc_mini" / "VOC2012"
+COCO_MINI = SHARED / "coco_mini" / "COCO2014"
 
 needs_parity = pytest.mark.skipif(not PARITY.is_dir(), reason=f"the recorded numbers are not here: {PARITY}")
 needs_voc_mini = pytest.mark.skipif(not VOC_MINI.is_dir(), reason=f"the real images are not here: {VOC_MINI}")
+needs_coco_mini = pytest.mark.skipif(not COCO_MINI.is_dir(), reason=f"the real images are not here: {COCO_MINI}")
 
 
 def parity_module(name: str) -> ModuleType:

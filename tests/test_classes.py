@@ -1,9 +1,13 @@
-"""Names of classes: VOC's, or those of the data set."""
+"""Names of classes: VOC's, COCO's, or those of the data set."""
+
+import json
 
 import pytest
 
-from datasets.classes import VOC_CLASSES, class_names
+from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names, is_coco
 from utils.errors import InputError
+
+from .shared import COCO_MINI, needs_coco_mini
 
 
 def test_voc_has_its_20_classes_in_alphabetical_order():
@@ -50,4 +54,47 @@ def test_as_many_classes_as_a_mask_has_room_for_are_taken(tmp_path):
 def test_more_classes_than_a_mask_has_room_for_are_refused(tmp_path):
     (tmp_path / "classes.txt").write_text("".join(f"class{i}\n" for i in range(255)))
     with pytest.raises(InputError, match=r"classes\.txt names 255 classes; masks have room for 254"):
+        class_names(tmp_path)
+
+
+def test_coco_has_80_classes_that_all_differ():
+    assert len(set(COCO_CLASSES)) == len(COCO_CLASSES) == 80
+
+
+@needs_coco_mini
+@pytest.mark.parametrize("split", ["train2014", "val2014"])
+def test_classes_of_coco_are_those_of_its_annotations_by_ascending_id(split):
+    content = json.loads((COCO_MINI / "annotations" / f"instances_{split}.json").read_text())
+    categories = sorted(content["categories"], key=lambda category: category["id"])
+    assert tuple(category["name"] for category in categories) == COCO_CLASSES
+
+
+@pytest.mark.parametrize("split", ["train2014", "val2014"])
+def test_a_folder_with_a_split_has_the_classes_of_coco(tmp_path, split):
+    (tmp_path / split).mkdir()
+    assert is_coco(tmp_path)
+    assert class_names(tmp_path) == COCO_CLASSES
+
+
+def test_a_folder_without_a_split_is_not_coco(tmp_path):
+    (tmp_path / "train2014").touch()
+    (tmp_path / "JPEGImages").mkdir()
+    assert not is_coco(tmp_path)
+
+
+def test_a_list_goes_before_the_classes_of_coco(tmp_path):
+    (tmp_path / "train2014").mkdir()
+    (tmp_path / "classes.txt").write_text("zebra\napple\n")
+    assert class_names(tmp_path) == ("zebra", "apple")
+
+
+def test_a_list_that_is_no_text_is_refused_by_file(tmp_path):
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"classes\.txt is no UTF-8 text"):
+        class_names(tmp_path)
+
+
+def test_a_list_that_is_a_folder_is_refused_by_file(tmp_path):
+    (tmp_path / "classes.txt").mkdir()
+    with pytest.raises(InputError, match=r"classes\.txt cannot be read: Is a directory"):
         class_names(tmp_path)

@@ -12,7 +12,7 @@ import torch
 
 from models import LFCA_PREFIXES, build_dig
 
-from .shared import VOC_MINI, needs_parity, needs_voc_mini, parity_module
+from .shared import COCO_MINI, VOC_MINI, needs_coco_mini, needs_parity, needs_voc_mini, parity_module
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.end_to_end
@@ -79,6 +79,36 @@ def test_a_published_checkpoint_is_inferred_at_full_size_within_bounded_memory(t
     assert all(cam.shape == (366, 500) for cam in cams.values())
 
 
+@needs_coco_mini
+def test_four_scripts_go_from_nothing_to_an_miou_of_81_classes(tmp_path):
+    data = f"--exp dig_coco_nano --data-path {COCO_MINI}"
+    succeed(f"train_diffusion.py --name denoiser --exp dig_coco_nano --data {COCO_MINI} --steps 2 --num-samples 1", tmp_path)
+    small = "--epochs 2 --batch_size 2 --train_list train:4 --val_list val:3 --num_workers 2"
+    trained = succeed(f"train_trm_coco.py --name exp_name {data} {small}", tmp_path)
+    assert "80 classes" in trained
+    assert "denoiser: pretrained/model-nano.pt, width 16" in trained
+    succeed(f"infer_trm.py --name exp_name --load_epo 1 --dict {data}", tmp_path)
+    scored = succeed(f"evaluation.py --name exp_name --task cam --dict_dir dict {data} --json scores.json", tmp_path)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert len(scores["iou"][0]) == 81
+    assert f"mIoU {scores['best']['miou']:.2f} at threshold" in trained.splitlines()[-2]
+    assert scored.rstrip().splitlines()[-1].startswith(f"mIoU {scores['best']['miou']:.3f} at threshold")
+
+
+@needs_coco_mini
+def test_a_full_size_network_of_80_classes_takes_a_training_step(tmp_path):
+    (tmp_path / "one.txt").write_text("9")
+    random = "--diffusion_weights random --vit_weights none --lr 0.1 --warmup_epochs 0 --min-lr 0.1"
+    one = "--batch_size 1 --epochs 1 --train_list one.txt --val_list one.txt --num_workers 0"
+    trained = succeed(f"train_trm_coco.py --name full --data-path {COCO_MINI} {random} {one}", tmp_path)
+    assert "dig_coco_eccv24 on " in trained
+    folder = tmp_path / "experiment" / "full"
+    state = torch.load(folder / "ckpt" / "last.pth", weights_only=True, mmap=True)
+    assert state["model"]["cls_token"].shape == (1, 80, 384)
+    assert all(moment["exp_avg"].any() for moment in state["optimizer"]["state"].values())
+    (folder / "ckpt" / "last.pth").unlink()  # 2.6 GB
+
+
 def peak_memory(line: str, cwd: Path) -> int:
     """Largest resident size in bytes of a command that succeeds, measured by the system for that process alone."""
     measure = (
@@ -128,7 +158,9 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize("script", ["train_trm.py", "train_diffusion.py", "infer_trm.py", "evaluation.py"])
+@pytest.mark.parametrize(
+    "script", ["train_trm.py", "train_trm_coco.py", "train_diffusion.py", "infer_trm.py", "evaluation.py"]
+)
 def test_help_explains_every_flag(tmp_path, script):
     text = succeed(f"{script} --help", tmp_path)
     assert "--name" in text

@@ -44,7 +44,28 @@ def test_a_device_that_is_not_there_is_refused_by_flag(monkeypatch, name):
 def test_auto_prefers_cuda_to_mps(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert prepare_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    assert prepare_device("auto") == torch.device("cuda", 0)
+
+
+def test_of_several_gpus_each_process_takes_its_own(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert prepare_device("cuda") == torch.device("cuda", 3)
+    assert chosen == [torch.device("cuda", 3)]
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="2 processes were started here, but PyTorch sees 1 GPUs"):
+        prepare_device("cuda")
 
 
 def test_auto_prefers_mps_to_the_cpu(monkeypatch):

@@ -44,13 +44,12 @@ def test_the_first_loss_that_is_not_finite_is_named():
 
 def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
     from datasets.images import InferenceImages
-    from datasets.labels import image_labels
     from datasets.voc import VocLayout
     from utils.masks import read_mask
 
     layout = VocLayout(toy_voc)
     ids = layout.read_list("train")
-    images = InferenceImages(ids, [layout.image_path(i) for i in ids], image_labels(layout, ids))
+    images = InferenceImages(ids, [layout.image_path(i) for i in ids], layout.labels(ids))
     masks = {i: torch.from_numpy(read_mask(layout.mask_path(i), None, 20)) for i in ids}
     remaining = iter(ids)
 

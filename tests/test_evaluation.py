@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.classes import COCO_CLASSES
 from evaluation import main as evaluate
 from utils.cam_files import write_cam_dict
 from utils.errors import InputError
+from utils.masks import read_mask
+
+from .shared import COCO_MINI, needs_coco_mini
+from .toy import COCO_OBJECTS, coco_stem, make_toy_coco, make_toy_voc
 
 
 @pytest.fixture
@@ -151,3 +156,122 @@ def test_a_missing_mask_is_named(toy_voc, perfect, tmp_path, ids):
 def test_a_missing_folder_says_what_to_run_first(toy_voc, tmp_path):
     with pytest.raises(InputError, match=r"nowhere is missing: run infer_trm\.py first"):
         run(toy_voc, tmp_path / "nowhere", tmp_path)
+
+
+def coco_evaluate(folder: Path, predictions: Path, extra: str) -> dict:
+    evaluate(f"--dict_dir {predictions} --json {folder}/scores.json --num_workers 1 {extra}".split())
+    return json.loads((folder / "scores.json").read_text())
+
+
+@pytest.fixture
+def coco(tmp_path) -> Path:
+    """A tiny COCO with masks, in the folder that nothing else is in."""
+    return make_toy_coco(tmp_path / "data" / "mine", masks=True)
+
+
+@pytest.fixture
+def coco_cams(coco, tmp_path) -> Path:
+    """CAMs that are 0.5 on the object and 0.2 elsewhere, under the names of the images."""
+    for path in coco.glob("SegmentationClass/*/*.png"):
+        mask = read_mask(path, None, 80)
+        classes = set(np.unique(mask).tolist()) - {0, 255}
+        (tmp_path / "cams").mkdir(exist_ok=True)
+        write_cam_dict(tmp_path / "cams" / f"{path.stem}.npy", {c - 1: np.where(mask == c, 0.5, 0.2) for c in classes})
+    return tmp_path / "cams"
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch) -> None:
+    """No data set lies where the recipes look for theirs."""
+    monkeypatch.chdir(tmp_path)
+
+
+SHOWN = {"background", "cat", "dog", "car", "couch", "tv", "person", "horse", "toothbrush"}
+"""Classes in the masks of the toy's train2014."""
+
+
+def shown(scores: dict) -> set[str]:
+    """Classes with full marks at threshold 0.3; all others have none."""
+    assert set(scores["iou"][29]) == {0, 100}
+    return {name for name, iou in zip(("background", *COCO_CLASSES), scores["iou"][29], strict=True) if iou == 100}
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("images", ["train2014", "train"])
+def test_coco_is_scored_by_paths_alone(coco, coco_cams, tmp_path, images):
+    scores = coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list {images}")
+    assert shown(scores) == SHOWN
+
+
+@pytest.mark.usefixtures("alone")
+def test_coco_is_scored_by_a_list_of_numbers(coco, coco_cams, tmp_path):
+    (tmp_path / "list.txt").write_text("9\n000000000042\n")
+    scores = coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list {tmp_path}/list.txt")
+    assert shown(scores) == {"background", "cat", "dog"}
+
+
+@pytest.mark.usefixtures("alone")
+def test_coco_is_scored_on_a_draw(coco, coco_cams, tmp_path, capsys):
+    coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list train:2")
+    assert capsys.readouterr().out.startswith("cam: 2 images")
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("stem", ["COCO_train2014_{:012d}", "{:012d}", "{}", "train2014/{:012d}", "train2014/{}"])
+def test_masks_of_coco_are_scored_under_every_spelling(coco, coco_cams, tmp_path, stem):
+    for number in COCO_OBJECTS["train2014"]:
+        old = coco / "SegmentationClass" / "train2014" / f"{coco_stem('train2014', number)}.png"
+        old.rename(coco / "SegmentationClass" / f"{stem.format(number)}.png")
+    scores = coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list train2014")
+    assert shown(scores) == SHOWN
+
+
+@pytest.mark.usefixtures("alone")
+def test_masks_of_coco_without_its_images_are_scored_by_a_list(coco, coco_cams, tmp_path):
+    masks = (coco / "SegmentationClass").rename(tmp_path / "masks")
+    (tmp_path / "list.txt").write_text("".join(f"{coco_stem('train2014', i)}\n" for i in COCO_OBJECTS["train2014"]))
+    scores = coco_evaluate(tmp_path, coco_cams, f"--gt_dir {masks}/train2014 --list {tmp_path}/list.txt")
+    assert shown(scores) == SHOWN
+
+
+@pytest.mark.usefixtures("alone")
+def test_masks_of_one_split_may_be_named(coco, coco_cams, tmp_path):
+    (tmp_path / "list.txt").write_text("".join(f"{coco_stem('train2014', i)}\n" for i in COCO_OBJECTS["train2014"]))
+    folder = coco / "SegmentationClass" / "train2014"
+    assert shown(coco_evaluate(tmp_path, coco_cams, f"--gt_dir {folder} --list {tmp_path}/list.txt")) == SHOWN
+
+
+def test_masks_elsewhere_are_scored_with_the_data_set_that_is_named(coco, coco_cams, tmp_path):
+    (coco / "SegmentationClass").rename(tmp_path / "masks")
+    scores = coco_evaluate(tmp_path, coco_cams, f"--gt_dir {tmp_path}/masks --data_path {coco} --list train2014")
+    assert shown(scores) == SHOWN
+
+
+@pytest.mark.usefixtures("alone")
+def test_masks_of_another_data_set_than_the_default_have_its_classes(coco, coco_cams, tmp_path):
+    make_toy_voc(tmp_path / "data" / "VOC2012")
+    scores = coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list train2014")
+    assert shown(scores) == SHOWN
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_list_with_an_image_that_coco_lacks_is_refused(coco, coco_cams, tmp_path):
+    (tmp_path / "list.txt").write_text("1000\n")
+    with pytest.raises(InputError, match=r"list\.txt: .*holds no image 1000"):
+        coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list {tmp_path}/list.txt")
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_missing_mask_of_coco_is_named(coco, coco_cams, tmp_path):
+    (coco / "SegmentationClass" / "train2014" / f"{coco_stem('train2014', 9)}.png").unlink()
+    with pytest.raises(InputError, match=rf"{coco_stem('train2014', 9)}\.png is missing"):
+        coco_evaluate(tmp_path, coco_cams, f"--gt_dir {coco}/SegmentationClass --list train2014")
+
+
+@needs_coco_mini
+@pytest.mark.usefixtures("alone")
+def test_real_masks_of_coco_score_full_marks_against_themselves(tmp_path):
+    masks = COCO_MINI / "SegmentationClass"
+    scores = coco_evaluate(tmp_path, masks / "val2014", f"--task png --gt_dir {masks} --list val2014")
+    values = np.unique(np.concatenate([np.unique(read_mask(p, None, 80)) for p in (masks / "val2014").iterdir()]))
+    assert np.flatnonzero(np.array(scores["iou"][0]) == 100).tolist() == sorted({*values.tolist()} - {255})

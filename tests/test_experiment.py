@@ -1,5 +1,6 @@
 """Folders of experiments: protected from being overwritten, and read by inference and evaluation."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,46 @@ def test_a_folder_without_checkpoint_may_be_opened_again(tmp_path):
     assert not open_experiment(options_in(tmp_path)).exists()
 
 
-def test_a_run_is_not_overwritten_by_accident(tmp_path):
+def test_checkpoints_without_a_run_are_not_overwritten_by_accident(tmp_path):
     make_run(tmp_path)
-    with pytest.raises(InputError, match=r"last\.pth exists: --resume continues its run, --overwrite starts afresh"):
+    with pytest.raises(InputError, match=r"last\.pth exists, and there is no run to continue: --overwrite starts afresh"):
         open_experiment(options_in(tmp_path))
+
+
+def parse(folder: Path, *args: str, restarted: bool = False) -> TrainOptions:
+    args = f"--name run --experiments {folder}".split() + list(args)
+    return parse_run(TrainOptions, args, "train_trm.py", "", {"epochs": 7}, restarted)
+
+
+def test_the_same_command_continues_its_run(tmp_path):
+    assert not parse(tmp_path, "--lr", "0.5").resume
+    make_run(tmp_path)
+    start_run(parse(tmp_path, "--lr", "0.5"), ("cat",))
+    assert parse(tmp_path, "--lr", "0.5", "--num-workers", "3") == dataclasses.replace(
+        options_in(tmp_path, lr=0.5, epochs=7, num_workers=3), resume=True
+    )
+
+
+def test_another_command_of_the_same_name_is_refused_with_what_it_would_change(tmp_path):
+    make_run(tmp_path)
+    start_run(parse(tmp_path, "--lr", "0.5"), ("cat",))
+    with pytest.raises(
+        InputError, match=r"run holds a run with --lr 0\.5: --resume continues it .*, --overwrite starts afresh"
+    ):
+        parse(tmp_path)
+
+
+def test_a_restart_does_not_overwrite_what_the_first_start_has_done(tmp_path):
+    make_run(tmp_path)
+    start_run(parse(tmp_path), ("cat",))
+    again = parse(tmp_path, "--overwrite", restarted=True)
+    assert (again.resume, again.overwrite) == (True, False)
+    assert parse(tmp_path, "--overwrite").overwrite
+
+
+def test_a_restart_before_the_first_checkpoint_starts_afresh(tmp_path):
+    again = parse(tmp_path, "--overwrite", restarted=True)
+    assert (again.resume, again.overwrite) == (False, False)
 
 
 def test_resuming_finds_the_last_checkpoint(tmp_path):

@@ -1,14 +1,27 @@
 """Images for training and inference: pixels, and randomness that depends on seed, epoch and index alone."""
 
+import itertools
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
-from datasets.images import EpochSampler, FolderImages, InferenceImages, TrainingImages, Visit, open_rgb
+from datasets.images import (
+    EpochSampler,
+    FolderImages,
+    InferenceImages,
+    TrainingImages,
+    Visit,
+    epoch_loader,
+    inference_loader,
+    open_rgb,
+    random_augmentation,
+)
+from datasets.voc import VocLayout
 from utils.errors import InputError
 
 
@@ -20,9 +33,11 @@ def images_of(root: Path) -> list[Path]:
     return sorted((root / "JPEGImages").glob("*.jpg"))
 
 
-def training_images(root: Path, seed: int = 0, scale=(0.3, 1.2), ratio=(3 / 4, 4 / 3)) -> TrainingImages:
+def training_images(
+    root: Path, seed: int = 0, scale=(0.3, 1.2), ratio=(3 / 4, 4 / 3), auto_augment: str = ""
+) -> TrainingImages:
     paths = images_of(root)
-    return TrainingImages(paths, np.eye(len(paths), 20, dtype=bool), 16, scale, ratio, seed)
+    return TrainingImages(paths, np.eye(len(paths), 20, dtype=bool), 16, scale, ratio, seed, auto_augment)
 
 
 @pytest.fixture
@@ -133,6 +148,73 @@ def test_a_sampler_is_as_long_as_the_data_set():
     assert len(EpochSampler(50, 0)) == 50
 
 
+def part_of(rank: int, world_size: int, size: int = 50, batch_size: int = 6, skip: int = 0) -> list[int]:
+    sampler = EpochSampler(size, 0, batch_size, rank, world_size)
+    sampler.epoch, sampler.skip = 3, skip
+    return [visit.index for visit in sampler]
+
+
+def in_batches(indices: list[int], size: int) -> list[list[int]]:
+    return [indices[i : i + size] for i in range(0, len(indices), size)]
+
+
+def test_the_rest_that_fills_no_batch_is_left_out():
+    assert part_of(0, 1) == [visit.index for visit in order_of(50, 0, 3)][:48]
+
+
+@pytest.mark.parametrize(("size", "batch_size", "world_size", "length"), [(50, 6, 1, 48), (50, 6, 3, 16), (5, 6, 2, 0)])
+def test_a_sampler_is_as_long_as_its_part_of_whole_batches(size, batch_size, world_size, length):
+    assert len(EpochSampler(size, 0, batch_size, 0, world_size)) == length
+    assert len(part_of(0, world_size, size, batch_size)) == length
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 6])
+def test_processes_share_every_batch_of_a_single_process(world_size):
+    parts = [in_batches(part_of(rank, world_size), 6 // world_size) for rank in range(world_size)]
+    together = [list(itertools.chain(*shares)) for shares in zip(*parts, strict=True)]
+    assert together == in_batches(part_of(0, 1), 6)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_skipped_batches_are_the_first_of_every_process(world_size):
+    share = 6 // world_size
+    for rank in range(world_size):
+        assert part_of(rank, world_size, skip=5) == part_of(rank, world_size)[5 * share :]
+
+
+def test_an_epoch_may_be_skipped_whole():
+    assert part_of(1, 2, skip=8) == []
+
+
+@pytest.fixture
+def second_of_two(monkeypatch) -> None:
+    """This process is one of two."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+
+
+def test_a_loader_gives_whole_batches(toy_voc):
+    loader = epoch_loader(training_images(toy_voc), 4, 0, 0, torch.device("cpu"))
+    assert [batch.index.tolist() for batch in loader] == [[visit.index for visit in order_of(6, 0, 0)][:4]]
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_a_loader_gives_the_part_of_its_process(toy_voc):
+    loader = epoch_loader(training_images(toy_voc), 4, 0, 0, torch.device("cpu"))
+    assert [batch.index.tolist() for batch in loader] == [[visit.index for visit in order_of(6, 0, 0)][2:4]]
+
+
+def test_fewer_images_than_a_batch_are_refused_by_flag(toy_voc):
+    with pytest.raises(InputError, match="there are 6 images to train on, fewer than --batch-size 7"):
+        epoch_loader(training_images(toy_voc), 7, 0, 0, torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_a_batch_that_processes_cannot_share_is_refused_by_flag(toy_voc):
+    with pytest.raises(InputError, match="--batch-size 5 is for all processes together; 2 of them do not divide it"):
+        epoch_loader(training_images(toy_voc), 5, 0, 0, torch.device("cpu"))
+
+
 def test_training_samples_are_bytes_with_labels_and_index(toy_voc):
     sample = training_images(toy_voc)[Visit(0, 2)]
     assert (sample.image.shape, sample.image.dtype) == ((3, 16, 16), torch.uint8)
@@ -218,6 +300,59 @@ def test_a_crop_of_the_whole_image_is_the_resized_image(tmp_path):
     assert (found == expected).all() or (found == expected[:, :, ::-1]).all()
 
 
+COCO_POLICY = "rand-m9-mstd0.5-inc1"
+
+
+def test_augmentation_has_timms_own_operations_and_settings():
+    from timm.data import create_transform
+
+    steps = create_transform(64, is_training=True, auto_augment=COCO_POLICY, interpolation="bicubic").transforms
+    (theirs,) = [step for step in steps if type(step).__name__ == "RandAugment"]
+    ours = random_augmentation(COCO_POLICY, 64)
+    assert (ours.num_layers, ours.choice_weights) == (theirs.num_layers, theirs.choice_weights)
+    assert [vars(op) for op in ours.ops] == [vars(op) for op in theirs.ops]
+
+
+@pytest.mark.parametrize("policy", [COCO_POLICY, "rand-m9-n3", "v0", "original-mstd0.5", "3a", "augmix-m3-w2"])
+def test_policies_of_timm_change_images_and_keep_their_size(policy):
+    random.seed(0), np.random.seed(0)
+    image = Image.fromarray(pixels(32, 32))
+    results = [random_augmentation(policy, 32)(image) for _ in range(8)]
+    assert {(result.mode, result.size) for result in results} == {("RGB", (32, 32))}
+    assert any(np.array(result).tolist() != pixels(32, 32).tolist() for result in results)
+
+
+@pytest.mark.parametrize("policy", ["nope", "randfoo", "rand-m9-x3", "augmix-z9", "-", "rand-n1.5"])
+def test_an_unknown_policy_is_refused_by_flag(policy):
+    with pytest.raises(InputError, match=rf"--aa {policy} is no policy of timm, such as rand-m9-mstd0\.5-inc1"):
+        random_augmentation(policy, 32)
+
+
+def visits_of(images: TrainingImages) -> list[torch.Tensor]:
+    return [images[Visit(epoch, index)].image for epoch in range(3) for index in range(6)]
+
+
+def test_augmented_training_images_differ_from_plain_ones(toy_voc):
+    plain = visits_of(training_images(toy_voc))
+    augmented = visits_of(training_images(toy_voc, auto_augment=COCO_POLICY))
+    assert sum(not torch.equal(a, b) for a, b in zip(plain, augmented, strict=True)) > 9
+
+
+def test_augmented_visits_repeat_whatever_the_state_outside(toy_voc):
+    images = training_images(toy_voc, auto_augment=COCO_POLICY)
+    first = visits_of(images)
+    for generator in (random.seed, np.random.seed, torch.manual_seed):
+        generator(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, visits_of(images), strict=True))
+
+
+def test_augmentation_follows_crop_and_flip_of_the_same_visit(toy_voc, monkeypatch):
+    monkeypatch.setattr("datasets.images.random_augmentation", lambda policy, size: ImageOps.invert)
+    plain = visits_of(training_images(toy_voc))
+    inverted = visits_of(training_images(toy_voc, auto_augment="any"))
+    assert all(torch.equal(255 - a, b) for a, b in zip(plain, inverted, strict=True))
+
+
 def test_a_broken_training_image_is_named(toy_voc):
     images_of(toy_voc)[3].write_text("no image")
     with pytest.raises(InputError, match=r"2007_000003\.jpg is no readable image"):
@@ -261,6 +396,15 @@ def test_inference_resizes_the_shorter_side(tmp_path, width, height, resized):
 def test_inference_goes_in_order_whatever_the_workers(toy_voc):
     loader = DataLoader(inference_images(toy_voc), batch_size=None, num_workers=2)
     assert [sample.image_id for sample in loader] == [f"2007_{i:06d}" for i in range(6)]
+
+
+def test_an_inference_loader_gives_images_of_a_layout_one_by_one(toy_voc):
+    layout = VocLayout(toy_voc)
+    ids = layout.read_list("val")
+    samples = list(inference_loader(layout, ids, layout.labels(ids), 24, 0, torch.device("cpu")))
+    assert [sample.image_id for sample in samples] == ids
+    assert [min(sample.image.shape[1:]) for sample in samples] == [24, 24]
+    assert [sample.labels.tolist() for sample in samples] == [[19], [0, 18]]
 
 
 def test_an_inference_set_is_as_long_as_its_ids(toy_voc):

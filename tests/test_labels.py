@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.classes import VOC_CLASSES
-from datasets.labels import cache_folder, image_labels, object_names, read_cache
+from datasets.labels import cache_folder, object_names, read_cache
 from datasets.voc import VocLayout
 from utils.errors import InputError
 
@@ -27,35 +27,35 @@ def annotate(path: Path, *names: str, mtime_ns: int | None = None) -> None:
 
 
 def test_labels_are_the_objects_of_the_annotations(toy_voc):
-    labels = image_labels(VocLayout(toy_voc), IDS)
+    labels = VocLayout(toy_voc).labels(IDS)
     assert (labels.shape, labels.dtype) == ((6, 20), bool)
     assert [names_of(row) for row in labels] == [set(objects) for objects in OBJECTS]
 
 
 def test_labels_follow_the_order_of_the_ids(toy_voc):
     layout = VocLayout(toy_voc)
-    np.testing.assert_array_equal(image_labels(layout, [IDS[3], IDS[0]]), image_labels(layout, IDS)[[3, 0]])
+    np.testing.assert_array_equal(layout.labels([IDS[3], IDS[0]]), layout.labels(IDS)[[3, 0]])
 
 
 def test_labels_from_the_cache_are_the_same(toy_voc):
     layout = VocLayout(toy_voc)
-    np.testing.assert_array_equal(image_labels(layout, IDS), image_labels(layout, IDS))
+    np.testing.assert_array_equal(layout.labels(IDS), layout.labels(IDS))
 
 
 def test_labels_are_of_the_classes_of_the_data_set(toy_voc):
     (toy_voc / "classes.txt").write_text("sofa\ncat\ndog\n")
-    assert image_labels(VocLayout(toy_voc), IDS[:2]).tolist() == [[False, True, False], [True, False, True]]
+    assert VocLayout(toy_voc).labels(IDS[:2]).tolist() == [[False, True, False], [True, False, True]]
 
 
 def test_changed_classes_apply_to_cached_annotations(toy_voc):
-    image_labels(VocLayout(toy_voc), IDS[:1])
+    VocLayout(toy_voc).labels(IDS[:1])
     (toy_voc / "classes.txt").write_text("dog\ncat\n")
-    assert image_labels(VocLayout(toy_voc), IDS[:1]).tolist() == [[False, True]]
+    assert VocLayout(toy_voc).labels(IDS[:1]).tolist() == [[False, True]]
 
 
 def test_an_image_without_objects_has_no_label(toy_voc):
     annotate(toy_voc / "Annotations" / "empty.xml")
-    assert not image_labels(VocLayout(toy_voc), ["empty"]).any()
+    assert not VocLayout(toy_voc).labels(["empty"]).any()
 
 
 def test_the_cache_follows_the_environment(private_cache):
@@ -77,32 +77,32 @@ def test_an_empty_environment_variable_is_the_default(monkeypatch, tmp_path):
 def test_an_annotation_of_the_same_size_and_time_is_not_read_again(toy_voc):
     path = toy_voc / "Annotations" / "a.xml"
     annotate(path, "cat", mtime_ns=10**18)
-    image_labels(VocLayout(toy_voc), ["a"])
+    VocLayout(toy_voc).labels(["a"])
     annotate(path, "dog", mtime_ns=10**18)
-    assert names_of(image_labels(VocLayout(toy_voc), ["a"])[0]) == {"cat"}
+    assert names_of(VocLayout(toy_voc).labels(["a"])[0]) == {"cat"}
 
 
 def test_an_annotation_of_another_time_is_read_again(toy_voc):
     path = toy_voc / "Annotations" / "a.xml"
     annotate(path, "cat", mtime_ns=10**18)
-    image_labels(VocLayout(toy_voc), ["a"])
+    VocLayout(toy_voc).labels(["a"])
     annotate(path, "dog", mtime_ns=10**18 + 1)
-    assert names_of(image_labels(VocLayout(toy_voc), ["a"])[0]) == {"dog"}
+    assert names_of(VocLayout(toy_voc).labels(["a"])[0]) == {"dog"}
 
 
 def test_an_annotation_of_another_size_is_read_again(toy_voc):
     path = toy_voc / "Annotations" / "a.xml"
     annotate(path, "cat", mtime_ns=10**18)
-    image_labels(VocLayout(toy_voc), ["a"])
+    VocLayout(toy_voc).labels(["a"])
     annotate(path, "cat", "dog", mtime_ns=10**18)
-    assert names_of(image_labels(VocLayout(toy_voc), ["a"])[0]) == {"cat", "dog"}
+    assert names_of(VocLayout(toy_voc).labels(["a"])[0]) == {"cat", "dog"}
 
 
 def test_a_changed_annotation_is_cached_anew(toy_voc):
     path = toy_voc / "Annotations" / "a.xml"
     for number, name in enumerate(("cat", "dog", "cow")):
         annotate(path, name, mtime_ns=10**18 + min(number, 1))
-        labels = image_labels(VocLayout(toy_voc), ["a"])
+        labels = VocLayout(toy_voc).labels(["a"])
     assert names_of(labels[0]) == {"dog"}
 
 
@@ -110,9 +110,9 @@ def test_other_images_stay_in_the_cache(toy_voc):
     layout = VocLayout(toy_voc)
     for name in ("a", "b"):
         annotate(toy_voc / "Annotations" / f"{name}.xml", "cat", mtime_ns=10**18)
-        image_labels(layout, [name])
+        layout.labels([name])
     annotate(toy_voc / "Annotations" / "a.xml", "dog", mtime_ns=10**18)
-    assert names_of(image_labels(layout, ["a"])[0]) == {"cat"}
+    assert names_of(layout.labels(["a"])[0]) == {"cat"}
 
 
 def test_data_sets_do_not_share_a_cache(toy_voc, tmp_path):
@@ -121,49 +121,49 @@ def test_data_sets_do_not_share_a_cache(toy_voc, tmp_path):
     (other / "Annotations").mkdir()
     for root, name in ((toy_voc, "cat"), (other, "dog")):
         annotate(root / "Annotations" / "a.xml", name, mtime_ns=10**18)
-    assert [names_of(image_labels(VocLayout(root), ["a"])[0]) for root in (toy_voc, other)] == [{"cat"}, {"dog"}]
+    assert [names_of(VocLayout(root).labels(["a"])[0]) for root in (toy_voc, other)] == [{"cat"}, {"dog"}]
 
 
 def test_a_data_set_reached_through_a_link_shares_its_cache(toy_voc, tmp_path):
     (tmp_path / "link").symlink_to(toy_voc)
-    image_labels(VocLayout(toy_voc), IDS)
-    image_labels(VocLayout(tmp_path / "link"), IDS)
+    VocLayout(toy_voc).labels(IDS)
+    VocLayout(tmp_path / "link").labels(IDS)
     assert len(list(cache_folder().iterdir())) == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", "null", "\x00\x01"])
 def test_a_damaged_cache_is_replaced(toy_voc, content):
     layout = VocLayout(toy_voc)
-    expected = image_labels(layout, IDS)
+    expected = layout.labels(IDS)
     (cache,) = cache_folder().iterdir()
     good = cache.read_text()
     cache.write_text(content)
-    np.testing.assert_array_equal(image_labels(layout, IDS), expected)
+    np.testing.assert_array_equal(layout.labels(IDS), expected)
     assert cache.read_text() == good
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(toy_voc, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert names_of(image_labels(VocLayout(toy_voc), IDS)[0]) == {"cat"}
+    assert names_of(VocLayout(toy_voc).labels(IDS)[0]) == {"cat"}
 
 
 def test_a_missing_annotation_is_named(toy_voc):
     with pytest.raises(InputError, match=r"Annotations/gone\.xml is missing: it holds the labels of gone"):
-        image_labels(VocLayout(toy_voc), ["gone"])
+        VocLayout(toy_voc).labels(["gone"])
 
 
 def test_an_annotation_that_has_gone_since_is_named(toy_voc):
-    image_labels(VocLayout(toy_voc), IDS)
+    VocLayout(toy_voc).labels(IDS)
     (toy_voc / "Annotations" / f"{IDS[2]}.xml").unlink()
     with pytest.raises(InputError, match=rf"{IDS[2]}\.xml is missing"):
-        image_labels(VocLayout(toy_voc), IDS)
+        VocLayout(toy_voc).labels(IDS)
 
 
 def test_an_object_that_is_no_class_is_named(toy_voc):
     annotate(toy_voc / "Annotations" / "a.xml", "cat", "unicorn")
     with pytest.raises(InputError, match=r"a\.xml names 'unicorn', which is none of the 20 classes"):
-        image_labels(VocLayout(toy_voc), ["a"])
+        VocLayout(toy_voc).labels(["a"])
 
 
 def test_objects_are_named_once_each(tmp_path):
@@ -185,7 +185,7 @@ def test_parts_of_objects_are_no_objects(tmp_path):
 def test_an_object_without_a_name_is_refused(toy_voc):
     (toy_voc / "Annotations" / "a.xml").write_text("<annotation><object/></annotation>")
     with pytest.raises(InputError, match=r"a\.xml names ''"):
-        image_labels(VocLayout(toy_voc), ["a"])
+        VocLayout(toy_voc).labels(["a"])
 
 
 @pytest.mark.parametrize("text", ["", "no xml", "<annotation><object>", "<annotation></object>"])

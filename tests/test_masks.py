@@ -1,4 +1,4 @@
-"""Label images: what is read, and what is refused."""
+"""Label images: what is read, what is refused, and what is written."""
 
 import zlib
 
@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from utils.errors import InputError
-from utils.masks import read_mask
+from utils.masks import read_mask, voc_palette, write_mask
 
+from .shared import VOC_MINI, needs_voc_mini
 from .toy import save_mask
 
 MASK = np.array([[0, 1, 20], [255, 5, 0]], np.uint8)
@@ -91,3 +92,62 @@ def test_an_image_too_large_to_be_one_is_refused_by_name(tmp_path):
     path.write_bytes(bytes(data))
     with pytest.raises(InputError, match=r"bomb\.png is no readable image"):
         read_mask(path, None, 20)
+
+
+DEVKIT = {
+    0: (0, 0, 0),
+    1: (128, 0, 0),
+    2: (0, 128, 0),
+    3: (128, 128, 0),
+    4: (0, 0, 128),
+    7: (128, 128, 128),
+    8: (64, 0, 0),
+    15: (192, 128, 128),
+    20: (0, 64, 128),
+    255: (224, 224, 192),
+}
+"""Colours of classes in VOC's own masks."""
+
+
+@pytest.mark.parametrize("index", DEVKIT)
+def test_the_palette_is_the_devkits(index):
+    assert tuple(voc_palette()[index].tolist()) == DEVKIT[index]
+
+
+def test_every_class_has_a_colour_of_its_own():
+    palette = voc_palette()
+    assert (palette.shape, palette.dtype) == ((256, 3), np.uint8)
+    assert len(np.unique(palette, axis=0)) == 256
+
+
+@needs_voc_mini
+def test_the_palette_is_that_of_real_masks():
+    with Image.open(next((VOC_MINI / "SegmentationClass").glob("*.png"))) as image:
+        np.testing.assert_array_equal(np.reshape(image.getpalette(), (256, 3)), voc_palette())
+
+
+def test_a_mask_that_was_written_is_read_as_it_was(tmp_path):
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    write_mask(tmp_path / "a.png", mask)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", (16, 16), 254), mask)
+
+
+def test_a_mask_is_written_with_the_palette(tmp_path):
+    write_mask(tmp_path / "a.png", MASK)
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.format, image.mode) == ("PNG", "P")
+        np.testing.assert_array_equal(np.array(image.convert("RGB")), voc_palette()[MASK])
+
+
+def test_writing_a_mask_makes_its_folder_and_leaves_no_other_file(tmp_path):
+    write_mask(tmp_path / "new" / "train2014" / "a.png", MASK)
+    assert [path.name for path in (tmp_path / "new" / "train2014").iterdir()] == ["a.png"]
+
+
+def test_a_mask_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    write_mask(tmp_path / "a.png", MASK)
+    monkeypatch.setattr(Image.Image, "save", lambda image, file, kind: file.write(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_mask(tmp_path / "a.png", MASK + 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", None, 20), MASK)

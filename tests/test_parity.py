@@ -10,7 +10,6 @@ import torch
 
 import train_trm
 from datasets.images import InferenceImages
-from datasets.labels import image_labels
 from datasets.voc import VocLayout
 from diffusion import Guidance, build_denoiser
 from evaluation import main as evaluate
@@ -184,7 +183,7 @@ def test_cams_of_two_real_images(published_net):
     theirs = recorded("infer")
     layout = VocLayout(VOC_MINI)
     ids = ["2007_000033", "2007_000187"]
-    images = InferenceImages(ids, [layout.image_path(i) for i in ids], image_labels(layout, ids))
+    images = InferenceImages(ids, [layout.image_path(i) for i in ids], layout.labels(ids))
     for sample in (images[0], images[1]):
         assert sample.labels.tolist() == theirs[f"{sample.image_id}_classes"].tolist()
         cams = published_net.cam(sample.image.float() / 255, sample.labels, sample.size)
@@ -197,7 +196,7 @@ def test_evaluation_sweep(tmp_path: Path):
     synth_cams = parity_module("synth_cams")
     layout = VocLayout(VOC_MINI)
     ids = layout.read_list("trainval")
-    for image_id, labels in zip(ids, image_labels(layout, ids), strict=True):
+    for image_id, labels in zip(ids, layout.labels(ids), strict=True):
         mask = read_mask(layout.mask_path(image_id), None, 20)
         cams = synth_cams.cams(image_id, mask, labels.nonzero()[0].tolist())
         write_cam_dict(tmp_path / f"{image_id}.npy", cams)

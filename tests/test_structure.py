@@ -42,7 +42,7 @@ def test_utils_takes_models_as_arguments():
         assert not imported(path) & {"models", "diffusion", "datasets"}, path
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, "train_trm_coco.py"])
 def test_importing_a_script_prints_and_writes_nothing(script, tmp_path):
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {Path(script).stem}"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -125,7 +125,14 @@ def test_float16_on_a_cpu_is_refused(tmp_path, folder):
 def test_a_finished_denoiser_is_not_overwritten_by_accident(tmp_path, folder):
     train(tmp_path, folder, "run")
     with pytest.raises(InputError, match=r"run\.pt exists: name another file with --out"):
-        train(tmp_path, folder, "run")
+        train(tmp_path, folder, "other", f"--steps 3 --out {tmp_path}/run.pt")
+
+
+def test_the_same_command_after_the_end_changes_nothing(tmp_path, folder):
+    first = train(tmp_path, folder, "run")
+    again = train(tmp_path, folder, "run")
+    assert again["step"] == first["step"]
+    assert all(torch.equal(first["model"][name], again["model"][name]) for name in first["model"])
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

@@ -113,7 +113,7 @@ def test_a_published_checkpoint_put_there_is_not_overwritten(tmp_path, toy_voc):
 def test_an_experiment_that_exists_is_not_overwritten_by_accident(tmp_path, toy_voc):
     folder = train(tmp_path, toy_voc, "run")
     before = weights(folder)
-    with pytest.raises(InputError, match="--resume continues its run, --overwrite starts afresh"):
+    with pytest.raises(InputError, match="--resume continues it as it was, --overwrite starts afresh"):
         train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5")
     assert equal(before, weights(folder))
     train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5 --overwrite")

@@ -5,17 +5,14 @@ from pathlib import Path
 import pytest
 
 from datasets.classes import VOC_CLASSES
-from datasets.voc import VocLayout, find_list, read_ids, sbd_ids
+from datasets.lists import draw
+from datasets.voc import VocLayout, sbd_ids
 from utils.errors import InputError
+
+from .toy import write_lines
 
 IDS = [f"2007_{i:06d}" for i in range(6)]
 """Of the toy data set: the first four are `train`, the others `val`."""
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
 
 
 def segmentation_list(root: Path, name: str) -> Path:
@@ -32,7 +29,7 @@ def test_the_toy_data_set_has_what_a_data_set_has(toy_voc):
     layout = VocLayout(toy_voc)
     assert layout.classes == VOC_CLASSES
     assert (layout.read_list("train"), layout.read_list("val")) == (IDS[:4], IDS[4:])
-    assert all(p.is_file() for i in IDS for p in (layout.image_path(i), layout.annotation_path(i), layout.mask_path(i)))
+    assert all(p.is_file() for i in IDS for p in (layout.image_path(i), layout.mask_path(i)))
 
 
 def test_a_folder_that_is_no_data_set_is_refused_by_flag(tmp_path):
@@ -41,7 +38,7 @@ def test_a_folder_that_is_no_data_set_is_refused_by_flag(tmp_path):
 
 
 def test_classes_of_a_data_set_are_read_from_its_list(toy_voc):
-    write(toy_voc / "classes.txt", "apple", "pear")
+    write_lines(toy_voc / "classes.txt", "apple", "pear")
     assert VocLayout(toy_voc).classes == ("apple", "pear")
 
 
@@ -61,22 +58,12 @@ def test_a_missing_image_is_named(toy_voc):
         VocLayout(toy_voc).image_path("gone")
 
 
-def test_annotations_and_masks_stand_under_the_id(toy_voc):
-    layout = VocLayout(toy_voc)
-    assert layout.annotation_path("a.b") == toy_voc / "Annotations" / "a.b.xml"
-    assert layout.mask_path("a.b") == toy_voc / "SegmentationClass" / "a.b.png"
-
-
-def test_a_list_may_be_a_name_in_the_data_set(toy_voc):
-    assert find_list(toy_voc, "val") == segmentation_list(toy_voc, "val")
-
-
-def test_a_list_may_be_a_file_name_in_the_data_set(toy_voc):
-    assert find_list(toy_voc, "val.txt") == segmentation_list(toy_voc, "val")
+def test_masks_stand_under_the_id(toy_voc):
+    assert VocLayout(toy_voc).mask_path("a.b") == toy_voc / "SegmentationClass" / "a.b.png"
 
 
 def test_a_list_may_be_a_file_anywhere(toy_voc, tmp_path):
-    path = write(tmp_path / "mine", "2007_000003")
+    path = write_lines(tmp_path / "mine", "2007_000003")
     assert VocLayout(toy_voc).read_list(str(path)) == ["2007_000003"]
 
 
@@ -85,59 +72,9 @@ def test_a_missing_list_is_refused_by_file(toy_voc):
         VocLayout(toy_voc).read_list("train_augg")
 
 
-def test_lists_of_voc_hold_an_id_per_line(tmp_path):
-    assert read_ids(write(tmp_path / "a.txt", "2007_000033", "2007_000032")) == ["2007_000033", "2007_000032"]
-
-
-def test_lists_of_sbd_hold_paths_of_image_and_mask(tmp_path):
-    path = write(
-        tmp_path / "a.txt",
-        "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png",
-        "/JPEGImages/2011_003271.jpg /SegmentationClassAug/2011_003271.png",
-    )
-    assert read_ids(path) == ["2007_000032", "2011_003271"]
-
-
-def test_lists_may_hold_file_names(tmp_path):
-    assert read_ids(write(tmp_path / "a.txt", "2007_000032.jpg", "2007_000033.jpg")) == ["2007_000032", "2007_000033"]
-
-
-def test_only_the_first_column_of_a_list_counts(tmp_path):
-    assert read_ids(write(tmp_path / "a.txt", "2007_000032  1", "2007_000033 -1")) == ["2007_000032", "2007_000033"]
-
-
-def test_dots_in_an_id_of_a_list_are_part_of_it(tmp_path):
-    assert read_ids(write(tmp_path / "a.txt", "photo.v2")) == ["photo.v2"]
-
-
-def test_blank_lines_and_windows_line_ends_do_not_count(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\r\na\r\n\r\n  b  \r\n")
-    assert read_ids(tmp_path / "a.txt") == ["a", "b"]
-
-
-def test_an_empty_list_is_refused_by_file(tmp_path):
-    with pytest.raises(InputError, match=r"a\.txt names no image"):
-        read_ids(write(tmp_path / "a.txt", "", "  "))
-
-
-def test_an_image_named_twice_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match=r"a\.txt names c twice"):
-        read_ids(write(tmp_path / "a.txt", "b", "c", "/x/c.jpg", "b"))
-
-
-@pytest.mark.parametrize("line", ["..", ".", "..\\secret", "/JPEGImages/.."])
-def test_a_line_that_would_leave_the_data_set_is_refused(tmp_path, line):
-    with pytest.raises(InputError, match=r"a\.txt: .* is no image id"):
-        read_ids(write(tmp_path / "a.txt", line))
-
-
-def test_ids_never_contain_a_folder(tmp_path):
-    assert read_ids(write(tmp_path / "a.txt", "../../etc/passwd")) == ["passwd"]
-
-
 def test_training_takes_the_list_that_is_named(toy_voc):
-    write(segmentation_list(toy_voc, "train_aug"), *IDS)
-    write(segmentation_list(toy_voc, "mine"), IDS[5], IDS[0])
+    write_lines(segmentation_list(toy_voc, "train_aug"), *IDS)
+    write_lines(segmentation_list(toy_voc, "mine"), IDS[5], IDS[0])
     assert VocLayout(toy_voc).training_ids("mine") == ([IDS[5], IDS[0]], str(segmentation_list(toy_voc, "mine")))
 
 
@@ -147,7 +84,7 @@ def test_training_refuses_a_named_list_that_is_missing(toy_voc):
 
 
 def test_training_takes_train_aug_where_it_exists(toy_voc):
-    write(segmentation_list(toy_voc, "train_aug"), IDS[1], IDS[4])
+    write_lines(segmentation_list(toy_voc, "train_aug"), IDS[1], IDS[4])
     touch(toy_voc / "SegmentationClassAug", f"{IDS[0]}.png")
     assert VocLayout(toy_voc).training_ids() == ([IDS[1], IDS[4]], str(segmentation_list(toy_voc, "train_aug")))
 
@@ -161,9 +98,9 @@ def test_training_derives_train_aug_from_the_augmented_masks(toy_voc):
 
 
 def test_training_derives_train_aug_from_sbd_and_train(toy_voc):
-    write(toy_voc / "SBD" / "train.txt", "2008_000002", IDS[4])
-    write(toy_voc / "SBD" / "val.txt", "2008_000001", IDS[0])
-    write(toy_voc / "ImageSets" / "Main" / "trainval.txt", "2009_000001")
+    write_lines(toy_voc / "SBD" / "train.txt", "2008_000002", IDS[4])
+    write_lines(toy_voc / "SBD" / "val.txt", "2008_000001", IDS[0])
+    write_lines(toy_voc / "ImageSets" / "Main" / "trainval.txt", "2009_000001")
     ids, source = VocLayout(toy_voc).training_ids()
     assert ids == [*IDS[:4], "2008_000001", "2008_000002"]
     assert source == f"{toy_voc / 'SBD'} and train less val"
@@ -171,7 +108,7 @@ def test_training_derives_train_aug_from_sbd_and_train(toy_voc):
 
 def test_training_looks_for_sbd_where_it_is_told(toy_voc, tmp_path):
     touch(toy_voc / "SBD" / "cls", "2009_000001.mat")
-    write(tmp_path / "benchmark" / "train.txt", "2008_000002")
+    write_lines(tmp_path / "benchmark" / "train.txt", "2008_000002")
     ids, source = VocLayout(toy_voc, tmp_path / "benchmark").training_ids()
     assert ids == [*IDS[:4], "2008_000002"]
     assert source.startswith(str(tmp_path / "benchmark"))
@@ -179,12 +116,12 @@ def test_training_looks_for_sbd_where_it_is_told(toy_voc, tmp_path):
 
 def test_training_derives_train_aug_from_sbd_alone_without_train(toy_voc):
     segmentation_list(toy_voc, "train").unlink()
-    write(toy_voc / "SBD" / "train.txt", "2008_000002", IDS[4])
+    write_lines(toy_voc / "SBD" / "train.txt", "2008_000002", IDS[4])
     assert VocLayout(toy_voc).training_ids() == (["2008_000002"], f"{toy_voc / 'SBD'} less val")
 
 
 def test_training_derives_a_list_from_all_labelled_images(toy_voc):
-    write(toy_voc / "ImageSets" / "Main" / "trainval.txt", IDS[5], "2008_000003", IDS[0])
+    write_lines(toy_voc / "ImageSets" / "Main" / "trainval.txt", IDS[5], "2008_000003", IDS[0])
     ids, source = VocLayout(toy_voc).training_ids()
     assert ids == ["2008_000003", IDS[0]]
     assert source == "ImageSets/Main/trainval less val"
@@ -214,8 +151,8 @@ def test_a_derivation_that_leaves_no_image_is_refused_by_source(toy_voc):
 
 @pytest.mark.parametrize("folder", ["", "dataset", "benchmark_RELEASE/dataset"])
 def test_sbd_is_found_at_every_depth_of_its_archive(tmp_path, folder):
-    write(tmp_path / folder / "train.txt", "b")
-    write(tmp_path / folder / "val.txt", "a", "b")
+    write_lines(tmp_path / folder / "train.txt", "b")
+    write_lines(tmp_path / folder / "val.txt", "a", "b")
     assert sbd_ids(tmp_path) == ["a", "b"]
 
 
@@ -226,7 +163,7 @@ def test_sbd_without_lists_is_read_from_its_annotations(tmp_path, folder):
 
 
 def test_lists_of_sbd_go_before_its_annotations(tmp_path):
-    write(tmp_path / "train.txt", "c")
+    write_lines(tmp_path / "train.txt", "c")
     touch(tmp_path / "cls", "a.mat")
     assert sbd_ids(tmp_path) == ["c"]
 
@@ -241,16 +178,10 @@ def test_an_sbd_path_that_is_no_folder_is_refused(toy_voc):
         VocLayout(toy_voc, toy_voc / "nowhere").training_ids()
 
 
-def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
-    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf2007_000001\n2007_000002\n")
-    assert read_ids(tmp_path / "list.txt") == ["2007_000001", "2007_000002"]
+def test_a_list_with_a_count_is_a_draw_from_it(toy_voc):
+    layout = VocLayout(toy_voc)
+    assert layout.read_list("train:2") == draw(layout.read_list("train"), 2)
 
 
-def test_a_list_that_is_no_text_is_refused_by_name(tmp_path):
-    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(InputError, match=r"list\.txt is no UTF-8 text"):
-        read_ids(tmp_path / "list.txt")
-
-
-def test_a_list_name_may_have_a_dot(tmp_path):
-    assert find_list(tmp_path, "train_v1.5").name == "train_v1.5.txt"
+def test_the_mask_folder_is_the_devkits(toy_voc):
+    assert VocLayout(toy_voc).mask_folder == toy_voc / "SegmentationClass"

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from .distributed import local_rank, local_world_size, world_size
 from .errors import InputError
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,10 +19,10 @@ def prepare_device(name: str) -> torch.device:
     """Picks the device of `--device` and sets PyTorch up for it: repeatable, and TF32 for float32 on CUDA.
 
     Args:
-        name: auto, cuda, mps or cpu; auto takes the first of them that is there.
+        name: auto, cuda, mps or cpu; auto takes the first of them that is there. Of several GPUs a process takes its own.
 
     Raises:
-        InputError: the device is not there.
+        InputError: the device is not there, or there are fewer than processes.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -33,7 +34,20 @@ def prepare_device(name: str) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     if name == "cpu":
         keep_freed_memory()
-    return torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    if local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"{local_world_size()} processes were started here, but PyTorch sees {torch.cuda.device_count()} GPUs"
+        )
+    device = torch.device("cuda", local_rank())
+    torch.cuda.set_device(device)
+    return device
+
+
+def hardware(precision: "Precision") -> str:
+    """What a run computes on, for its log: `2 x cuda in bfloat16`."""
+    return f"{world_size()} x {precision}" if world_size() > 1 else str(precision)
 
 
 def make_deterministic() -> None:
@@ -82,7 +96,7 @@ class Precision:
 
     def __str__(self) -> str:
         exact = "float32 (TF32 products)" if self.device.type == "cuda" else "float32"
-        return f"{self.device} in {exact if self.dtype is None else self.dtype}"
+        return f"{self.device.type} in {exact if self.dtype is None else self.dtype}"
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Context for the network's forward passes; losses stay outside."""

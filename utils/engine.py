@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .device import Precision, to_device
+from .distributed import bare, is_main, mean_over_processes, rank, sum_over_processes
 from .errors import InputError
 from .masks import read_mask
 from .metrics import Scores, ThresholdSweep
@@ -60,7 +61,7 @@ class TrainingStep(nn.Module):
 
 
 def train_epoch(
-    step: TrainingStep,
+    step: nn.Module,
     loader: DataLoader,
     optimizer: torch.optim.Optimizer,
     precision: Precision,
@@ -72,6 +73,14 @@ def train_epoch(
     """Trains for one epoch.
 
     The device is only waited for every `print_freq` steps, when losses are fetched for the log.
+
+    Args:
+        step: a `TrainingStep`, in several processes its replica.
+        loader: of this process's part of every batch.
+        optimizer, precision: of the networks.
+        epoch, seed: what order, augmentation and noise depend on.
+        log: where losses go, means over all processes.
+        print_freq: steps between two lines.
 
     Returns:
         Mean of each loss over the epoch, and their sum under `total`.
@@ -85,18 +94,20 @@ def train_epoch(
     sums: dict[str, float] = {}
     waiting: list[Tensor] = []  # losses of the steps since the last fetch, on the device
     started, lr = time.perf_counter(), optimizer.param_groups[0]["lr"]
-    for i, (image, labels, index) in enumerate(progress(loader, f"epoch {epoch}")):
+    steps = bare(step).guidance.steps
+    for i, (image, labels, index) in enumerate(progress(loader, f"epoch {epoch}", shown=is_main())):
         image01 = to_device(image, device).float() / 255
         labels = to_device(labels, device)
-        noise = {t: sample_noise(seed, epoch, index.tolist(), t, image01.shape[1:], device) for t in step.guidance.steps}
+        noise = {t: sample_noise(seed, epoch, index.tolist(), t, image01.shape[1:], device) for t in steps}
         # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
-        torch.manual_seed(derive_seed(Stream.STEP, seed, epoch, i))
+        torch.manual_seed(derive_seed(Stream.STEP, seed, epoch, i) + rank())
         losses = step(image01, labels, noise, epoch)
         precision.step(sum(losses.values()), optimizer)
 
         waiting.append(torch.stack([loss.detach() for loss in losses.values()]))
         if (i + 1) % print_freq == 0 or i + 1 == len(loader):
-            fetched = torch.stack(waiting).cpu().double().numpy()  # (steps, losses): the one wait for the device
+            fetched = mean_over_processes(torch.stack(waiting))  # (steps, losses)
+            fetched = fetched.cpu().double().numpy()  # the one wait for the device
             check_finite(fetched, list(losses), epoch, i + 1 - len(waiting))
             waiting.clear()
             for name, values in zip(losses, fetched.T, strict=True):
@@ -133,7 +144,7 @@ def infer_cams(net: nn.Module, loader: DataLoader, precision: Precision, descrip
         (sample, {class index: (H, W) float32 array}) at the size of the image file.
     """
     net.eval()
-    for sample in progress(loader, description):
+    for sample in progress(loader, description, shown=is_main()):
         if min(sample.image.shape[-2:]) < net.patch_size:
             height, width = sample.image.shape[-2:]
             raise InputError(f"{sample.image_id} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
@@ -144,7 +155,7 @@ def infer_cams(net: nn.Module, loader: DataLoader, precision: Precision, descrip
 
 
 def score_cams(net: nn.Module, loader: DataLoader, precision: Precision, mask_path: Callable, num_classes: int) -> Scores:
-    """Scores the CAMs of a loader at thresholds 0.01 .. 0.99 without writing them.
+    """Scores the CAMs of all processes' loaders at thresholds 0.01 .. 0.99 without writing them.
 
     Args:
         mask_path: from an image id to its ground truth.
@@ -152,4 +163,5 @@ def score_cams(net: nn.Module, loader: DataLoader, precision: Precision, mask_pa
     sweep = ThresholdSweep(num_classes)
     for sample, cams in infer_cams(net, loader, precision, "validation"):
         sweep.add(cams, read_mask(mask_path(sample.image_id), tuple(sample.size), num_classes))
+    sweep.counts = sum_over_processes(sweep.counts)
     return sweep.scores()

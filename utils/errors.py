@@ -1,5 +1,6 @@
 """One clear line for the user instead of a traceback."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,10 +10,20 @@ class InputError(Exception):
     """Something the user gave is wrong: the message names file or flag, the cause, and what else will do."""
 
 
+class ProcessFailed(Exception):
+    """Another process of the run failed, not through its input: the message says which one and how."""
+
+
+def innermost_message(error: InputError) -> str:
+    """What is wrong; an error from a loader's worker process arrives with that process's traceback around it."""
+    return str(error).rstrip().rsplit("InputError: ", 1)[-1]
+
+
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's `main` on the command line and turns its errors into exit codes.
 
-    Wrong input ends with one line and code 2, Ctrl-C with 130; `--debug` shows the traceback as well.
+    Wrong input ends with one line and code 2, the failure of a process with 1, Ctrl-C with 130; `--debug` shows the
+    traceback of wrong input as well.
     """
     args = sys.argv[1:]
     debug = "--debug" in args
@@ -21,10 +32,16 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     except InputError as error:
         if debug:
             traceback.print_exc()
-        # An error from a loader's worker process arrives with that process's traceback around it.
-        message = str(error).rstrip().rsplit("InputError: ", 1)[-1]
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {innermost_message(error)}", file=sys.stderr)
         sys.exit(2)
+    except ProcessFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def ignore_interrupt() -> None:
+    """Initialiser of worker processes: Ctrl-C is their parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,7 +12,8 @@ from .recipes import recipe
 
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
 EPOCH_FILES = "*net_trm.pth"
-RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "num_workers", "print_freq", "val_from", "val_every"}
+RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "nproc", "num_workers", "print_freq"}
+RESUMABLE |= {"val_from", "val_every", "val_also"}
 RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
 """Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
 
@@ -41,48 +42,67 @@ def latest_epoch(folder: Path) -> int:
 
 
 def parse_run(
-    cls: type[TrainingT], args: Sequence[str], program: str, description: str, defaults: Mapping[str, Any]
+    cls: type[TrainingT],
+    args: Sequence[str],
+    program: str,
+    description: str,
+    defaults: Mapping[str, Any],
+    restarted: bool = False,
 ) -> TrainingT:
-    """Options of a training script. With `--resume` those of the run take the place of the recipe's.
+    """Options of a training script; `resume` is set where they continue a run.
+
+    With `--resume` the options of the run take the place of the recipe's. Without it, a command that is given again
+    continues its own run, and one that would compute something else is refused.
 
     Args:
         cls: `TrainOptions` or `DenoiserOptions`.
         args, program, description, defaults: see `parse_options`.
+        restarted: torchrun started the command again after a failure: `--overwrite` has done its work.
 
     Raises:
         InputError: a flag is wrong, there is nothing to resume, or a flag would change what the run computes.
     """
-    if "--resume" not in args:
-        return parse_options(cls, args, program, description, defaults)
-    place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
-    folder = make_options(RunOptions, vars(place)).folder
+    asked = "--resume" in args
+    if not asked:
+        options = parse_options(cls, args, program, description, defaults)
+        if restarted:
+            options = dataclasses.replace(options, overwrite=False)
+        folder, has_run = options.folder, last_file(options.folder).exists() and (options.folder / OPTIONS_FILE).exists()
+        if options.overwrite or not has_run:
+            return options
+    else:
+        place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
+        folder = make_options(RunOptions, vars(place)).folder
     path = folder / OPTIONS_FILE
     if not last_file(folder).exists() or not path.exists():
         raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
     saved = load_options(cls, path)
-    options = parse_options(cls, args, program, description, dataclasses.asdict(saved))
+    if asked:
+        options = parse_options(cls, args, program, description, dataclasses.asdict(saved))
     changed = [f.name for f in dataclasses.fields(cls) if getattr(options, f.name) != getattr(saved, f.name)]
     if refused := [name for name in changed if name not in RESUMABLE]:
         was = ", ".join(f"{flag_name(name)} {show(getattr(saved, name))}" for name in refused)
-        raise InputError(f"{path}: a resumed run keeps its options, and this one has {was}")
-    return options
+        if asked:
+            raise InputError(f"{path}: a resumed run keeps its options, and this one has {was}")
+        raise InputError(f"{folder} holds a run with {was}: --resume continues it as it was, --overwrite starts afresh")
+    return dataclasses.replace(options, resume=True)
 
 
 def open_experiment(options: TrainingT) -> Path:
     """Makes the folder of a training run, and keeps an earlier one from being overwritten by accident.
 
     Returns:
-        The checkpoint to resume from; it exists only with `--resume`.
+        The checkpoint to resume from; it exists only where the options say `resume`.
 
     Raises:
-        InputError: the experiment holds weights and neither `--resume` nor `--overwrite` was given.
+        InputError: the experiment holds weights that are no run's, and `--overwrite` was not given.
     """
     last = last_file(options.folder)
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
     weights = [last] if last.exists() else sorted(last.parent.glob(EPOCH_FILES))
     if weights and not (options.resume or options.overwrite):
-        raise InputError(f"{weights[0]} exists: --resume continues its run, --overwrite starts afresh")
+        raise InputError(f"{weights[0]} exists, and there is no run to continue: --overwrite starts afresh")
     options.folder.mkdir(parents=True, exist_ok=True)
     return last
 

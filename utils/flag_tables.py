@@ -28,7 +28,7 @@ def flag_table(cls: type) -> str:
         elif f.type is bool:
             default = "off"
         else:
-            default = f"`{show(f.default)}`" if f.default != "" else ""
+            default = f"`{show(f.default)}`" if f.default not in ("", ()) else ""
         choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
         meaning = f.metadata["help"].replace("<", "\\<") + choices  # Markdown would take <epoch> for a tag
         other = [f"`{show(recipe[f.name])}`" if f.name in recipe else ""] if recipe else []

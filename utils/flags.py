@@ -82,7 +82,7 @@ def build_parser(cls: type, program: str, description: str, known: Collection[st
             parser.add_argument(flag_name(f.name), dest=f.name, action="store_true", help=text)
             continue
         kind, count = value_type(f.type)
-        shown = "" if f.default in ("", dataclasses.MISSING) else f" (default: {show(f.default)})"
+        shown = "" if f.default in ("", (), dataclasses.MISSING) else f" (default: {show(f.default)})"
         extra = {"choices": f.metadata["choices"]} if f.metadata["choices"] else {"metavar": f.name.upper()}
         parser.add_argument(
             flag_name(f.name), dest=f.name, type=kind, nargs=count, required=required, help=text + shown, **extra

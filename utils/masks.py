@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .files import whole_file
 from .metrics import IGNORE
 
 
@@ -38,3 +39,20 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
     if beyond.size:
         raise InputError(f"{path} holds class {beyond[0]}; there are {num_classes}")
     return mask
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Writes (H, W) uint8 as an indexed PNG with VOC's colours; the file appears only when it is complete."""
+    image = Image.fromarray(mask, "L")
+    image.putpalette(voc_palette().tobytes())
+    with whole_file(path) as file:
+        image.save(file, "png")
+
+
+def voc_palette() -> np.ndarray:
+    """The devkit's colours: (256, 3) uint8. Bits 0, 3, 6 of an index are red's highest, 1, 4, 7 green's, 2, 5 blue's."""
+    index = np.arange(256)
+    bits = index[:, None] >> np.arange(8) & 1  # (256, 8), lowest first
+    place = 128 >> np.arange(3)
+    channels = [bits[:, channel::3] @ place[: bits[:, channel::3].shape[1]] for channel in range(3)]
+    return np.stack(channels, 1).astype(np.uint8)

@@ -24,8 +24,9 @@ class RunOptions:
     exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
     experiments: str = option("./experiment", "folder of all experiments")
     device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
+    nproc: int = option(0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256)
     num_workers: int = option(
-        -1, "processes that load images, -1: one per core, 8 at most; results are the same", low=-1, high=256
+        -1, "workers of each process that load images, -1: one per core, 8 at most; results are the same", low=-1, high=256
     )
 
     @property
@@ -45,7 +46,7 @@ class LoopOptions:
         choices=("off", "bf16", "fp16"),
     )
     print_freq: int = option(50, "steps between two lines of the log", low=1)
-    resume: bool = option(False, "continue from ckpt/last.pth")
+    resume: bool = option(False, "continue from ckpt/last.pth with the options of that run")
     overwrite: bool = option(False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out")
 
 
@@ -53,10 +54,12 @@ class LoopOptions:
 class DataOptions:
     """Which images."""
 
-    data_path: str = option("./data/VOC2012", "data set in the layout of the VOC devkit; classes.txt names other classes")
+    data_path: str = option("./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes")
     sbd_path: str = option("", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH")
-    train_list: str = option("", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived")
-    val_list: str = option("train", "list to validate and infer on, a name or a file")
+    train_list: str = option(
+        "", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived; on COCO train2014"
+    )
+    val_list: str = option("train", "list to validate and infer on, a name or a file; NAME:COUNT is a fixed draw from it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ class ArchitectureOptions:
     depth: int = option(12, "transformer blocks", low=2)
     num_heads: int = option(6, "attention heads of a block", low=1)
     drop_path: float = option(0.1, "stochastic-depth rate of the last block", low=0, high=0.99)
+    lfca_drop_path: float = option(0.1, "stochastic-depth rate of LFCA's patches", low=0, high=0.99)
     vit_weights: str = option(
         "./pretrained/deit_small_imagenet.pth", "DeiT to start from: a file, timm (downloads) or none (random)"
     )
@@ -104,7 +108,7 @@ class OptimizationOptions:
     """AdamW with a cosine schedule, and the augmentation."""
 
     epochs: int = option(60, "epochs to train", low=1)
-    batch_size: int = option(32, "images of a step", low=1)
+    batch_size: int = option(32, "images of a step, in all processes together", low=1)
     lr: float = option(5e-4, "learning rate for a batch of 512; scales with the batch", low=0)
     weight_decay: float = option(0.05, "weight decay of AdamW", low=0)
     warmup_epochs: int = option(5, "epochs of linear warm-up", low=0)
@@ -112,6 +116,7 @@ class OptimizationOptions:
     min_lr: float = option(1e-5, "learning rate that the cosine ends at", low=0)
     scale: tuple[float, float] = option((0.3, 1.2), "area of a random crop, as shares of the image", low=0.01, high=4)
     ratio: tuple[float, float] = option((3 / 4, 4 / 3), "aspect ratio of a random crop", low=0.1, high=10)
+    aa: str = option("", "policy of timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; empty: none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +125,7 @@ class ValidationOptions:
 
     val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0)
     val_every: int = option(1, "epochs between two validations", low=1)
+    val_also: tuple[int, ...] = option((), "further epochs, from 0, after which CAMs are scored", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +181,7 @@ class DenoiserOptions(LoopOptions, RunOptions):
 
     data: str = option(..., "folder of images, searched through all its sub-folders")
     out: str = option(
-        "", "where the finished denoiser goes; empty: where dig_nano looks for it, else denoiser.pt in the experiment"
+        "", "where the finished denoiser goes; empty: where the recipe looks for its own, else denoiser.pt in the experiment"
     )
     dim: int = option(64, "width of the U-Net in channels", low=8)
     image_size: int = option(224, "side of a training image in pixels", low=16, high=4096)
@@ -183,7 +189,7 @@ class DenoiserOptions(LoopOptions, RunOptions):
         "crop", "crop: the shorter side is resized and a square drawn; resize: squeezed", choices=("crop", "resize")
     )
     steps: int = option(140_000, "training steps", low=1)
-    batch_size: int = option(16, "images of a step", low=1)
+    batch_size: int = option(16, "images of a step, in all processes together", low=1)
     lr: float = option(8e-5, "learning rate of Adam", low=0)
     ema_decay: float = option(0.995, "decay of the averaged weights", low=0, high=1)
     ema_every: int = option(10, "steps between two updates of the average", low=1)
@@ -242,6 +248,40 @@ class EvaluationOptions:
     def folder(self) -> Path:
         """The experiment's folder; without a name, one that holds no run."""
         return Path(self.experiments) / self.name
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """What both preparations have."""
+
+    num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareCocoOptions(PrepareOptions):
+    """`python -m datasets.prepare coco`."""
+
+    data_path: str = option("./data/COCO2014", "folder with train2014, val2014 and annotations")
+    splits: tuple[str, ...] = option(("train2014", "val2014"), "splits to prepare")
+    crowds: str = option(
+        "ignore", "what crowd regions become: 255, their class, or background", choices=("ignore", "class", "background")
+    )
+    out: str = option("", "folder of the masks, by split; empty: SegmentationClass in DATA_PATH")
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareVocOptions(PrepareOptions):
+    """`python -m datasets.prepare voc`."""
+
+    data_path: str = option("./data/VOC2012", "VOCdevkit/VOC2012")
+    sbd_path: str = option("", "the SBD release; empty: SBD in DATA_PATH")
+    download: bool = option(False, "fetch what is missing of VOC 2012 and SBD, through torchvision")
 
     def __post_init__(self):
         check_ranges(self)

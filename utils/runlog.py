@@ -10,9 +10,10 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def progress(iterable: Iterable[T], description: str, total: int | None = None) -> tqdm:
-    """A progress bar; silent where standard error is no terminal."""
-    return tqdm(iterable, desc=description, total=total, disable=None, dynamic_ncols=True, leave=False)
+def progress(iterable: Iterable[T], description: str, total: int | None = None, shown: bool = True) -> tqdm:
+    """A progress bar; silent where standard error is no terminal, and where it is not to be shown."""
+    disable = None if shown else True  # None leaves it to tqdm
+    return tqdm(iterable, desc=description, total=total, disable=disable, dynamic_ncols=True, leave=False)
 
 
 class TerminalHandler(logging.Handler):
@@ -28,14 +29,18 @@ class RunLog:
 
     Args:
         folder: the experiment's; `log.txt` and the TensorBoard events go there.
+        silent: says and writes nothing: one process speaks for all.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, silent: bool = False):
+        self.logger = logging.Logger(str(folder), logging.INFO)
+        self.writer = None
+        if silent:
+            return
         # TensorBoard takes a second to import, and scoring does without it.
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self.logger = logging.Logger(str(folder), logging.INFO)
         for handler, form in (
             (TerminalHandler(), "%(message)s"),
             (logging.FileHandler(folder / "log.txt", encoding="utf-8"), "%(asctime)s %(message)s"),
@@ -48,6 +53,8 @@ class RunLog:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
+        if self.writer is None:
+            return
         if error is not None:
             self.logger.handlers[-1].handle(
                 self.logger.makeRecord("", logging.ERROR, "", 0, f"stopped: {error!r}", (), None)
@@ -62,5 +69,5 @@ class RunLog:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values by name, to TensorBoard."""
-        for name, value in values.items():
+        for name, value in values.items() if self.writer else ():
             self.writer.add_scalar(name, value, step)

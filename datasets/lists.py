@@ -1,0 +1,68 @@
+"""Lists of image ids: files with one id per line, and reproducible draws from them."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.errors import InputError
+
+from .classes import read_lines
+
+IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPEG")
+
+
+def find_list(root: Path, name: str) -> Path:
+    """The file of a list: `name` where that is a file, else the one in ImageSets/Segmentation of the data set."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    return root / "ImageSets" / "Segmentation" / (name if path.suffix == ".txt" else f"{name}.txt")
+
+
+def read_ids(path: Path) -> list[str]:
+    """Image ids of a list file: one per line, alone or as the file name in the line's first column."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: name another list, or a file with one image id per line")
+    columns = [line.split() for line in read_lines(path)]
+    # Lists of VOC hold "2007_000032", those of SBD and its users "/JPEGImages/2007_000032.jpg /Segm…".
+    ids = [first.rsplit("/", 1)[-1] for first, *_ in filter(None, columns)]
+    ids = [Path(i).stem if i.endswith(IMAGE_SUFFIXES) else i for i in ids]
+    if not ids:
+        raise InputError(f"{path} names no image")
+    require_distinct(ids, path)
+    if bad := next((i for i in ids if not i.strip(".") or "\\" in i), None):
+        raise InputError(f"{path}: {bad!r} is no image id")
+    return ids
+
+
+def require_distinct(ids: Sequence[str], path: Path) -> None:
+    """Raises InputError where a list names an image twice: it would count twice."""
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))
+        raise InputError(f"{path} names {twice} twice")
+
+
+def split_count(name: str) -> tuple[str, int | None]:
+    """`train:5200` -> ("train", 5200); other names have no count."""
+    head, colon, tail = name.rpartition(":")
+    if not colon or not tail.isdecimal() or Path(name).is_file():
+        return name, None
+    if int(tail) == 0:
+        raise InputError(f"{name} draws no image")
+    return head, int(tail)
+
+
+def draw(ids: Sequence[str], count: int | None) -> list[str]:
+    """A reproducible draw without replacement: the `count` ids whose SHA-256 is smallest, in the order of the list.
+
+    It depends on nothing but the ids, so it is the same for every run, machine and library version.
+
+    Args:
+        ids: to draw from.
+        count: how many; all where there are fewer, or for None.
+    """
+    if count is None or count >= len(ids):
+        return list(ids)
+    chosen = set(sorted(ids, key=lambda i: hashlib.sha256(i.encode()).digest())[:count])
+    return [i for i in ids if i in chosen]

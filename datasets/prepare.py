@@ -1,0 +1,220 @@
+"""Makes of a release what training and scoring need: python -m datasets.prepare coco|voc [flags]
+
+coco: masks and label tables from annotations/instances_<split>.json. voc: SegmentationClassAug and the list train_aug from
+the SBD release. Both can be stopped and started again; masks that are there are not made twice.
+"""
+
+import csv
+import functools
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+
+from utils.cores import available_cores
+from utils.errors import InputError, ignore_interrupt, run_script
+from utils.files import whole_file
+from utils.flags import parse_options
+from utils.masks import write_mask
+from utils.options import PrepareCocoOptions, PrepareVocOptions
+from utils.runlog import progress
+
+from .classes import class_names
+from .coco_annotations import class_indices, draw_mask, load_annotations
+from .voc import VocLayout, sbd_folder, sbd_ids
+
+RECORD = "prepared.json"
+IMAGES_PER_TASK = 32
+
+
+def main(args: list[str]) -> None:
+    jobs = {"coco": (prepare_coco, PrepareCocoOptions), "voc": (prepare_voc, PrepareVocOptions)}
+    if not args or args[0] not in jobs:
+        raise InputError("say what to prepare: python -m datasets.prepare coco, or voc; --help after that lists the flags")
+    prepare, options = jobs[args[0]]
+    prepare(parse_options(options, args[1:], f"datasets.prepare {args[0]}", prepare.__doc__))
+
+
+def prepare_coco(options: PrepareCocoOptions) -> None:
+    """Masks and label tables from COCO's instances."""
+    root = Path(options.data_path)
+    classes = class_names(root)
+    sources = {split: root / "annotations" / f"instances_{split}.json" for split in options.splits}
+    for path in sources.values():
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing: it is in annotations_trainval2014.zip of https://cocodataset.org/#download"
+            )
+
+    for split, path in sources.items():
+        folder = Path(options.out or root / "SegmentationClass") / split
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        coco = load_annotations(path, classes)
+        index = class_indices(coco)
+        claim(folder, {"annotations": digest, "crowds": options.crowds})
+
+        names = {image["id"]: Path(image["file_name"]).stem for image in coco.imgs.values()}
+        table = {
+            name: [classes[c] for c in sorted({index[annotation["category_id"]] for annotation in coco.imgToAnns[image]})]
+            for image, name in sorted(names.items())
+        }
+        write_label_table(path.with_name(f"labels_{split}.csv"), table)
+
+        missing = [image for image, name in sorted(names.items()) if not (folder / f"{name}.png").exists()]
+        tasks = (
+            (folder / f"{names[i]}.png", coco.imgToAnns[i], coco.imgs[i]["height"], coco.imgs[i]["width"]) for i in missing
+        )
+        run_all(functools.partial(write_coco_mask, index=index, crowds=options.crowds), tasks, len(missing), split, options)
+        unlabelled = sum(not labels for labels in table.values())
+        print(f"{split}: {len(missing)} masks written to {folder}, {len(names) - len(missing)} were there")
+        print(f"{split}: {path.with_name(f'labels_{split}.csv')}, {unlabelled} of {len(table)} images without a label")
+
+
+def write_coco_mask(task: tuple[Path, list[dict], int, int], index: dict[int, int], crowds: str) -> None:
+    """Writes the mask of one image."""
+    path, annotations, height, width = task
+    try:
+        mask = draw_mask(annotations, index, height, width, crowds)
+    # What a damaged region makes of the decoder cannot be foreseen.
+    except Exception as error:
+        raise InputError(f"the annotations of {path.stem} cannot be drawn: {error}") from error
+    write_mask(path, mask)
+
+
+def write_label_table(path: Path, table: dict[str, Sequence[str]]) -> None:
+    """Writes lines `image,class,class,…`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([name, *labels] for name, labels in table.items())
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def prepare_voc(options: PrepareVocOptions) -> None:
+    """SegmentationClassAug and the list train_aug from VOC 2012 and SBD."""
+    root = Path(options.data_path)
+    sbd = Path(options.sbd_path or root / "SBD")
+    if options.download:
+        download_voc(root, sbd)
+    layout = VocLayout(root)
+    annotations = sbd_folder(sbd) / "cls"
+    held_out = set(layout.read_list("val"))
+    ids = sorted({*sbd_ids(sbd), *layout.read_list("train")} - held_out)
+    for image_id in ids:
+        layout.image_path(image_id)  # says which one is missing
+
+    folder = root / "SegmentationClassAug"
+    claim(folder, {"release": "SBD"})
+    tasks = []
+    for image_id in ids:
+        own = layout.mask_path(image_id)
+        if not (folder / f"{image_id}.png").exists():
+            tasks.append((folder / f"{image_id}.png", own if own.exists() else annotations / f"{image_id}.mat"))
+    run_all(write_sbd_mask, iter(tasks), len(tasks), "SBD", options)
+    with whole_file(layout.list_path("train_aug")) as file:
+        file.write("".join(f"{image_id}\n" for image_id in ids).encode())
+    print(f"{len(tasks)} masks written to {folder}, {len(ids) - len(tasks)} were there")
+    print(f"{layout.list_path('train_aug')}: {len(ids)} images, those of SBD and train that are not in val")
+
+
+def write_sbd_mask(task: tuple[Path, Path]) -> None:
+    """Writes one mask: VOC's own as it is, SBD's from its MATLAB file."""
+    path, source = task
+    if source.suffix == ".png":
+        with whole_file(path) as file:
+            file.write(source.read_bytes())
+    else:
+        write_mask(path, sbd_mask(source))
+
+
+def sbd_mask(path: Path) -> np.ndarray:
+    """The classes in one of SBD's `cls/*.mat`: (H, W) uint8, 0 background, 1 .. 20.
+
+    Raises:
+        InputError: the file is missing, damaged or holds something else.
+    """
+    from scipy.io import loadmat
+
+    try:
+        with path.open("rb") as file:  # of a missing file, loadmat says something else
+            mask = np.asarray(loadmat(file, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0])
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    # A damaged file can raise nearly anything.
+    except Exception as error:
+        raise InputError(f"{path} is no annotation of SBD: {type(error).__name__}: {error}") from error
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) > 20:
+        raise InputError(f"{path} is no annotation of SBD: it holds {mask.dtype} {mask.shape}")
+    return mask
+
+
+def download_voc(root: Path, sbd: Path) -> None:
+    """Fetches what is not there yet of VOC 2012 and SBD, through torchvision.
+
+    Raises:
+        InputError: the download failed.
+    """
+    from torchvision.datasets import SBDataset, VOCSegmentation
+
+    try:
+        if not (root / "JPEGImages").is_dir():
+            VOCSegmentation(str(root.parent), year="2012", image_set="trainval", download=True)
+            root.mkdir(parents=True, exist_ok=True)
+            # The folder that says that all is there comes last.
+            for part in sorted(
+                (root.parent / "VOCdevkit" / "VOC2012").iterdir(), key=lambda part: part.name == "JPEGImages"
+            ):
+                if not (root / part.name).exists():
+                    shutil.move(part, root / part.name)
+        if not sbd.is_dir():
+            # It takes its name when it is complete, so that a download that was stopped is taken up again.
+            unfinished = sbd.with_name(f"{sbd.name}.part")
+            SBDataset(str(unfinished), mode="segmentation", download=True)
+            unfinished.rename(sbd)
+    # Whatever the network stumbles over, the user needs to know where to go.
+    except Exception as error:
+        raise InputError(f"--download failed: {error}. The README says where the releases are") from error
+
+
+def claim(folder: Path, record: dict) -> None:
+    """Marks a folder as made in a certain way, so that masks made in different ways never mix.
+
+    Raises:
+        InputError: it holds masks of another making.
+    """
+    path = folder / RECORD
+    if path.exists():
+        if path.read_text() != json.dumps(record):
+            raise InputError(
+                f"{folder} was made with other flags or annotations: {path.read_text()}; remove it or name --out"
+            )
+    elif next(folder.glob("*.png"), None):
+        raise InputError(f"{folder} holds masks from elsewhere; nothing is added to them. Move them away first")
+    else:
+        with whole_file(path) as file:
+            file.write(json.dumps(record).encode())
+
+
+def run_all(
+    work: Callable, tasks: Iterable, count: int, description: str, options: PrepareCocoOptions | PrepareVocOptions
+) -> None:
+    """Does all tasks in parallel processes, with a progress bar."""
+    workers = available_cores() if options.num_workers < 0 else max(1, options.num_workers)
+    with ProcessPoolExecutor(workers, initializer=ignore_interrupt) as pool:
+        try:
+            for _ in progress(pool.map(work, tasks, chunksize=IMAGES_PER_TASK), description, count):
+                pass
+        except BrokenProcessPool as error:
+            raise InputError("a process died, perhaps for lack of memory: try fewer --num-workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+if __name__ == "__main__":
+    run_script(main)
