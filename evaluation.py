@@ -97,7 +97,7 @@ def locate(options: EvaluationOptions) -> tuple[Job, list[str], tuple[str, ...]]
     if not predictions.is_dir():
         raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
     # Masks named by a path may be another data set's than the one that the run or the default names.
-    root = truth.parent if is_data_set(truth.parent) else root
+    root = next((folder for folder in truth.parents[:2] if is_data_set(folder)), root)
     ids = listed(root, options.list or run.val_list)
     classes = classes or class_names(root if is_data_set(root) or (root / "classes.txt").exists() else truth.parent)
     return Job(options.task, predictions, truth, len(classes)), ids, classes

@@ -38,9 +38,9 @@ VIT_HINT = (
     "--vit_weights timm downloads the same weights through timm, --vit_weights none starts from random ones"
 )
 DENOISER_HINT = (
-    "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of "
-    "images (with --exp dig_nano or dig_coco_eccv24: the one that this recipe looks for); --diffusion_weights random builds one that knows "
-    "nothing, for tests"
+    "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of images "
+    "(with --exp dig_nano or dig_coco_eccv24: the one that this recipe looks for); --diffusion_weights random builds one "
+    "that knows nothing, for tests"
 )
 
 

@@ -8,7 +8,6 @@ import csv
 import functools
 import hashlib
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,7 @@ import numpy as np
 
 from utils.cores import available_cores
 from utils.errors import InputError, ignore_interrupt, run_script
-from utils.files import whole_file
+from utils.files import claim, whole_file
 from utils.flags import parse_options
 from utils.masks import write_mask
 from utils.options import PrepareCocoOptions, PrepareVocOptions
@@ -27,9 +26,10 @@ from utils.runlog import progress
 
 from .classes import class_names
 from .coco_annotations import class_indices, draw_mask, load_annotations
+from .lists import read_ids
 from .voc import VocLayout, sbd_folder, sbd_ids
 
-RECORD = "prepared.json"
+MOVE_AWAY = "Move it away first, or name another folder with --out"
 IMAGES_PER_TASK = 32
 
 
@@ -58,23 +58,24 @@ def prepare_coco(options: PrepareCocoOptions) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         coco = load_annotations(path, classes)
         index = class_indices(coco)
-        claim(folder, {"annotations": digest, "crowds": options.crowds})
+        claim(folder, {"annotations": digest, "crowds": options.crowds}, "*.png", MOVE_AWAY)
 
         names = {image["id"]: Path(image["file_name"]).stem for image in coco.imgs.values()}
         table = {
             name: [classes[c] for c in sorted({index[annotation["category_id"]] for annotation in coco.imgToAnns[image]})]
             for image, name in sorted(names.items())
         }
-        write_label_table(path.with_name(f"labels_{split}.csv"), table)
+        labels = Path(options.out or path.parent) / f"labels_{split}.csv"
+        write_label_table(labels, table)
 
         missing = [image for image, name in sorted(names.items()) if not (folder / f"{name}.png").exists()]
         tasks = (
             (folder / f"{names[i]}.png", coco.imgToAnns[i], coco.imgs[i]["height"], coco.imgs[i]["width"]) for i in missing
         )
         run_all(functools.partial(write_coco_mask, index=index, crowds=options.crowds), tasks, len(missing), split, options)
-        unlabelled = sum(not labels for labels in table.values())
+        unlabelled = sum(not present for present in table.values())
         print(f"{split}: {len(missing)} masks written to {folder}, {len(names) - len(missing)} were there")
-        print(f"{split}: {path.with_name(f'labels_{split}.csv')}, {unlabelled} of {len(table)} images without a label")
+        print(f"{split}: {labels}, {unlabelled} of {len(table)} images without a label")
 
 
 def write_coco_mask(task: tuple[Path, list[dict], int, int], index: dict[int, int], crowds: str) -> None:
@@ -110,17 +111,20 @@ def prepare_voc(options: PrepareVocOptions) -> None:
         layout.image_path(image_id)  # says which one is missing
 
     folder = root / "SegmentationClassAug"
-    claim(folder, {"release": "SBD"})
+    claim(folder, {"release": "SBD"}, "*.png", "Move it away first")
     tasks = []
     for image_id in ids:
         own = layout.mask_path(image_id)
         if not (folder / f"{image_id}.png").exists():
             tasks.append((folder / f"{image_id}.png", own if own.exists() else annotations / f"{image_id}.mat"))
     run_all(write_sbd_mask, iter(tasks), len(tasks), "SBD", options)
-    with whole_file(layout.list_path("train_aug")) as file:
+    train_aug = layout.list_path("train_aug")
+    if train_aug.exists() and set(read_ids(train_aug)) != {*ids}:
+        raise InputError(f"{train_aug} exists and names other images than SBD and train less val; move it away first")
+    with whole_file(train_aug) as file:
         file.write("".join(f"{image_id}\n" for image_id in ids).encode())
     print(f"{len(tasks)} masks written to {folder}, {len(ids) - len(tasks)} were there")
-    print(f"{layout.list_path('train_aug')}: {len(ids)} images, those of SBD and train that are not in val")
+    print(f"{train_aug}: {len(ids)} images, those of SBD and train that are not in val")
 
 
 def write_sbd_mask(task: tuple[Path, Path]) -> None:
@@ -180,25 +184,6 @@ def download_voc(root: Path, sbd: Path) -> None:
     # Whatever the network stumbles over, the user needs to know where to go.
     except Exception as error:
         raise InputError(f"--download failed: {error}. The README says where the releases are") from error
-
-
-def claim(folder: Path, record: dict) -> None:
-    """Marks a folder as made in a certain way, so that masks made in different ways never mix.
-
-    Raises:
-        InputError: it holds masks of another making.
-    """
-    path = folder / RECORD
-    if path.exists():
-        if path.read_text() != json.dumps(record):
-            raise InputError(
-                f"{folder} was made with other flags or annotations: {path.read_text()}; remove it or name --out"
-            )
-    elif next(folder.glob("*.png"), None):
-        raise InputError(f"{folder} holds masks from elsewhere; nothing is added to them. Move them away first")
-    else:
-        with whole_file(path) as file:
-            file.write(json.dumps(record).encode())
 
 
 def run_all(

@@ -129,14 +129,14 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared_mini(tmp_path_factory) -> Path:
-    """The real images, prepared into a folder of their own; tests only read it."""
+    """The real images, prepared in a folder that links to them; tests only read it."""
     root = tmp_path_factory.mktemp("mini") / "COCO2014"
     (root / "annotations").mkdir(parents=True)
     for split in SPLITS:
         (root / split).symlink_to(COCO_MINI / split)
         name = f"annotations/instances_{split}.json"
         (root / name).symlink_to(COCO_MINI / name)
-    prepare(f"coco --data_path {root} --out {root.parent / 'masks'} --num_workers 2".split())
+    prepare(f"coco --data_path {root} --num_workers 2".split())
     return root
 
 
@@ -156,7 +156,7 @@ def test_masks_of_real_images_agree_with_pycocotools(prepared_mini, split):
     coco = load(COCO_MINI / "annotations" / f"instances_{split}.json")
     assert len(coco.getImgIds()) > 60
     for image in coco.getImgIds():
-        mask = read_mask(prepared_mini.parent / "masks" / split / f"{coco_stem(split, image)}.png", None, 80)
+        mask = read_mask(prepared_mini / "SegmentationClass" / split / f"{coco_stem(split, image)}.png", None, 80)
         np.testing.assert_array_equal(mask, reference_mask(coco, image, "ignore"), err_msg=str(image))
 
 
@@ -200,14 +200,14 @@ def test_labels_that_masks_do_not_show_are_crowds_or_hidden(prepared):
 
 @needs_coco_mini
 def test_masks_of_real_images_show_all_labels_but_those_that_are_hidden(prepared_mini):
-    reasons = unseen(prepared_mini, prepared_mini.parent / "masks")
+    reasons = unseen(prepared_mini, prepared_mini / "SegmentationClass")
     assert all(reasons.values()), reasons
 
 
 @needs_coco_mini
 def test_masks_of_real_images_are_close_to_the_release_of_others(prepared_mini):
     equal = pixels = 0
-    for path in (prepared_mini.parent / "masks").glob("*/*.png"):
+    for path in (prepared_mini / "SegmentationClass").glob("*/*.png"):
         ours = read_mask(path, None, 80)
         theirs = read_mask(COCO_MINI / "SegmentationClass" / path.parent.name / path.name, ours.shape, 80)
         equal, pixels = equal + (ours == theirs).sum(), pixels + ours.size
@@ -291,13 +291,13 @@ def test_a_run_that_was_stopped_writes_what_is_missing(toy_coco):
 
 def test_a_run_leaves_nothing_but_masks_and_its_record(prepared):
     stems = {coco_stem("val2014", image) for image in COCO_OBJECTS["val2014"]}
-    assert names_in(prepared / "SegmentationClass" / "val2014") == {"prepared.json", *(f"{stem}.png" for stem in stems)}
+    assert names_in(prepared / "SegmentationClass" / "val2014") == {"made_with.json", *(f"{stem}.png" for stem in stems)}
 
 
 def test_masks_with_other_crowds_are_not_mixed(toy_coco):
     prepare_coco(toy_coco)
     before = states(toy_coco)
-    with pytest.raises(InputError, match=r"SegmentationClass/train2014 was made with other flags or annotations: .*ignore"):
+    with pytest.raises(InputError, match=r"SegmentationClass/train2014 was made with crowds .ignore., not "):
         prepare_coco(toy_coco, "--crowds class")
     assert states(toy_coco) == before
 
@@ -305,14 +305,14 @@ def test_masks_with_other_crowds_are_not_mixed(toy_coco):
 def test_masks_of_other_annotations_are_not_mixed(toy_coco):
     prepare_coco(toy_coco)
     change(toy_coco / "annotations" / "instances_train2014.json", lambda content: content["annotations"].pop())
-    with pytest.raises(InputError, match="SegmentationClass/train2014 was made with other flags or annotations"):
+    with pytest.raises(InputError, match="SegmentationClass/train2014 was made with annotations "):
         prepare_coco(toy_coco)
 
 
 def test_masks_from_elsewhere_are_left_alone(tmp_path):
     root = make_toy_coco(tmp_path, masks=True)
     before = states(root, "*")
-    with pytest.raises(InputError, match="SegmentationClass/train2014 holds masks from elsewhere"):
+    with pytest.raises(InputError, match="SegmentationClass/train2014 holds files from elsewhere"):
         prepare_coco(root)
     assert states(root, "*") == before
 
@@ -496,7 +496,7 @@ def test_a_preparation_of_voc_that_was_stopped_writes_what_is_missing(voc):
 def test_augmented_masks_from_elsewhere_are_left_alone(voc):
     (voc / "SegmentationClassAug").mkdir()
     (voc / "SegmentationClassAug" / "2009_000001.png").touch()
-    with pytest.raises(InputError, match="SegmentationClassAug holds masks from elsewhere"):
+    with pytest.raises(InputError, match="SegmentationClassAug holds files from elsewhere"):
         prepare_voc(voc)
     assert names_in(voc / "SegmentationClassAug") == {"2009_000001.png"}
 

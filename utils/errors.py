@@ -14,6 +14,14 @@ class ProcessFailed(Exception):
     """Another process of the run failed, not through its input: the message says which one and how."""
 
 
+class Stopped(Exception):
+    """A signal asked the run to stop, and it has saved what it had."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
 def innermost_message(error: InputError) -> str:
     """What is wrong; an error from a loader's worker process arrives with that process's traceback around it."""
     return str(error).rstrip().rsplit("InputError: ", 1)[-1]
@@ -22,8 +30,8 @@ def innermost_message(error: InputError) -> str:
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's `main` on the command line and turns its errors into exit codes.
 
-    Wrong input ends with one line and code 2, the failure of a process with 1, Ctrl-C with 130; `--debug` shows the
-    traceback of wrong input as well.
+    Wrong input ends with one line and code 2, the failure of a process with 1, Ctrl-C with 130, SIGTERM with 143; `--debug`
+    shows the traceback of wrong input as well. So do a full disk, a folder that cannot be written to, and too little memory.
     """
     args = sys.argv[1:]
     debug = "--debug" in args
@@ -37,6 +45,9 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     except ProcessFailed as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -269,7 +269,7 @@ class PrepareCocoOptions(PrepareOptions):
     crowds: str = option(
         "ignore", "what crowd regions become: 255, their class, or background", choices=("ignore", "class", "background")
     )
-    out: str = option("", "folder of the masks, by split; empty: SegmentationClass in DATA_PATH")
+    out: str = option("", "folder of the masks and tables; empty: SegmentationClass and annotations in DATA_PATH")
 
     def __post_init__(self):
         check_ranges(self)

@@ -1,0 +1,55 @@
+"""Being stopped: signals and the clock, heard between two steps, so that nothing is lost or half done."""
+
+import signal
+import threading
+import time
+from types import FrameType
+
+from .errors import Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NOTHING, SAVE = 0, 1
+"""Wishes; larger ones are the number of the signal that asks to stop (2, 15)."""
+
+
+class Interruptions:
+    """What happens to a loop from outside. A second signal ends the process at once.
+
+    Use it as a context manager around the loop, and ask `wish` after every step.
+
+    Args:
+        minutes: between two wishes to save; infinite for a loop that has nothing to save.
+    """
+
+    def __init__(self, minutes: float = float("inf")):
+        self.seconds = 60 * minutes
+        self.signal = NOTHING
+        self.saved = time.monotonic()
+        self.previous = {}
+
+    def __enter__(self) -> "Interruptions":
+        # Python allows handlers in the main thread only.
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self.hear) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        if error is not None and self.signal and not isinstance(error, Stopped | KeyboardInterrupt):
+            # Once a stop was asked for, other processes may be gone already: what that breaks is no news.
+            raise Stopped(self.signal) from error
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        for other, handler in self.previous.items():
+            signal.signal(other, handler)
+        self.signal = number
+
+    def wish(self) -> int:
+        """NOTHING, SAVE, or the number of a signal, for which to save and stop."""
+        return self.signal or (SAVE if time.monotonic() - self.saved >= self.seconds else NOTHING)
+
+    def has_saved(self) -> None:
+        """Starts the clock anew."""
+        self.saved = time.monotonic()
