@@ -1,5 +1,6 @@
 """Scores CAMs and masks against ground truth: python evaluation.py --name NAME --task cam --dict_dir dict"""
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,8 +12,9 @@ import numpy as np
 
 from datasets.classes import class_names
 from datasets.coco import find_mask
-from datasets.layout import is_data_set, open_layout
+from datasets.layout import Layout, is_data_set, open_layout
 from datasets.lists import draw, find_list, read_ids, split_count
+from datasets.pixels import turned_like
 from utils.cam_files import read_cam_dict
 from utils.cores import available_cores
 from utils.errors import InputError, ignore_interrupt, run_script
@@ -52,6 +54,7 @@ class Job:
     predictions: Path
     truth: Path
     num_classes: int
+    layout: Layout | None  # of the data set, where more than its masks is there
 
     def new_tally(self) -> ThresholdSweep | Confusion:
         """An empty count for this task."""
@@ -66,6 +69,9 @@ class Job:
         tally = self.new_tally()
         for image_id in ids:
             mask = read_mask(find_mask(self.truth, image_id), None, self.num_classes)
+            if self.layout is not None:
+                with contextlib.suppress(InputError):  # an image that is missing says nothing of how to turn its mask
+                    mask = turned_like(mask, self.layout.image_path(image_id))
             tally.add(self.read_prediction(image_id, mask.shape), mask)
         return tally.counts
 
@@ -100,7 +106,8 @@ def locate(options: EvaluationOptions) -> tuple[Job, list[str], tuple[str, ...]]
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder)), root)
     ids = listed(root, options.list or run.val_list)
     classes = classes or class_names(root if is_data_set(root) or (root / "classes.txt").exists() else truth.parent)
-    return Job(options.task, predictions, truth, len(classes)), ids, classes
+    layout = open_layout(root) if is_data_set(root) else None
+    return Job(options.task, predictions, truth, len(classes), layout), ids, classes
 
 
 def listed(root: Path, name: str) -> list[str]:

@@ -10,15 +10,18 @@ from ema_pytorch import EMA
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from datasets.check import check_images
 from datasets.images import FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
-from utils.checkpoint import load_file, load_strictly, require_finite, save_file, state_dict_of
+from utils.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from utils.cores import loader_count
 from utils.device import Precision, hardware, prepare_device, to_device
 from utils.distributed import (
+    first_on_each_machine,
     in_processes,
     is_main,
     is_restart,
+    largest_wish,
     local_world_size,
     mean_over_processes,
     process_group,
@@ -27,8 +30,9 @@ from utils.distributed import (
     share_of_rows,
     world_size,
 )
-from utils.errors import InputError, run_script
+from utils.errors import InputError, Stopped, run_script
 from utils.experiment import open_experiment, parse_run, start_run
+from utils.interruptions import SAVE, Interruptions
 from utils.options import DenoiserOptions
 from utils.pictures import save_grid
 from utils.recipes import named_recipe, recipe
@@ -52,9 +56,15 @@ def main(args: list[str]) -> None:
     images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
     last = open_experiment(options)
 
-    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
+    with (
+        process_group(device, options.nproc),
+        RunLog(options.folder, silent=not is_main()) as log,
+        Interruptions(options.ckpt_minutes) as interruptions,
+    ):
         # Data
         log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
+        with first_on_each_machine():
+            check_images(Path(options.data), images.paths, options.check_data)
         workers = loader_count(options.num_workers, local_world_size())
         loader = epoch_loader(images, options.batch_size, options.seed, workers, device)
 
@@ -64,8 +74,7 @@ def main(args: list[str]) -> None:
         ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
         training = Training(denoiser, ema, optimizer, precision)
         if options.resume:
-            training.load(last)
-            log.info(f"resuming after step {training.step} from {last}")
+            training.load(last, log)
         require_common_start(training.step)
         training.replicate()
         if is_main():
@@ -77,15 +86,19 @@ def main(args: list[str]) -> None:
         bar = progress(batches(loader, steps), "denoiser", len(steps), shown=is_main())
         for done, (image, index) in zip(steps, bar, strict=True):
             losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
+            wish = largest_wish(interruptions.wish())
             milestone = done % options.sample_every == 0 or done == options.steps
-            if milestone or done % options.print_freq == 0:
+            if wish or milestone or done % options.print_freq == 0:
                 report(losses, done, options, log)
                 losses.clear()
-            if milestone:
-                training.save(last)
-                if is_main():
-                    grid = sample_grid(ema.ema_model, options, device)
-                    save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
+            if milestone and is_main():
+                grid = sample_grid(ema.ema_model, options, device)
+                save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
+            if wish or milestone:
+                training.save(last, keep_previous=True)
+                interruptions.has_saved()
+            if wish > SAVE:
+                raise Stopped(wish)
         training.save(out)
         log.info(f"done: {out}; samples in {options.folder / 'samples'}")
 
@@ -138,8 +151,8 @@ class Training:
         self.step += 1
         return loss.detach()
 
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint in the format of denoising-diffusion-pytorch."""
+    def save(self, path: Path, keep_previous: bool = False) -> None:
+        """Writes a checkpoint in the format of denoising-diffusion-pytorch; see `save_file`."""
         require_finite(self.denoiser)
         if not is_main():
             return
@@ -152,11 +165,15 @@ class Training:
             "scaler": scaler.state_dict() if scaler.is_enabled() else None,
             "version": FORMAT_VERSION,
         }
-        save_file(content, path)
+        save_file(content, path, keep_previous)
 
-    def load(self, path: Path) -> None:
-        """Restores what `save` wrote."""
-        content = load_file(path)
+    def load(self, path: Path, log: RunLog) -> None:
+        """Restores what `save` wrote.
+
+        Raises:
+            InputError: there is no good checkpoint of this run.
+        """
+        content = load_last(path, log.info)
         load_strictly(self.denoiser, state_dict_of(content, path), path)
         try:
             self.ema.load_state_dict(content["ema"])
@@ -166,6 +183,7 @@ class Training:
             self.step = int(content["step"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not what this run can be resumed from: {error}") from error
+        log.info(f"resuming after step {self.step} from {path}")
 
 
 def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:

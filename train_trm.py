@@ -1,5 +1,6 @@
 """Trains DiG on image-level labels: python train_trm.py --name NAME --exp dig_eccv24"""
 
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -8,11 +9,12 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch.utils.data import DataLoader
 
+from datasets.check import check_images
 from datasets.images import TrainingImages, epoch_loader, inference_loader
-from datasets.layout import Layout, open_layout
+from datasets.layout import Layout, open_layout, read_truth
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, load_deit
-from utils.checkpoint import load_file, load_strictly, require_finite, save_file, state_dict_of
+from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
 from utils.cores import loader_count
 from utils.device import Precision, hardware, prepare_device
 from utils.distributed import (
@@ -26,9 +28,10 @@ from utils.distributed import (
     require_common_start,
     share,
 )
-from utils.engine import TrainingStep, score_cams, train_epoch
+from utils.engine import Training, TrainingStep, score_cams
 from utils.errors import InputError, run_script
-from utils.experiment import epoch_file, last_file, open_experiment, parse_run, start_run
+from utils.experiment import add_score, epoch_file, open_experiment, parse_run, read_scores, start_run
+from utils.interruptions import Interruptions
 from utils.options import TrainOptions
 from utils.recipes import named_recipe
 from utils.runlog import RunLog
@@ -53,7 +56,11 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
     layout = open_layout(Path(options.data_path), options.sbd_path)
     last = open_experiment(options)
 
-    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
+    with (
+        process_group(device, options.nproc),
+        RunLog(options.folder, silent=not is_main()) as log,
+        Interruptions(options.ckpt_minutes) as interruptions,
+    ):
         # Data
         log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
@@ -68,24 +75,31 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         # Optimiser
         optimizer = build_optimizer(net, options)
         scheduler = build_scheduler(optimizer, options)
-        first_epoch = resume(last, net, optimizer, precision, log) if options.resume else 0
-        require_common_start(first_epoch)
-        step = replicate(step, device)
+        training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions)
+        if options.resume:
+            training.load()
+        require_common_start((training.epoch, training.steps_done))
+        training.step = replicate(step, device)
         if is_main():
             start_run(options, layout.classes)
 
         # Loop
-        for epoch in range(first_epoch, options.epochs):
+        for epoch in range(training.epoch, options.epochs):
             scheduler.step(epoch)
-            losses = train_epoch(step, train_loader, optimizer, precision, epoch, options.seed, log, options.print_freq)
+            losses = training.train_epoch(train_loader, epoch)
             log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
-            save_epoch(epoch, options.folder, net, optimizer, precision)
+            if is_main():
+                save_inference_weights(net, epoch_file(options.folder, epoch))
 
-            if val_loader is not None and is_validated(epoch, options):
-                scores = score_cams(net, val_loader, precision, layout.mask_path, len(layout.classes))
+            is_scored = str(epoch) in read_scores(options.folder)  # before the run was resumed
+            if val_loader is not None and is_validated(epoch, options) and not is_scored:
+                truth = partial(read_truth, layout)
+                scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
                 miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
                 log.scalars({"mIoU": miou, "threshold": threshold}, epoch + 1)
                 log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}")
+                if is_main():
+                    add_score(options.folder, epoch, miou, threshold)
         log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
 
 
@@ -103,6 +117,8 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     labelled = labels.any(1)
     log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
     paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
+    with first_on_each_machine():
+        check_images(layout.root, paths, options.check_data)
     images = TrainingImages(
         paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed, options.aa
     )
@@ -119,6 +135,7 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
         return None
     with first_on_each_machine():
         labels = layout.labels(ids)
+        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data)
     workers = loader_count(options.num_workers, local_world_size())
     return inference_loader(layout, share(ids), share(labels), options.infer_size, workers, device)
 
@@ -195,30 +212,10 @@ def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> 
     )
 
 
-def save_epoch(epoch: int, folder: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
-    """Writes what inference needs of this epoch, and what resuming needs."""
-    require_finite(net)
-    if not is_main():
-        return
+def save_inference_weights(net: DiG, path: Path) -> None:
+    """Writes what inference needs and no more."""
     state = net.state_dict()
-    inference = {name: value for name, value in state.items() if not name.startswith(LFCA_PREFIXES)}
-    save_file(inference, epoch_file(folder, epoch))
-    scaler = precision.scaler.state_dict()
-    save_file({"epoch": epoch, "model": state, "optimizer": optimizer.state_dict(), "scaler": scaler}, last_file(folder))
-
-
-def resume(last: Path, net: DiG, optimizer: torch.optim.Optimizer, precision: Precision, log: RunLog) -> int:
-    """Restores a run; order, augmentation and noise follow from the epoch. Returns the epoch to go on with."""
-    content = load_file(last)
-    load_strictly(net, state_dict_of(content, last), last)
-    try:
-        optimizer.load_state_dict(content["optimizer"])
-        precision.scaler.load_state_dict(content["scaler"])
-        epoch = int(content["epoch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{last} is not what this run can be resumed from: {error}") from error
-    log.info(f"resuming after epoch {epoch} from {last}")
-    return epoch + 1
+    save_file({name: value for name, value in state.items() if not name.startswith(LFCA_PREFIXES)}, path)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Images as PyTorch data sets. Pixels travel as uint8; scaling to [0, 1] is the device's work."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,24 +20,9 @@ from utils.errors import InputError
 from utils.seeding import Stream, derive_seed, seeded
 
 from .layout import Layout
+from .pixels import open_rgb
 
 FOLDER_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-def open_rgb(path: Path) -> Image.Image:
-    """An image file as RGB.
-
-    Raises:
-        InputError: it is missing or no readable image.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path).convert("RGB")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path} is no readable image: {error}") from error
 
 
 class Visit(NamedTuple):

@@ -22,9 +22,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dig"
 
 
-def cache_path(source: Path) -> Path:
-    """The cached table of a folder or file."""
-    return cache_folder() / f"labels-{hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]}.json"
+def cache_path(source: Path, kind: str = "labels") -> Path:
+    """The cached table of some kind of a folder or file."""
+    return cache_folder() / f"{kind}-{hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]}.json"
 
 
 def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -115,5 +115,5 @@ def read_cache(path: Path) -> dict:
 
 def write_cache(path: Path, cache: dict) -> None:
     """Keeps the table for later runs; a folder that cannot be written to only costs them time."""
-    with contextlib.suppress(OSError), whole_file(path) as file:
+    with contextlib.suppress(InputError), whole_file(path) as file:
         file.write(json.dumps(cache).encode())

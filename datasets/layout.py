@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from utils.errors import InputError
+from utils.masks import read_mask
+
 from .classes import COCO_SPLITS, is_coco
 from .coco import CocoLayout
+from .pixels import turned_like, upright_size
 from .voc import VocLayout
 
 Layout = VocLayout | CocoLayout
@@ -26,3 +32,17 @@ def open_layout(root: Path, sbd_path: str = "") -> Layout:
         InputError: the folder has neither layout.
     """
     return CocoLayout(root) if is_coco(root) else VocLayout(root, Path(sbd_path) if sbd_path else None)
+
+
+def read_truth(layout: Layout, image_id: str) -> np.ndarray:
+    """The mask of an image, (H, W) uint8 of the size at which `open_rgb` shows it.
+
+    Raises:
+        InputError: it is missing, no mask, or of another size.
+    """
+    path, image_path = layout.mask_path(image_id), layout.image_path(image_id)
+    mask = turned_like(read_mask(path, None, len(layout.classes)), image_path)
+    height, width = upright_size(image_path)
+    if mask.shape != (height, width):
+        raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}")
+    return mask

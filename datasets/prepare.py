@@ -58,7 +58,7 @@ def prepare_coco(options: PrepareCocoOptions) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         coco = load_annotations(path, classes)
         index = class_indices(coco)
-        claim(folder, {"annotations": digest, "crowds": options.crowds}, "*.png", MOVE_AWAY)
+        claim(folder, {"annotations": digest[:16], "crowds": options.crowds}, "*.png", MOVE_AWAY)
 
         names = {image["id"]: Path(image["file_name"]).stem for image in coco.imgs.values()}
         table = {

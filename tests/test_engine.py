@@ -1,5 +1,6 @@
 """The training step and the scoring between epochs, on stand-ins of the networks."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 from utils.device import Precision
 from utils.engine import TrainingStep, check_finite, score_cams
 from utils.errors import InputError
+from utils.interruptions import Interruptions
 
 CPU = Precision("off", torch.device("cpu"))
 
@@ -38,12 +40,13 @@ def test_the_step_feeds_both_images_normalised_and_features_once():
 
 def test_the_first_loss_that_is_not_finite_is_named():
     values = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 1.0]])
-    with pytest.raises(InputError, match="epoch 4 step 12: loss second is nan"):
-        check_finite(values, ["first", "second"], 4, first_step=10)
+    with pytest.raises(InputError, match="epoch 4 step 12: loss second is nan on the images a b"):
+        check_finite(values, ["first", "second"], 4, 10, ["a", "b"])
 
 
 def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
     from datasets.images import InferenceImages
+    from datasets.layout import read_truth
     from datasets.voc import VocLayout
     from utils.masks import read_mask
 
@@ -62,7 +65,8 @@ def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
             mask = masks[next(remaining)]
             return torch.stack([(mask == c + 1).float() for c in labels])
 
-    scores = score_cams(Oracle(), torch.utils.data.DataLoader(images, batch_size=None), CPU, layout.mask_path, 20)
+    loader = torch.utils.data.DataLoader(images, batch_size=None)
+    scores = score_cams(Oracle(), loader, CPU, partial(read_truth, layout), 20, Interruptions())
     present = scores.pixels > 0
     assert present.sum() > 3
     assert (scores.iou[scores.best][present] == 100).all()

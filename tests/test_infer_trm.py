@@ -27,8 +27,8 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     return root, data
 
 
-def infer(root: Path, extra: str, name: str = "run") -> Path:
-    infer_trm.main(f"--name {name} --experiments {root} {BASE} {extra}".split())
+def infer(root: Path, extra: str, name: str = "run", before: str = "--overwrite") -> Path:
+    infer_trm.main(f"--name {name} --experiments {root} {BASE} {before} {extra}".split())
     return root / name
 
 
@@ -143,3 +143,46 @@ def test_images_can_be_bounded_in_size(trained):
 def test_an_image_smaller_than_a_patch_is_refused_by_name(trained):
     with pytest.raises(InputError, match=r"2007_000000 is \d+ x 4 pixels, smaller than one patch of 8"):
         infer(trained[0], "--dict --infer-size 4")
+
+
+def test_what_is_there_is_not_written_again_and_what_is_not_is(trained):
+    root, _ = trained
+    folder = infer(root, "--dict --vis") / "dict"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    first, *rest = sorted(before)
+    content = first.read_bytes()
+    first.unlink()
+    infer(root, "--dict --vis", before="")
+    assert first.read_bytes() == content
+    assert [path.stat().st_mtime_ns for path in rest] == [before[path] for path in rest]
+
+
+def test_an_image_is_finished_only_with_all_its_files(trained, capsys):
+    root, _ = trained
+    folder = infer(root, "--dict --vis")
+    (folder / "vis" / "2007_000001_sofa.png").unlink()
+    capsys.readouterr()
+    infer(root, "--dict --vis", before="")
+    assert "4 images of train, 3 of them there already" in capsys.readouterr().out
+    assert (folder / "vis" / "2007_000001_sofa.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"), [("--load_epo 0", "weights '.*', not '.*'"), ("--infer-size 32", "infer_size 0, not 32")]
+)
+def test_cams_of_other_weights_or_options_are_not_mixed(trained, other, difference):
+    root, _ = trained
+    folder = infer(root, "--dict") / "dict"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=f"run/dict was made with {difference}. --overwrite replaces it"):
+        infer(root, f"--dict {other}", before="")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_bad_weights_do_not_cost_what_is_there(trained, tmp_path):
+    root, _ = trained
+    folder = infer(root, "--dict") / "dict"
+    (tmp_path / "bad.pth").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"bad\.pth is no PyTorch checkpoint"):
+        infer(root, f"--dict --weights {tmp_path}/bad.pth")
+    assert len(list(folder.iterdir())) == 4

@@ -10,6 +10,7 @@ from timm.scheduler import create_scheduler_v2
 import train_trm
 from diffusion import build_denoiser
 from models import LFCA_PREFIXES, build_dig
+from utils.engine import Training
 from utils.errors import InputError
 from utils.options import TrainOptions
 
@@ -34,7 +35,12 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_a_run_writes_weights_options_log_and_events(tmp_path, toy_voc):
     folder = train(tmp_path, toy_voc, "run", "--epochs 2 --W 1 1 1 1 2")
-    assert {p.name for p in (folder / "ckpt").iterdir()} == {"000net_trm.pth", "001net_trm.pth", "last.pth"}
+    assert {p.name for p in (folder / "ckpt").iterdir()} == {
+        "000net_trm.pth",
+        "001net_trm.pth",
+        "last.pth",
+        "last.previous.pth",
+    }
     assert list(folder.glob("events.*"))
     saved = json.loads((folder / "options.json").read_text())
     assert saved["options"]["W"] == [1, 1, 1, 1, 2]
@@ -73,14 +79,14 @@ def test_another_seed_gives_other_weights(tmp_path, toy_voc):
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, toy_voc, monkeypatch):
     whole = train(tmp_path, toy_voc, "whole", "--epochs 3 --drop-path 0.3")
 
-    original = train_trm.train_epoch
+    original = Training.train_epoch
 
-    def stop_in_the_last_epoch(*args):
-        if args[4] == 2:
+    def stop_in_the_last_epoch(training, loader, epoch):
+        if epoch == 2:
             raise KeyboardInterrupt
-        return original(*args)
+        return original(training, loader, epoch)
 
-    monkeypatch.setattr(train_trm, "train_epoch", stop_in_the_last_epoch)
+    monkeypatch.setattr(Training, "train_epoch", stop_in_the_last_epoch)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3")
     monkeypatch.undo()

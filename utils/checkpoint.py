@@ -3,7 +3,7 @@
 import pickle
 import re
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,63 @@ from .errors import InputError
 from .files import whole_file
 
 
-def save_file(content: Any, path: Path) -> None:
-    """Writes a checkpoint that is either complete or, if something fails on the way, not there."""
-    with whole_file(path, durable=True) as file:
-        torch.save(content, file)
+def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
+    """Writes a checkpoint that is either complete or, if something fails on the way, not there.
+
+    Args:
+        content: tensors and plain values.
+        path: the file.
+        keep_previous: the checkpoint that has the name now goes to `previous_file(path)`.
+
+    Raises:
+        InputError: it cannot be written, because the disk is full for example; what was there before is kept.
+    """
+    with whole_file(path, durable=True, previous=previous_file(path) if keep_previous else None) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # PyTorch's writer says in its own words what the disk said.
+            if not isinstance(error.__context__, OSError) and "PytorchStreamWriter" not in str(error):
+                raise
+            raise OSError(str(error.__context__ or error).splitlines()[0]) from error
+
+
+def previous_file(path: Path) -> Path:
+    """`last.pth` -> `last.previous.pth`: the checkpoint before."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load_last(path: Path, warn: Callable[[str], None]) -> Any:
+    """The newest good checkpoint of a run: `path`, else the one before.
+
+    Args:
+        path: the run's last checkpoint.
+        warn: is told where the one before had to be taken.
+
+    Raises:
+        InputError: neither is there and good.
+    """
+    try:
+        return load_file(path)
+    except InputError as error:
+        if not previous_file(path).is_file():
+            raise
+        warn(f"warning: {error}; going on from the checkpoint before, {previous_file(path)}")
+        return load_file(previous_file(path))
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the bytes of a checkpoint; None for one whose checksums all agree.
+
+    PyTorch's format is a zip archive, which has a checksum for every tensor; PyTorch itself does not look at them.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    # A damaged archive can raise nearly anything.
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return f"the checksum of {bad} is wrong" if bad else None
 
 
 def require_finite(module: nn.Module) -> None:
@@ -39,9 +92,12 @@ def load_file(path: Path, hint: str = "") -> Any:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing" + (f". {hint}" if hint else ""))
+    # Only the zip format, PyTorch's own since 1.6, has checksums and can be mapped.
+    archive = zipfile.is_zipfile(path)
+    if archive and (problem := damage(path)):
+        raise InputError(f"{path} is damaged: {problem}")
     try:
-        # Only the zip format, PyTorch's own since 1.6, can be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     # A damaged file can raise nearly anything.
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and (foreign := re.search(r"GLOBAL (\S+)", str(error))):

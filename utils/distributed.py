@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,11 +113,10 @@ def barrier() -> None:
         dist.barrier()
 
 
-def require_common_start(step: int) -> None:
+def require_common_start(step: Any) -> None:
     """Raises InputError where the processes would start from different places."""
     if dist.is_initialized():
-        starts = [0] * world_size()
-        dist.all_gather_object(starts, step)
+        starts = gather(step)
         if len(set(starts)) > 1:
             raise InputError(
                 f"the processes would start from different places, {starts}: all machines must see the same experiment "
@@ -175,6 +175,23 @@ def mean_over_processes(values: Tensor) -> Tensor:
         dist.all_reduce(values)
         values /= world_size()
     return values
+
+
+def gather(item: Any) -> list:
+    """Every process's item, in the order of ranks."""
+    items = [item] * world_size()
+    if dist.is_initialized():
+        dist.all_gather_object(items, item)
+    return items
+
+
+def largest_wish(wish: int) -> int:
+    """The most urgent wish of any process (`utils.interruptions`), so that all save and stop after the same step."""
+    if not dist.is_initialized():
+        return wish
+    wishes = torch.tensor(wish)  # on the CPU: no device is waited for
+    dist.all_reduce(wishes, dist.ReduceOp.MAX)
+    return int(wishes)
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:

@@ -1,17 +1,19 @@
-"""The training engine of DiG: one step, one epoch, and the scoring between epochs."""
+"""The training engine of DiG: one step, the training around it, and the scoring between epochs."""
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from .device import Precision, to_device
-from .distributed import bare, is_main, mean_over_processes, rank, sum_over_processes
-from .errors import InputError
-from .masks import read_mask
+from .distributed import bare, gather, is_main, largest_wish, mean_over_processes, rank, sum_over_processes
+from .errors import InputError, Stopped
+from .interruptions import SAVE, Interruptions
 from .metrics import Scores, ThresholdSweep
 from .runlog import RunLog, progress
 from .seeding import Stream, derive_seed, sample_noise
@@ -60,91 +62,187 @@ class TrainingStep(nn.Module):
         return self.criterion(original, denoised, labels, epoch)
 
 
-def train_epoch(
-    step: nn.Module,
-    loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    precision: Precision,
-    epoch: int,
-    seed: int,
-    log: RunLog,
-    print_freq: int,
-) -> dict[str, float]:
-    """Trains for one epoch.
+class Training:
+    """A run of training: what a step changes, and what its checkpoint holds.
 
-    The device is only waited for every `print_freq` steps, when losses are fetched for the log.
+    Order, augmentation and noise follow from (seed, epoch, step, sample), so that no random state needs to be kept: a run
+    that is resumed ends with the same bits as one that was never stopped.
 
     Args:
-        step: a `TrainingStep`, in several processes its replica.
-        loader: of this process's part of every batch.
-        optimizer, precision: of the networks.
-        epoch, seed: what order, augmentation and noise depend on.
+        step: a `TrainingStep`, in several processes its replica (`replicate` it before the first epoch).
+        optimizer: of its network.
+        seed: what all randomness depends on, beside epoch and sample.
+        last: the run's checkpoint.
         log: where losses go, means over all processes.
         print_freq: steps between two lines.
-
-    Returns:
-        Mean of each loss over the epoch, and their sum under `total`.
-
-    Raises:
-        InputError: a loss was not finite; epoch, step and loss are named.
+        interruptions: asked after every step.
     """
-    step.train()
-    device = precision.device
-    loader.sampler.epoch = epoch
-    sums: dict[str, float] = {}
-    waiting: list[Tensor] = []  # losses of the steps since the last fetch, on the device
-    started, lr = time.perf_counter(), optimizer.param_groups[0]["lr"]
-    steps = bare(step).guidance.steps
-    for i, (image, labels, index) in enumerate(progress(loader, f"epoch {epoch}", shown=is_main())):
+
+    def __init__(
+        self,
+        step: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        seed: int,
+        last: Path,
+        log: RunLog,
+        print_freq: int,
+        interruptions: Interruptions,
+    ):
+        self.step = step
+        self.optimizer = optimizer
+        self.seed = seed
+        self.last = last
+        self.log = log
+        self.print_freq = print_freq
+        self.interruptions = interruptions
+        self.precision: Precision = bare(step).precision
+        self.epoch = 0
+        self.steps_done = 0  # in this epoch
+        self.sums: dict[str, float] = {}  # of each loss over them
+        self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last look, on the device, and their images
+
+    def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
+        """Trains for one epoch, or what is left of it, and saves.
+
+        The device is only waited for every `print_freq` steps, when losses are fetched for the log.
+
+        Args:
+            loader: of this process's part of every batch.
+            epoch: counted from 0.
+
+        Returns:
+            Mean of each loss over the epoch, and their sum under `total`.
+
+        Raises:
+            InputError: a loss was not finite; epoch, step, loss and images are named.
+            Stopped: a signal came; the run is saved.
+        """
+        if epoch != self.epoch:
+            self.epoch, self.steps_done, self.sums = epoch, 0, {}
+        self.step.train()
+        loader.sampler.epoch, loader.sampler.skip = epoch, self.steps_done
+        first, started = self.steps_done, time.perf_counter()
+        bar = progress(loader, f"epoch {epoch}", len(loader) - first, shown=is_main())
+        for image, labels, index in bar if first < len(loader) else ():
+            losses = self.update(image, labels, index.tolist())
+            self.waiting.append((torch.stack([loss.detach() for loss in losses.values()]), index.tolist()))
+            self.steps_done += 1
+
+            wish = largest_wish(self.interruptions.wish())
+            ended = self.steps_done == len(loader)
+            if wish or ended or self.steps_done % self.print_freq == 0:
+                pace = (time.perf_counter() - started) / (self.steps_done - first)
+                self.report(list(losses), loader, pace)
+            if wish or ended:
+                self.save()
+            if wish > SAVE:
+                raise Stopped(wish)
+        means = {name: total / len(loader) for name, total in self.sums.items()}
+        return means | {"total": sum(means.values())}
+
+    def update(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
+        """One step on images (B, 3, S, S) in uint8 with labels (B, C); returns its losses, left on the device."""
+        device = self.precision.device
         image01 = to_device(image, device).float() / 255
         labels = to_device(labels, device)
-        noise = {t: sample_noise(seed, epoch, index.tolist(), t, image01.shape[1:], device) for t in steps}
+        noise = {
+            t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], device)
+            for t in bare(self.step).guidance.steps
+        }
         # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
-        torch.manual_seed(derive_seed(Stream.STEP, seed, epoch, i) + rank())
-        losses = step(image01, labels, noise, epoch)
-        precision.step(sum(losses.values()), optimizer)
+        torch.manual_seed(derive_seed(Stream.STEP, self.seed, self.epoch, self.steps_done) + rank())
+        losses = self.step(image01, labels, noise, self.epoch)
+        self.precision.step(sum(losses.values()), self.optimizer)
+        return losses
 
-        waiting.append(torch.stack([loss.detach() for loss in losses.values()]))
-        if (i + 1) % print_freq == 0 or i + 1 == len(loader):
-            fetched = mean_over_processes(torch.stack(waiting))  # (steps, losses)
-            fetched = fetched.cpu().double().numpy()  # the one wait for the device
-            check_finite(fetched, list(losses), epoch, i + 1 - len(waiting))
-            waiting.clear()
-            for name, values in zip(losses, fetched.T, strict=True):
-                sums[name] = sums.get(name, 0.0) + values.sum()
-            mean = dict(zip(losses, fetched.mean(0), strict=True))
-            log.scalars(
-                {f"loss/{name}": value for name, value in mean.items()} | {"loss/total": sum(mean.values()), "lr": lr},
-                epoch * len(loader) + i + 1,
-            )
-            log.info(
-                f"epoch {epoch} step {i + 1}/{len(loader)} lr {lr:.3g} total {sum(mean.values()):.4f} "
-                + " ".join(f"{name} {value:.4f}" for name, value in mean.items())
-                + f" {(time.perf_counter() - started) / (i + 1):.2f} s/step"
-            )
-    means = {name: total / len(loader) for name, total in sums.items()}
-    return means | {"total": sum(means.values())}
+    def report(self, names: list[str], loader: DataLoader, pace: float) -> None:
+        """Logs the mean of the losses since the last report.
+
+        Raises:
+            InputError: one of them is not finite.
+        """
+        own = torch.stack([losses for losses, _ in self.waiting])  # (steps, losses)
+        values = mean_over_processes(own.clone()).cpu().double().numpy()  # the one wait for the device
+        if not np.isfinite(values).all():
+            step = int(np.argwhere(~np.isfinite(values))[0, 0])
+            samples = gather(self.waiting[step][1])
+            names_of = [loader.dataset.paths[i].stem for part in samples for i in part]
+            check_finite(values, names, self.epoch, self.steps_done - len(values), names_of)
+        self.waiting.clear()
+        for name, column in zip(names, values.T, strict=True):
+            self.sums[name] = self.sums.get(name, 0.0) + float(column.sum())
+        mean = dict(zip(names, values.mean(0).tolist(), strict=True))
+        total, lr = sum(mean.values()), self.optimizer.param_groups[0]["lr"]
+        self.log.scalars(
+            {f"loss/{name}": value for name, value in mean.items()} | {"loss/total": total, "lr": lr},
+            self.epoch * len(loader) + self.steps_done,
+        )
+        self.log.info(
+            f"epoch {self.epoch} step {self.steps_done}/{len(loader)} lr {lr:.3g} total {total:.4f} "
+            + " ".join(f"{name} {value:.4f}" for name, value in mean.items())
+            + f" {pace:.2f} s/step"
+        )
+
+    def save(self) -> None:
+        """Writes everything that resuming needs; the checkpoint before stays beside it."""
+        net = bare(self.step).net
+        require_finite(net)
+        if is_main():
+            content = {
+                "epoch": self.epoch,
+                "step": self.steps_done,
+                "sums": self.sums,
+                "model": net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.precision.scaler.state_dict(),
+            }
+            save_file(content, self.last, keep_previous=True)
+        self.interruptions.has_saved()
+
+    def load(self) -> None:
+        """Restores what `save` wrote.
+
+        Raises:
+            InputError: there is no good checkpoint of this run.
+        """
+        content = load_last(self.last, self.log.info)
+        load_strictly(bare(self.step).net, state_dict_of(content, self.last), self.last)
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.precision.scaler.load_state_dict(content["scaler"])
+            self.epoch, self.steps_done = int(content["epoch"]), int(content["step"])
+            self.sums = {str(name): float(value) for name, value in content["sums"].items()}
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{self.last} is not what this run can be resumed from: {error}") from error
+        self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last}")
 
 
-def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: int) -> None:
+def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: int, images: list[str]) -> None:
     """Raises InputError for the first loss of (steps, losses) that is not finite."""
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
         raise InputError(
-            f"epoch {epoch} step {first_step + row + 1}: loss {names[column]} is {values[row, column]}; "
-            "the last checkpoint is from before. A smaller --lr or --amp off may help"
+            f"epoch {epoch} step {first_step + row + 1}: loss {names[column]} is {values[row, column]} on the images "
+            f"{' '.join(images)}; the last checkpoint is from before. A smaller --lr or --amp off may help"
         )
 
 
-def infer_cams(net: nn.Module, loader: DataLoader, precision: Precision, description: str) -> Iterator[tuple]:
+def infer_cams(
+    net: nn.Module, loader: DataLoader, precision: Precision, description: str, interruptions: Interruptions
+) -> Iterator[tuple]:
     """CAMs of every image of a loader of `InferenceImages`, one at a time.
 
     Yields:
         (sample, {class index: (H, W) float32 array}) at the size of the image file.
+
+    Raises:
+        Stopped: a signal came.
     """
     net.eval()
     for sample in progress(loader, description, shown=is_main()):
+        if interruptions.wish() > SAVE:
+            raise Stopped(interruptions.wish())
         if min(sample.image.shape[-2:]) < net.patch_size:
             height, width = sample.image.shape[-2:]
             raise InputError(f"{sample.image_id} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
@@ -154,14 +252,21 @@ def infer_cams(net: nn.Module, loader: DataLoader, precision: Precision, descrip
         yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True))
 
 
-def score_cams(net: nn.Module, loader: DataLoader, precision: Precision, mask_path: Callable, num_classes: int) -> Scores:
+def score_cams(
+    net: nn.Module,
+    loader: DataLoader,
+    precision: Precision,
+    read_truth: Callable[[str], np.ndarray],
+    num_classes: int,
+    interruptions: Interruptions,
+) -> Scores:
     """Scores the CAMs of all processes' loaders at thresholds 0.01 .. 0.99 without writing them.
 
     Args:
-        mask_path: from an image id to its ground truth.
+        read_truth: from an image id to its mask, (H, W) of the size of the CAMs.
     """
     sweep = ThresholdSweep(num_classes)
-    for sample, cams in infer_cams(net, loader, precision, "validation"):
-        sweep.add(cams, read_mask(mask_path(sample.image_id), tuple(sample.size), num_classes))
+    for sample, cams in infer_cams(net, loader, precision, "validation", interruptions):
+        sweep.add(cams, read_truth(sample.image_id))
     sweep.counts = sum_over_processes(sweep.counts)
     return sweep.scores()

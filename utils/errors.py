@@ -1,9 +1,12 @@
 """One clear line for the user instead of a traceback."""
 
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+
+DEAD_LOADER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)")
 
 
 class InputError(Exception):
@@ -20,6 +23,18 @@ class Stopped(Exception):
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
+
+
+def memory_trouble(error: BaseException) -> str | None:
+    """One line on an error that means too little memory; None for others."""
+    text = str(error)
+    if match := DEAD_LOADER.search(text):
+        return f"a process that loads images ({match[1]}) {match[2]}, perhaps for lack of memory: try fewer --num_workers"
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's; this module does without PyTorch
+        return f"the GPU has too little memory: try a smaller --batch_size or --amp bf16. {text.splitlines()[0]}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
+        return "there is too little memory: try a smaller --batch_size or fewer --num_workers"
+    return None
 
 
 def innermost_message(error: InputError) -> str:
@@ -42,6 +57,17 @@ def run_script(main: Callable[[list[str]], None]) -> None:
             traceback.print_exc()
         print(f"error: {innermost_message(error)}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # Whatever the system refuses: a full disk, a folder that cannot be read or written to.
+        if debug or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if debug or not (reason := memory_trouble(error)):
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        sys.exit(1)
     except ProcessFailed as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,11 +1,13 @@
 """The folder of an experiment: opened by training, consulted by inference and evaluation."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
+from .files import whole_file
 from .flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from .options import OPTIONS_FILE, DenoiserOptions, RunOptions, TrainOptions, load_options, load_run, save_options
 from .recipes import recipe
@@ -13,7 +15,7 @@ from .recipes import recipe
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
 EPOCH_FILES = "*net_trm.pth"
 RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "nproc", "num_workers", "print_freq"}
-RESUMABLE |= {"val_from", "val_every", "val_also"}
+RESUMABLE |= {"val_from", "val_every", "val_also", "ckpt_minutes", "check_data"}
 RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
 """Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
 
@@ -26,6 +28,28 @@ def epoch_file(folder: Path, epoch: int) -> Path:
 def last_file(folder: Path) -> Path:
     """Everything that resuming needs."""
     return folder / "ckpt" / "last.pth"
+
+
+def scores_file(folder: Path) -> Path:
+    """mIoU and threshold of every epoch that was scored."""
+    return folder / "scores.json"
+
+
+def read_scores(folder: Path) -> dict[str, dict[str, float]]:
+    """What `add_score` kept, by epoch; empty where there is nothing yet."""
+    try:
+        return dict(json.loads(scores_file(folder).read_text()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{scores_file(folder)} cannot be read: {error}; remove it to score anew") from error
+
+
+def add_score(folder: Path, epoch: int, miou: float, threshold: float) -> None:
+    """Keeps the score of an epoch."""
+    content = read_scores(folder) | {str(epoch): {"miou": miou, "threshold": threshold}}
+    with whole_file(scores_file(folder)) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def latest_epoch(folder: Path) -> int:
@@ -110,8 +134,9 @@ def open_experiment(options: TrainingT) -> Path:
 def start_run(options: TrainingT, classes: Sequence[str]) -> None:
     """Saves the options of a run whose inputs have all been found good, and only then removes what `--overwrite` gave up."""
     if options.overwrite:
-        for path in (options.folder / "ckpt").glob("*.pth"):
+        for path in (*options.folder.glob("ckpt/*.pth"), *options.folder.glob("events.out.tfevents.*")):
             path.unlink()
+        scores_file(options.folder).unlink(missing_ok=True)
     save_options(dataclasses.replace(options, resume=False, overwrite=False), classes)
 
 

@@ -59,14 +59,14 @@ def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
 
     Args:
         folder: made where it is missing.
-        record: what the files depend on, as plain values; kept in `made_with.json`.
+        record: what the files depend on, as plain values; kept in `claim_file(folder)`.
         pattern: of the files that count.
         way_out: what the user can do instead.
 
     Raises:
         InputError: it holds files of another making.
     """
-    path = folder / "made_with.json"
+    path = claim_file(folder)
     try:
         before = json.loads(path.read_text())
     except FileNotFoundError:
@@ -86,3 +86,8 @@ def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
             if before.get(name) != record.get(name)
         ]
         raise InputError(f"{folder} was made with {'; '.join(changed) or 'something else'}. {way_out}")
+
+
+def claim_file(folder: Path) -> Path:
+    """`dict` -> `dict.made_with.json`: beside the folder, for other tools read all that is in it."""
+    return folder.with_name(f"{folder.name}.made_with.json")

@@ -10,6 +10,7 @@ from .errors import Stopped
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTHING, SAVE = 0, 1
 """Wishes; larger ones are the number of the signal that asks to stop (2, 15)."""
+ONE_WISH_SECONDS = 2.0
 
 
 class Interruptions:
@@ -23,7 +24,7 @@ class Interruptions:
 
     def __init__(self, minutes: float = float("inf")):
         self.seconds = 60 * minutes
-        self.signal = NOTHING
+        self.signal, self.heard = NOTHING, 0.0
         self.saved = time.monotonic()
         self.previous = {}
 
@@ -42,9 +43,13 @@ class Interruptions:
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
-        for other, handler in self.previous.items():
-            signal.signal(other, handler)
-        self.signal = number
+        if self.signal:
+            # Ctrl-C reaches a process from the terminal and from its launcher: at once, that is one wish and not two.
+            if time.monotonic() - self.heard > ONE_WISH_SECONDS:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
+        self.signal, self.heard = number, time.monotonic()
 
     def wish(self) -> int:
         """NOTHING, SAVE, or the number of a signal, for which to save and stop."""

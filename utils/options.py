@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .files import whole_file
 from .flags import OptionsT, check_ranges, make_options, option
 
 OPTIONS_FILE = "options.json"
@@ -46,6 +47,12 @@ class LoopOptions:
         choices=("off", "bf16", "fp16"),
     )
     print_freq: int = option(50, "steps between two lines of the log", low=1)
+    check_data: str = option(
+        "first",
+        "whether all images are decoded before the start: those not seen good before, all, or none",
+        choices=("first", "always", "never"),
+    )
+    ckpt_minutes: float = option(15.0, "minutes between two checkpoints: what a kill can lose", low=0)
     resume: bool = option(False, "continue from ckpt/last.pth with the options of that run")
     overwrite: bool = option(False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out")
 
@@ -214,6 +221,7 @@ class InferOptions(RunOptions):
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
     infer_size: int = option(-1, "shorter side of an image in pixels, 0: as it is; -1: the run's", low=-1, high=4096)
+    overwrite: bool = option(False, "remove what other weights or options have written there, instead of refusing")
     dict: bool = option(False, "write CAM dicts to dict/")
     vis: bool = option(False, "write a picture per image and class to vis/")
     crf: bool = option(False, "write CRF-refined score dicts to crf/<alpha>/ (needs pydensecrf2)")
@@ -290,7 +298,8 @@ class PrepareVocOptions(PrepareOptions):
 def save_options(options: Any, classes: Sequence[str]) -> None:
     """Writes `options.json` into the experiment: the options used and the names of the classes."""
     content = {"options": dataclasses.asdict(options), "classes": list(classes)}
-    (options.folder / OPTIONS_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    with whole_file(options.folder / OPTIONS_FILE) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def load_options(cls: type[OptionsT], path: Path) -> OptionsT:

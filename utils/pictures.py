@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from .files import whole_file
+
 
 def cam_overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """A heat map laid over its image.
@@ -28,5 +30,10 @@ def save_grid(images: np.ndarray, path: Path) -> None:
     rows = -(-len(images) // columns)
     padding = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
     cells = np.concatenate((images, padding)).reshape(rows, columns, *images.shape[1:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(np.concatenate(cells, 1), 1)).save(path)
+    save_picture(np.concatenate(np.concatenate(cells, 1), 1), path)
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Writes (H, W, 3) uint8 as a PNG that appears only when it is complete."""
+    with whole_file(path) as file:
+        Image.fromarray(picture).save(file, "png")

@@ -33,13 +33,12 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, silent: bool = False):
+        self.folder = folder
+        self.silent = silent
         self.logger = logging.Logger(str(folder), logging.INFO)
         self.writer = None
         if silent:
             return
-        # TensorBoard takes a second to import, and scoring does without it.
-        from torch.utils.tensorboard import SummaryWriter
-
         folder.mkdir(parents=True, exist_ok=True)
         for handler, form in (
             (TerminalHandler(), "%(message)s"),
@@ -47,19 +46,19 @@ class RunLog:
         ):
             handler.setFormatter(logging.Formatter(form))
             self.logger.addHandler(handler)
-        self.writer = SummaryWriter(str(folder))
 
     def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
-        if self.writer is None:
+        if self.silent:
             return
         if error is not None:
             self.logger.handlers[-1].handle(
                 self.logger.makeRecord("", logging.ERROR, "", 0, f"stopped: {error!r}", (), None)
             )
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
         for handler in self.logger.handlers:
             handler.close()
 
@@ -69,5 +68,13 @@ class RunLog:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values by name, to TensorBoard."""
-        for name, value in values.items() if self.writer else ():
+        if self.silent:
+            return
+        if self.writer is None:
+            # TensorBoard takes a second to import, and scoring does without it.
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What a run that was killed has written of this step and later ones is hidden.
+            self.writer = SummaryWriter(str(self.folder), purge_step=step)
+        for name, value in values.items():
             self.writer.add_scalar(name, value, step)
