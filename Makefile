@@ -4,10 +4,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: test lint format clean
+.PHONY: test soak lint format clean
 
 test: lint
 	$(BIN)/python -m pytest
+
+# About 20 minutes: kills, damaged and hostile files, full disks; prints what was tried and what survived.
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.faults.soak
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from utils.distributed import (
 from utils.engine import infer_cams
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch, run_of
-from utils.files import claim, claim_file
+from utils.files import claim, claim_file, remove_leftovers
 from utils.flags import parse_options
 from utils.interruptions import Interruptions
 from utils.options import InferOptions, TrainOptions
@@ -127,6 +127,7 @@ def claim_folders(options: InferOptions, weights: Path, layout: Layout, size: in
         if options.overwrite:
             for path in (*folder.glob(pattern), claim_file(folder)):
                 path.unlink(missing_ok=True)
+        remove_leftovers(folder)
         claim(folder, record, pattern, "--overwrite replaces it; or move it away")
 
 

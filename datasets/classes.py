@@ -65,7 +65,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     """Classes of a data set, without background: those of its `classes.txt`, else COCO's 80 or VOC's 20 by its layout.
 
     Raises:
-        InputError: `classes.txt` is empty or names a class twice.
+        InputError: `classes.txt` is empty, names a class twice, or one that no file can be named after.
     """
     path = root / "classes.txt"
     if not path.exists():
@@ -76,6 +76,8 @@ def class_names(root: Path) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} names {twice} twice")
+    if odd := next((name for name in names if "/" in name or "\\" in name or not name.isprintable()), None):
+        raise InputError(f"{path} names {odd!r}; files are named after classes, which cannot hold slashes")
     if len(names) > 254:
         raise InputError(f"{path} names {len(names)} classes; masks have room for 254")
     return names

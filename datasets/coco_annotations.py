@@ -27,20 +27,39 @@ def load_annotations(path: Path, classes: Sequence[str]) -> COCO:
             coco = COCO(str(path))
         names = tuple(coco.cats[category]["name"] for category in sorted(coco.cats))
         for image in coco.imgs.values():
-            if missing := {"file_name", "height", "width"} - image.keys():
-                raise ValueError(f"image {image['id']} has no {min(missing)}")
+            require(image, {"id": int, "file_name": str, "height": int, "width": int}, "image")
+            if "\0" in image["file_name"] or not is_size(image["height"], image["width"]):
+                raise ValueError(
+                    f"image {image['id']} cannot be {image['file_name']!r}, {image['width']} x {image['height']} pixels"
+                )
         for annotation in coco.dataset["annotations"]:
+            require(annotation, {"id": int, "category_id": int, "image_id": int}, "annotation")
             if annotation["category_id"] not in coco.cats or annotation["image_id"] not in coco.imgs:
                 raise ValueError(f"annotation {annotation['id']} refers to a category or image that is not in the file")
     # A damaged file can raise nearly anything.
     except Exception as error:
-        raise InputError(f"{path} is no file of COCO instances: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no file of COCO instances: {type(error).__name__}: {reason}") from error
     if names != tuple(classes):
         odd = next((name for name in names if name not in classes), names[:3])
         raise InputError(
             f"{path} has {len(names)} categories and the data set {len(classes)} classes; they differ in {odd!r}"
         )
     return coco
+
+
+def require(entry: dict, kinds: dict[str, type], what: str) -> None:
+    """Raises ValueError for an entry that lacks a value or has one of another kind."""
+    for name, kind in kinds.items():
+        if name not in entry:
+            raise ValueError(f"{what} {entry.get('id')} has no {name}")
+        if not isinstance(entry[name], kind) or isinstance(entry[name], bool):
+            raise ValueError(f"{what} {entry.get('id')} has the {name} {entry[name]!r}")
+
+
+def is_size(height: int, width: int) -> bool:
+    """Whether an image can have this size in pixels."""
+    return 0 < min(height, width) <= max(height, width) < 1 << 16 and height * width < 1 << 28
 
 
 def class_indices(coco: COCO) -> dict[int, int]:
@@ -101,16 +120,46 @@ def draw_mask(
 
 
 def region(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """Polygons or a run-length encoding as (height, width) bool."""
-    if isinstance(segmentation, list):
-        encoded = rle.merge(rle.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        encoded = rle.frPyObjects(segmentation, height, width)
-    else:
-        encoded = segmentation
+    """Polygons or a run-length encoding as (height, width) bool.
+
+    Raises:
+        ValueError: it does not describe a part of such an image.
+    """
+    if not isinstance(segmentation, list):
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"a region is {tuple(segmentation['size'])}, its image {(height, width)}")
+        return paint_runs(segmentation["counts"], height, width)
+    # Of corners far away or nowhere, pycocotools would write beyond its memory or never come to an end.
+    far = 2 * max(height, width)
+    if not all(-far <= value <= far for polygon in segmentation for value in polygon):
+        raise ValueError("a polygon has corners far outside the image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        pixels = rle.decode(encoded).astype(bool)
-    if pixels.shape != (height, width):
-        raise ValueError(f"a region is {pixels.shape}, its image {(height, width)}")
-    return pixels
+        return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
+
+
+def paint_runs(counts: list[int] | str | bytes, height: int, width: int) -> np.ndarray:
+    """Run lengths down the columns, plain or as text, as (height, width) bool; pycocotools would not check their sum."""
+    runs = np.asarray(counts if isinstance(counts, list) else run_lengths(counts))
+    if runs.ndim != 1 or runs.dtype.kind != "i" or runs.min() < 0 or runs.max() > height * width:
+        raise ValueError("a region has run lengths that are none")
+    if runs.sum() != height * width:
+        raise ValueError(f"a region has run lengths for {runs.sum()} pixels, its image has {height * width}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((height, width), order="F")
+
+
+def run_lengths(text: str | bytes) -> list[int]:
+    """Run lengths from COCO's text: five bits a byte, the lowest first, and from the fourth on less the one before last."""
+    counts: list[int] = []
+    value = shift = 0
+    for byte in text.encode() if isinstance(text, str) else text:
+        bits = byte - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("a region is no text of run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits >> 4 & 1) << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts

@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from utils.distributed import rank, share_of_batch, world_size
 from utils.errors import InputError
+from utils.interruptions import leave_process_group
 from utils.seeding import Stream, derive_seed, seeded
 
 from .layout import Layout
@@ -162,6 +163,7 @@ def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, devi
         sampler=EpochSampler(len(images), seed, batch_size, rank(), world_size()),
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=leave_process_group,
         pin_memory=device.type == "cuda",
     )
 
@@ -217,7 +219,9 @@ def inference_loader(
         device: where images go; for CUDA they are put into pinned memory.
     """
     images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side)
-    return DataLoader(images, batch_size=None, num_workers=workers, pin_memory=device.type == "cuda")
+    return DataLoader(
+        images, None, num_workers=workers, worker_init_fn=leave_process_group, pin_memory=device.type == "cuda"
+    )
 
 
 class FolderImages(Dataset):

@@ -109,7 +109,7 @@ def read_cache(path: Path) -> dict:
             image_id: ([int(size), int(time)], [value if isinstance(value, int) else str(value) for value in values])
             for image_id, ((size, time), values) in content.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 
 

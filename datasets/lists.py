@@ -9,6 +9,8 @@ from utils.errors import InputError
 from .classes import read_lines
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPEG")
+LONGEST_ID = 200
+"""In characters: file systems have room for 255 bytes, and suffixes and names of classes are added."""
 
 
 def find_list(root: Path, name: str) -> Path:
@@ -30,8 +32,8 @@ def read_ids(path: Path) -> list[str]:
     if not ids:
         raise InputError(f"{path} names no image")
     require_distinct(ids, path)
-    if bad := next((i for i in ids if not i.strip(".") or "\\" in i), None):
-        raise InputError(f"{path}: {bad!r} is no image id")
+    if bad := next((i for i in ids if not i.strip(".") or "\\" in i or "\0" in i or len(i) > LONGEST_ID), None):
+        raise InputError(f"{path}: {bad[:LONGEST_ID]!r} is no image id")
     return ids
 
 
@@ -48,9 +50,9 @@ def split_count(name: str) -> tuple[str, int | None]:
     head, colon, tail = name.rpartition(":")
     if not colon or not tail.isdecimal() or Path(name).is_file():
         return name, None
-    if int(tail) == 0:
+    if not tail.strip("0"):
         raise InputError(f"{name} draws no image")
-    return head, int(tail)
+    return head, int(tail[-LONGEST_ID:])
 
 
 def draw(ids: Sequence[str], count: int | None) -> list[str]:

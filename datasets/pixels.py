@@ -7,6 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from utils.errors import InputError
+from utils.masks import FORMATS
 
 SIDEWAYS = (5, 6, 7, 8)
 """Values of EXIF's orientation with which width and height change places."""
@@ -24,7 +25,7 @@ def open_rgb(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", "Palette images with Transparency")
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
                 image = ImageOps.exif_transpose(file)
                 if image.mode.startswith("I"):  # of 16 bits, which "RGB" would cut off at 255
                     image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
@@ -38,7 +39,7 @@ def open_rgb(path: Path) -> Image.Image:
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width at which `open_rgb` shows an image."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
         return (image.width, image.height) if sideways else (image.height, image.width)
 
@@ -54,7 +55,7 @@ def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
         image_path: its image.
     """
     try:
-        with Image.open(image_path) as image:
+        with Image.open(image_path, formats=FORMATS) as image:
             stored = (image.height, image.width)
             orientation = image.getexif().get(ExifTags.Base.Orientation)
             if orientation not in SIDEWAYS or stored[0] == stored[1] or mask.shape != stored:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .files import whole_file
+from .files import previous_file, whole_file
 
 
 def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
@@ -32,12 +32,7 @@ def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
             # PyTorch's writer says in its own words what the disk said.
             if not isinstance(error.__context__, OSError) and "PytorchStreamWriter" not in str(error):
                 raise
-            raise OSError(str(error.__context__ or error).splitlines()[0]) from error
-
-
-def previous_file(path: Path) -> Path:
-    """`last.pth` -> `last.previous.pth`: the checkpoint before."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
+            raise error.__context__ or OSError(str(error).splitlines()[0]) from error
 
 
 def load_last(path: Path, warn: Callable[[str], None]) -> Any:
@@ -66,11 +61,14 @@ def damage(path: Path) -> str | None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            # PyTorch stores tensors as they are; anything else could be a few bytes that unpack to all there is of memory.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                return "it is compressed"
             bad = archive.testzip()
     # A damaged archive can raise nearly anything.
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return f"the checksum of {bad} is wrong" if bad else None
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"the checksum of {bad!r} is wrong" if bad else None
 
 
 def require_finite(module: nn.Module) -> None:
@@ -144,9 +142,16 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ig
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
+    problems += [f"{name} is no plain tensor" for name, v in state.items() if not is_plain(v)]
     if not problems:
         problems = [f"{name} is not finite" for name, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise InputError(f"{path} does not fit the network: {'; '.join(problems[:4])}{more}")
     module.load_state_dict(state)
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor has a real value at each place: it is not sparse, quantised, complex or without content."""
+    is_dense = value.layout == torch.strided and not value.is_quantized and not value.is_nested
+    return is_dense and not value.is_complex() and value.device.type != "meta"

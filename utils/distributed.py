@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .cores import available_cores
-from .errors import InputError, ProcessFailed, innermost_message
+from .errors import InputError, ProcessFailed, Stopped, innermost_message
 
 TIMEOUT = datetime.timedelta(minutes=30)
 """How long a process waits for the others: scoring shares differ in length."""
-SHUTDOWN_SECONDS = 10
+SHUTDOWN_SECONDS = 25
+"""How long processes that are asked to stop may take to finish their step and save."""
 HEAD_START_SECONDS = 3.0
 RUN_ID_PREFIX = "dig-"
 RUN_ID = f"{RUN_ID_PREFIX}{os.getpid()}"
@@ -254,7 +255,7 @@ def launch(count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # of the launcher's own messages; this process has no others
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -269,9 +270,7 @@ def launch(count: int) -> None:
     try:
         elastic_launch(config, sys.executable)(*sys.argv)
     except SignalException as stop:
-        if stop.sigval == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        sys.exit(128 + stop.sigval)
+        raise Stopped(stop.sigval) from None
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
         if failure.exitcode == 2 and isinstance(failure.message, str):
@@ -284,13 +283,22 @@ def launch(count: int) -> None:
         raise ProcessFailed(f"process {number} of {count} {reason}; the others were stopped") from error
 
 
+def launched_here() -> bool:
+    """Whether `launch` started this process, which then speaks for it."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(RUN_ID_PREFIX)
+
+
 @contextlib.contextmanager
 def reported_to_launcher() -> Iterator[None]:
     """Lets the process that failed first speak for all, and tells `launch` what was wrong."""
     try:
         yield
+    except Stopped as stop:
+        if launched_here():
+            sys.exit(128 + stop.number)
+        raise
     except InputError as error:
-        if os.environ["TORCHELASTIC_RUN_ID"].startswith(RUN_ID_PREFIX):
+        if launched_here():
             report = {"message": innermost_message(error), "timestamp": int(time.time())}
             Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
             sys.exit(2)

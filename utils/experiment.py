@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
-from .files import whole_file
+from .files import previous_file, whole_file
 from .flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from .options import OPTIONS_FILE, DenoiserOptions, RunOptions, TrainOptions, load_options, load_run, save_options
 from .recipes import recipe
@@ -65,6 +65,12 @@ def latest_epoch(folder: Path) -> int:
     return max(epochs)
 
 
+def has_run(folder: Path) -> bool:
+    """Whether there is a run to resume: its options, and its last checkpoint or the one before."""
+    last = last_file(folder)
+    return (folder / OPTIONS_FILE).exists() and (last.exists() or previous_file(last).exists())
+
+
 def parse_run(
     cls: type[TrainingT],
     args: Sequence[str],
@@ -91,14 +97,14 @@ def parse_run(
         options = parse_options(cls, args, program, description, defaults)
         if restarted:
             options = dataclasses.replace(options, overwrite=False)
-        folder, has_run = options.folder, last_file(options.folder).exists() and (options.folder / OPTIONS_FILE).exists()
-        if options.overwrite or not has_run:
+        folder = options.folder
+        if options.overwrite or not has_run(folder):
             return options
     else:
         place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
         folder = make_options(RunOptions, vars(place)).folder
     path = folder / OPTIONS_FILE
-    if not last_file(folder).exists() or not path.exists():
+    if not has_run(folder):
         raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
     saved = load_options(cls, path)
     if asked:

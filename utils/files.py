@@ -25,6 +25,8 @@ def whole_file(path: Path, durable: bool = False, previous: Path | None = None) 
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if durable:
+            remove_leftovers(path.parent, f"{path.name}.*.tmp")
         with temporary.open("wb") as file:
             yield file
             if durable:
@@ -42,6 +44,12 @@ def whole_file(path: Path, durable: bool = False, previous: Path | None = None) 
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path, pattern: str = "*.tmp") -> None:
+    """Removes the temporary files of processes that were killed; for names that only one process ever writes."""
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -91,3 +99,8 @@ def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
 def claim_file(folder: Path) -> Path:
     """`dict` -> `dict.made_with.json`: beside the folder, for other tools read all that is in it."""
     return folder.with_name(f"{folder.name}.made_with.json")
+
+
+def previous_file(path: Path) -> Path:
+    """`last.pth` -> `last.previous.pth`: the checkpoint before."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")

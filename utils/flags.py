@@ -35,7 +35,11 @@ def check_ranges(options: Any) -> None:
     """Raises InputError for the first value that is not of its field's type, range or choices."""
     for f in dataclasses.fields(options):
         (kind, count), flag, value = value_type(f.type), flag_name(f.name), getattr(options, f.name)
-        for v in value if count and isinstance(value, tuple) else (value,):
+        if isinstance(count, int) and isinstance(value, tuple) and len(value) != count:
+            raise InputError(f"{flag} takes {count} values, got {len(value)}")
+        if count and not isinstance(value, tuple):
+            raise InputError(f"{flag} takes several values, got {value!r}")
+        for v in value if count else (value,):
             if not isinstance(v, (int, float) if kind is float else kind):
                 raise InputError(f"{flag} takes {kind.__name__}, got {v!r}")
             if kind in (int, float):
@@ -48,8 +52,11 @@ def check_ranges(options: Any) -> None:
 
 def check_number(flag: str, number: float, low: float | None, high: float | None) -> None:
     """Raises InputError for a number that is not finite or outside [low, high]."""
-    if not math.isfinite(number):
-        raise InputError(f"{flag} must be a finite number, got {number}")
+    try:
+        if not math.isfinite(number):
+            raise InputError(f"{flag} must be a finite number, got {number}")
+    except OverflowError as error:
+        raise InputError(f"{flag} must be a number of reasonable size") from error
     if low is not None and number < low:
         raise InputError(f"{flag} must be at least {low}, got {number}")
     if high is not None and number > high:

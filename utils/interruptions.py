@@ -1,11 +1,12 @@
 """Being stopped: signals and the clock, heard between two steps, so that nothing is lost or half done."""
 
+import os
 import signal
 import threading
 import time
 from types import FrameType
 
-from .errors import Stopped
+from .errors import InputError, Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTHING, SAVE = 0, 1
@@ -37,7 +38,7 @@ class Interruptions:
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
-        if error is not None and self.signal and not isinstance(error, Stopped | KeyboardInterrupt):
+        if error is not None and self.signal and not isinstance(error, Stopped | InputError | KeyboardInterrupt):
             # Once a stop was asked for, other processes may be gone already: what that breaks is no news.
             raise Stopped(self.signal) from error
 
@@ -58,3 +59,12 @@ class Interruptions:
     def has_saved(self) -> None:
         """Starts the clock anew."""
         self.saved = time.monotonic()
+
+
+def leave_process_group(worker: int) -> None:
+    """Initialiser of a loader's workers: signals to the group, from a terminal or a launcher, are their parent's to handle.
+
+    Without it they would die before the parent has saved. When the parent is gone, they end by themselves.
+    """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)

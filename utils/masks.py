@@ -9,6 +9,9 @@ from .errors import InputError
 from .files import whole_file
 from .metrics import IGNORE
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Kinds of image files that are read, whatever their names say: some others run programs."""
+
 
 def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:
     """A label image.
@@ -25,13 +28,16 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
         InputError: the file is missing, no label image, of another shape, or names a class beyond the set.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode not in ("P", "L"):
                 raise InputError(f"{path} is no mask: it has mode {image.mode}, not one index per pixel")
             mask = np.array(image)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    # A damaged file can raise nearly anything.
+    except Exception as error:
         raise InputError(f"{path} is no readable image: {error}") from error
     if shape is not None and mask.shape != shape:
         raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}")

@@ -310,7 +310,7 @@ def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
     """
     try:
         return make_options(cls, json.loads(path.read_text())["options"])
-    except (ValueError, TypeError, KeyError, InputError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
         raise InputError(f"{path} is not the options of a run: {error}") from error
 
 

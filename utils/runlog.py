@@ -1,5 +1,6 @@
 """What a run says: on the terminal, in log.txt and in TensorBoard; and its progress bars."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,18 @@ class TerminalHandler(logging.Handler):
         tqdm.write(self.format(record))
 
 
+class LogFile(logging.FileHandler):
+    """log.txt; where it cannot be written, because the disk is full for example, the run goes on without it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by logging where a line could not be written."""
+
+    def close(self) -> None:
+        """Ends the file, whose last lines may be lost."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class RunLog:
     """Log of one experiment.
 
@@ -42,7 +55,7 @@ class RunLog:
         folder.mkdir(parents=True, exist_ok=True)
         for handler, form in (
             (TerminalHandler(), "%(message)s"),
-            (logging.FileHandler(folder / "log.txt", encoding="utf-8"), "%(asctime)s %(message)s"),
+            (LogFile(folder / "log.txt", encoding="utf-8"), "%(asctime)s %(message)s"),
         ):
             handler.setFormatter(logging.Formatter(form))
             self.logger.addHandler(handler)
@@ -58,7 +71,8 @@ class RunLog:
                 self.logger.makeRecord("", logging.ERROR, "", 0, f"stopped: {error!r}", (), None)
             )
         if self.writer is not None:
-            self.writer.close()
+            with contextlib.suppress(OSError):
+                self.writer.close()
         for handler in self.logger.handlers:
             handler.close()
 
