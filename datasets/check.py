@@ -33,7 +33,7 @@ def check_images(folder: Path, paths: Sequence[Path], when: str) -> int:
     table = cache_path(folder, "images")
     good = read_cache(table) if when == "first" else {}
     states = {path: state_of(path) for path in paths}
-    unknown = [path for path, state in states.items() if good.get(str(path), (None,))[0] != state]
+    unknown = [path for path, state in states.items() if state is None or good.get(str(path), (None,))[0] != state]
     with ThreadPoolExecutor(available_cores()) as pool:
         try:
             problems = dict(

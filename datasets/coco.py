@@ -226,7 +226,7 @@ def read_label_table(path: Path, classes: Sequence[str]) -> dict[int, list[int]]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for image_id, *names in csv.reader(file):
-                if unknown := next((name for name in names if name not in index), None):
+                if (unknown := next((name for name in names if name not in index), None)) is not None:
                     raise ValueError(f"{unknown!r} is none of the {len(index)} classes")
                 table[image_number(Path(image_id).stem)] = sorted({index[name] for name in names})
     except (OSError, ValueError, InputError, csv.Error) as error:

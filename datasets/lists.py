@@ -32,8 +32,9 @@ def read_ids(path: Path) -> list[str]:
     if not ids:
         raise InputError(f"{path} names no image")
     require_distinct(ids, path)
-    if bad := next((i for i in ids if not i.strip(".") or "\\" in i or "\0" in i or len(i) > LONGEST_ID), None):
-        raise InputError(f"{path}: {bad[:LONGEST_ID]!r} is no image id")
+    for image_id in ids:
+        if not image_id.strip(".") or "\\" in image_id or "\0" in image_id or len(image_id) > LONGEST_ID:
+            raise InputError(f"{path}: {image_id[:LONGEST_ID]!r} is no image id")
     return ids
 
 

@@ -27,6 +27,7 @@ from utils.runlog import progress
 from .classes import class_names
 from .coco_annotations import class_indices, draw_mask, load_annotations
 from .lists import read_ids
+from .matlab import struct_field
 from .voc import VocLayout, sbd_folder, sbd_ids
 
 MOVE_AWAY = "Move it away first, or name another folder with --out"
@@ -143,16 +144,14 @@ def sbd_mask(path: Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged or holds something else.
     """
-    from scipy.io import loadmat
-
     try:
-        with path.open("rb") as file:  # of a missing file, loadmat says something else
-            mask = np.asarray(loadmat(file, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0])
+        mask = struct_field(path.read_bytes(), "GTcls", "Segmentation")
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     # A damaged file can raise nearly anything.
     except Exception as error:
-        raise InputError(f"{path} is no annotation of SBD: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no annotation of SBD: {type(error).__name__}: {reason}") from error
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) > 20:
         raise InputError(f"{path} is no annotation of SBD: it holds {mask.dtype} {mask.shape}")
     return mask

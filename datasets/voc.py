@@ -92,7 +92,7 @@ class VocLayout:
         """
         if train_list or self.list_path("train_aug").exists():
             name = train_list or "train_aug"
-            return self.read_list(name), str(self.list_path(name))
+            return self.read_list(name), str(self.list_path(split_count(name)[0]))
         if self.sbd_path is not None and not self.sbd_path.is_dir():
             raise InputError(f"--sbd-path {self.sbd_path} is no folder")
         has_val = self.list_path("val").exists()

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, never executed, loaded completely."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,20 @@ def test_a_text_file_is_no_checkpoint(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match=r"page\.pth is no PyTorch checkpoint"):
         load_file(path)
+
+
+def test_a_checkpoint_that_claims_to_be_one_of_several_archives_is_refused_by_name(tmp_path):
+    save_file({"w": torch.ones(3)}, tmp_path / "a.pth")
+    data = bytearray((tmp_path / "a.pth").read_bytes())
+    locator = data.index(b"PK\x06\x07")
+    data[locator + 16] = 7  # the number of disks
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.pth is damaged: BadZipFile"):
+        load_file(tmp_path / "a.pth")
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(1 << 20))
+    with pytest.raises(InputError, match=r"a\.pth is damaged: it is compressed"):
+        load_file(tmp_path / "a.pth")

@@ -98,3 +98,10 @@ def test_a_list_that_is_a_folder_is_refused_by_file(tmp_path):
     (tmp_path / "classes.txt").mkdir()
     with pytest.raises(InputError, match=r"classes\.txt cannot be read: Is a directory"):
         class_names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "a\0b"])
+def test_a_class_that_no_file_can_be_named_after_is_refused(tmp_path, name):
+    (tmp_path / "classes.txt").write_text(f"cat\n{name}\n")
+    with pytest.raises(InputError, match=r"classes\.txt names '.*'; files are named after classes"):
+        class_names(tmp_path)

@@ -265,3 +265,43 @@ def test_masks_of_the_toy_data_set_are_the_boxes_it_was_made_of(toy_coco, split)
             width, height = picture.size
         mask = draw_mask(coco.imgToAnns[image], class_indices(coco), height, width)
         np.testing.assert_array_equal(mask, coco_mask(objects, height, width), err_msg=str(image))
+
+
+@pytest.mark.parametrize("corner", [1e9, -1e12, float("nan"), float("inf"), 61, -61])
+def test_a_polygon_with_a_corner_far_outside_is_refused(corner):
+    with pytest.raises(ValueError, match="corners far outside the image"):
+        region([[2, 2, corner, 2, 5, 9]], HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("counts", [[], [599], [601], [5, -3, 598], [2**40], [600.0], "", "zz99~~~~", "\x00", "é", b"\xff"])
+def test_run_lengths_that_do_not_fill_the_image_are_refused(counts):
+    with pytest.raises(ValueError, match=r"run lengths|zero-size"):
+        region({"counts": counts, "size": [HEIGHT, WIDTH]}, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_text_of_run_lengths_is_read_as_pycocotools_reads_it(seed):
+    pixels = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < (0.02, 0.5, 0.98, 0, 1)[seed]
+    packed = rle.encode(np.asfortranarray(pixels.astype(np.uint8)))
+    np.testing.assert_array_equal(region(packed, HEIGHT, WIDTH), pixels)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("height", "40"),
+        ("width", 0),
+        ("height", 10**9),
+        ("width", True),
+        ("file_name", 5),
+        ("file_name", "a\0b"),
+        ("id", "x"),
+    ],
+)
+def test_an_image_with_an_impossible_value_is_refused(toy_coco, key, value):
+    path = toy_coco / "annotations" / "instances_val2014.json"
+    content = json.loads(path.read_text())
+    content["images"][0][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"instances_val2014\.json is no file of COCO instances: ValueError: image"):
+        load_annotations(path, COCO_CLASSES)

@@ -18,7 +18,6 @@ from datasets.images import (
     Visit,
     epoch_loader,
     inference_loader,
-    open_rgb,
     random_augmentation,
 )
 from datasets.voc import VocLayout
@@ -48,55 +47,6 @@ def folder(tmp_path) -> Path:
         Image.fromarray(pixels(30 + i, 50, i)).save(tmp_path / name)
     (tmp_path / "b" / "note.txt").write_text("no image")
     return tmp_path
-
-
-def test_colours_are_read_as_they_are(tmp_path):
-    Image.fromarray(pixels()).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(np.array(open_rgb(tmp_path / "a.png")), pixels())
-
-
-def test_a_grey_jpeg_becomes_rgb(tmp_path):
-    Image.fromarray(pixels()[:, :, 0]).save(tmp_path / "a.jpg")
-    with Image.open(tmp_path / "a.jpg") as image:
-        grey = np.array(image)
-    rgb = open_rgb(tmp_path / "a.jpg")
-    assert rgb.mode == "RGB"
-    np.testing.assert_array_equal(np.array(rgb), np.stack([grey] * 3, 2))
-
-
-@pytest.mark.parametrize(("mode", "suffix"), [("RGBA", "png"), ("P", "png"), ("LA", "png"), ("CMYK", "jpg"), ("1", "png")])
-def test_images_of_every_mode_become_rgb(tmp_path, mode, suffix):
-    Image.fromarray(pixels()).convert(mode).save(tmp_path / f"a.{suffix}")
-    image = open_rgb(tmp_path / f"a.{suffix}")
-    assert (image.mode, image.size) == ("RGB", (40, 30))
-
-
-def test_a_missing_image_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.jpg is missing"):
-        open_rgb(tmp_path / "gone.jpg")
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])
-@pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_truncated_image_is_refused_by_name(tmp_path, suffix, share):
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(pixels()).save(path)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(InputError, match=rf"a\.{suffix} is no readable image"):
-        open_rgb(path)
-
-
-def test_a_text_file_is_no_image(tmp_path):
-    (tmp_path / "a.jpg").write_text("no image")
-    with pytest.raises(InputError, match=r"a\.jpg is no readable image"):
-        open_rgb(tmp_path / "a.jpg")
-
-
-def test_an_image_of_unreasonable_size_is_refused_by_name(tmp_path, monkeypatch):
-    Image.fromarray(pixels()).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(InputError, match=r"a\.png is no readable image: Image size \(1200 pixels\) exceeds"):
-        open_rgb(tmp_path / "a.png")
 
 
 def order_of(size: int, seed: int, epoch: int, skip: int = 0) -> list[Visit]:

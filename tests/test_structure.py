@@ -69,6 +69,13 @@ def test_the_readme_lists_every_flag_as_it_is():
     assert with_tables(text) == text, "run `python -m utils.flag_tables`"
 
 
+def test_what_the_readme_promises_is_tested():
+    promised = re.findall(r"`(test_\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(promised) > 10
+    assert [name for name in promised if f"def {name}(" not in tests] == []
+
+
 def test_the_readme_has_no_gaps():
     assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
 

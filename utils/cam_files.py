@@ -115,6 +115,11 @@ class ArrayUnpickler(pickle._Unpickler):
         self.append({})
         self.put_items(items)
 
+    def load_bytearray8(self) -> None:
+        """Bytes, for which no memory is asked before they are there."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
     dispatch[pickle.DICT[0]] = load_dict
@@ -166,9 +171,20 @@ def read_cam_dict(path: Path, shape: tuple[int, int] | None = None, num_classes:
     return dict(sorted(cams.items()))
 
 
+class WholeBytes(io.BytesIO):
+    """Bytes of which no fewer are read than asked for."""
+
+    def read(self, size: int = -1) -> bytes:
+        """As many bytes as that."""
+        data = super().read(size)
+        if len(data) < (size or 0):
+            raise EOFError("it breaks off")
+        return data
+
+
 def parse_pickled_npy(data: bytes) -> object:
     """The one object in the bytes of an `.npy` file."""
-    file = io.BytesIO(data)
+    file = WholeBytes(data)
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)

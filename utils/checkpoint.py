@@ -68,7 +68,7 @@ def damage(path: Path) -> str | None:
     # A damaged archive can raise nearly anything.
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return f"the checksum of {bad!r} is wrong" if bad else None
+    return f"the checksum of {bad!r} is wrong" if bad is not None else None
 
 
 def require_finite(module: nn.Module) -> None:
@@ -91,7 +91,10 @@ def load_file(path: Path, hint: str = "") -> Any:
     if not path.is_file():
         raise InputError(f"{path} is missing" + (f". {hint}" if hint else ""))
     # Only the zip format, PyTorch's own since 1.6, has checksums and can be mapped.
-    archive = zipfile.is_zipfile(path)
+    try:
+        archive = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        archive = True
     if archive and (problem := damage(path)):
         raise InputError(f"{path} is damaged: {problem}")
     try:

@@ -12,6 +12,7 @@ import signal
 import string
 import warnings
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
 
 import infer_trm
 import train_trm
@@ -52,7 +53,7 @@ SECONDS = 60
 MOST_MEMORY = 2 << 30
 """How much the largest amount of memory used may grow through one file of a few kilobytes, in bytes."""
 ID = "2007_000001"
-HUGE = (b"1e999", b"9" * 400, b"9" * 5000, b"-1", b"4294967296", b"9223372036854775808", b"NaN", b"1e-400", b"0", b"[]", b'"x"')
+HUGE = (b"1e999", b"9" * 400, b"9" * 5000, b"-1", b"4294967296", b"9223372036854775808", b"NaN", b"0", b"[]", b'"x"')
 
 
 class Hang(BaseException):
@@ -111,7 +112,7 @@ def judge(kind: Kind, data: bytes, number: int) -> str | None:
         message = str(error)
         if "\n" in message:
             return f"a message of several lines: {message!r}"
-        if kind.path.name not in message and "the annotations of" not in message:
+        if kind.path.stem not in message and "the annotations of" not in message:
             return f"a message without the file: {message}"
     except Hang:
         return f"more than {SECONDS} s"
@@ -148,7 +149,7 @@ def same(a: Any, b: Any) -> bool:
         return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
-    return a == b
+    return a == b or (a != a and b != b)
 
 
 def mutate(data: bytes, other: bytes, rng: random.Random) -> tuple[bytes, str]:
@@ -249,8 +250,9 @@ def other_text(data: bytes, other: bytes, rng: random.Random) -> bytes:
     if not words:
         return insert(data, other, rng)
     word = rng.choice(words)
-    by = (b"null", b"true", b"../../x", b"\xff\xfe", b"\\ud800", b"\x00", b"", "".join(rng.choices(string.printable, k=5)).encode())
-    return data[: word.start()] + rng.choice((*by, rng.choice(words)[0])) + data[word.end() :]
+    noise = "".join(rng.choices(string.printable, k=5)).encode()
+    by = rng.choice((b"null", b"true", b"../../x", b"\xff\xfe", b"\\ud800", b"\x00", b"", noise, rng.choice(words)[0]))
+    return data[: word.start()] + by + data[word.end() :]
 
 
 CHANGES = (
@@ -455,10 +457,10 @@ def read_cams_and(then: Callable[[Path], tuple[Any, Any]]) -> Callable[[Path], t
 
 def read_annotation(root: Path, path: Path) -> tuple[Any, Any]:
     """The labels of an image, and by the names of the objects."""
-    names = {"".join(thing.find("name").itertext()) for thing in ElementTree.parse(path).getroot().iter("object")} if (
-        found := VocLayout(root).labels([path.stem])
-    ) is not None else set()
-    return found, np.array([[name in {n.strip() for n in names} for name in VOC_CLASSES]])
+    found = VocLayout(root).labels([path.stem])
+    things = ElementTree.fromstring(path.read_bytes()).iter("object")
+    names = {thing.find("name").text.strip() for thing in things}
+    return found, np.array([[name in names for name in VOC_CLASSES]])
 
 
 def text_lines(path: Path) -> list[str]:
@@ -491,7 +493,8 @@ def read_table(root: Path, path: Path) -> tuple[Any, Any]:
     layout = CocoLayout(root)
     ids = layout.read_list("train2014")[:2]
     found = layout.labels(ids)
-    rows = {int(row[0].split("_")[-1].split(".")[0]): row[1:] for row in csv.reader(io.StringIO(path.read_text("utf-8-sig")))}
+    text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+    rows = {int(Path(row[0]).stem.split("_")[-1]): row[1:] for row in csv.reader(text)}
     return found, np.array([[name in rows[int(i.split("_")[-1])] for name in COCO_CLASSES] for i in ids])
 
 
@@ -504,7 +507,7 @@ def read_instances(root: Path, drawn: Path, path: Path) -> tuple[Any, Any]:
     index, masks = class_indices(ours), {}
     for number, image in ours.imgs.items():
         place = drawn / f"{Path(image['file_name']).stem}.png"
-        write_coco_mask((place, ours.imgToAnns[number], image["height"], image["width"]), index)
+        write_coco_mask((place, ours.imgToAnns[number], image["height"], image["width"]), index, "ignore")
         masks[number] = read_mask(place, (image["height"], image["width"]), 80)
     content = json.loads(path.read_text())
     present = {(entry["image_id"], entry["category_id"]) for entry in content["annotations"]}
@@ -536,5 +539,10 @@ def read_options(run: Path, path: Path) -> tuple[Any, Any]:
 
 
 def read_mat(path: Path) -> tuple[Any, Any]:
-    """The pixels of an annotation of SBD, and by SciPy."""
-    return sbd_mask(path), loadmat(io.BytesIO(path.read_bytes()))["GTcls"]["Segmentation"][0, 0]
+    """The pixels of an annotation of SBD; whether its bytes hold them, and their size before them, unpacked or not."""
+    mask, data = sbd_mask(path), path.read_bytes()
+    streams = [data]
+    with contextlib.suppress(zlib.error):
+        streams.append(zlib.decompressobj().decompress(data[136:]))
+    pixels, size = mask.tobytes(order="F"), np.array(mask.shape, np.int32).tobytes()
+    return mask.dtype == np.uint8, any(size in stream and pixels in stream for stream in streams)

@@ -1,0 +1,126 @@
+"""Images looked at before a run: all bad ones are found at once, good ones are not looked at again."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.check import MOST_NAMED, check_images
+from utils.errors import InputError
+
+
+@pytest.fixture
+def paths(tmp_path) -> list[Path]:
+    """Thirty good images."""
+    (tmp_path / "images").mkdir()
+    found = []
+    for i in range(30):
+        found.append(tmp_path / "images" / f"{i:02d}.png")
+        Image.fromarray(np.full((4, 5, 3), i, np.uint8)).save(found[-1])
+    return found
+
+
+def spoil(path: Path) -> None:
+    path.write_text("no image")
+
+
+def test_all_images_are_looked_at_once(tmp_path, paths):
+    assert check_images(tmp_path, paths, "first") == 30
+    assert check_images(tmp_path, paths, "first") == 0
+
+
+def test_only_new_images_are_looked_at(tmp_path, paths):
+    check_images(tmp_path, paths[:20], "first")
+    assert check_images(tmp_path, paths, "first") == 10
+
+
+def test_always_looks_at_all_again(tmp_path, paths):
+    check_images(tmp_path, paths, "first")
+    assert check_images(tmp_path, paths, "always") == 30
+
+
+def test_always_finds_what_the_table_calls_good(tmp_path, paths):
+    check_images(tmp_path, paths, "first")
+    stat = paths[3].stat()
+    paths[3].write_bytes(bytes(stat.st_size))
+    os.utime(paths[3], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert check_images(tmp_path, paths, "first") == 0
+    with pytest.raises(InputError, match=r"03\.png is no readable image"):
+        check_images(tmp_path, paths, "always")
+
+
+def test_never_looks_at_none(tmp_path, paths):
+    spoil(paths[0])
+    assert check_images(tmp_path, paths, "never") == 0
+
+
+def test_never_makes_no_table(tmp_path, paths, private_cache):
+    check_images(tmp_path, paths, "never")
+    assert list(private_cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_an_image_that_has_changed_is_looked_at_again(tmp_path, paths, change):
+    check_images(tmp_path, paths, "first")
+    if change == "size":
+        paths[7].write_bytes(paths[7].read_bytes() + b" ")
+    else:
+        os.utime(paths[7], ns=(1, 1))
+    assert check_images(tmp_path, paths, "first") == 1
+
+
+def test_one_bad_image_is_named_with_its_reason(tmp_path, paths):
+    spoil(paths[4])
+    with pytest.raises(InputError, match=r"^\S+04\.png is no readable image: "):
+        check_images(tmp_path, paths, "first")
+
+
+def test_a_missing_image_is_named(tmp_path, paths):
+    paths[4].unlink()
+    with pytest.raises(InputError, match=r"04\.png is missing$"):
+        check_images(tmp_path, paths, "first")
+
+
+def test_all_bad_images_are_counted_and_named(tmp_path, paths):
+    spoil(paths[4])
+    paths[9].unlink()
+    with pytest.raises(InputError, match=r"^2 of 30 images cannot be used: \S+04\.png is no .*; \S+09\.png is missing$"):
+        check_images(tmp_path, paths, "first")
+
+
+def test_of_very_many_bad_images_the_first_are_named(tmp_path, paths):
+    for path in paths[5:]:
+        spoil(path)
+    with pytest.raises(InputError, match=r"^25 of 30 images cannot be used: .*; and 5 more$") as caught:
+        check_images(tmp_path, paths, "first")
+    assert str(caught.value).count("is no readable image") == MOST_NAMED
+    assert "05.png" in str(caught.value)
+
+
+def test_good_images_are_remembered_though_others_are_bad(tmp_path, paths):
+    spoil(paths[4])
+    with pytest.raises(InputError):
+        check_images(tmp_path, paths, "first")
+    Image.new("RGB", (3, 3)).save(paths[4])
+    assert check_images(tmp_path, paths, "first") == 1
+
+
+def test_a_bad_image_is_not_remembered_as_good(tmp_path, paths):
+    spoil(paths[4])
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"04\.png"):
+            check_images(tmp_path, paths, "first")
+
+
+def test_a_damaged_table_costs_only_another_look(tmp_path, paths, private_cache):
+    check_images(tmp_path, paths, "first")
+    (table,) = (private_cache / "dig").iterdir()
+    table.write_text("[" * 200_000)
+    assert check_images(tmp_path, paths, "first") == 30
+
+
+def test_folders_have_tables_of_their_own(tmp_path, paths):
+    check_images(tmp_path / "a", paths, "first")
+    assert check_images(tmp_path / "b", paths, "first") == 30
