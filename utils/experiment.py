@@ -38,10 +38,13 @@ def scores_file(folder: Path) -> Path:
 def read_scores(folder: Path) -> dict[str, dict[str, float]]:
     """What `add_score` kept, by epoch; empty where there is nothing yet."""
     try:
-        return dict(json.loads(scores_file(folder).read_text()))
+        content = json.loads(scores_file(folder).read_text())
+        return {
+            str(epoch): {name: float(scores[name]) for name in ("miou", "threshold")} for epoch, scores in content.items()
+        }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise InputError(f"{scores_file(folder)} cannot be read: {error}; remove it to score anew") from error
 
 

@@ -79,7 +79,7 @@ def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
         before = json.loads(path.read_text())
     except FileNotFoundError:
         before = None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}. {way_out}") from error
     if before is None:
         if next(folder.glob(pattern), None):
