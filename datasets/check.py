@@ -6,6 +6,7 @@ from pathlib import Path
 
 from utils.cores import available_cores
 from utils.errors import InputError
+from utils.files import whole_file
 from utils.runlog import progress
 
 from .labels import cache_path, read_cache, write_cache
@@ -26,7 +27,7 @@ def check_images(folder: Path, paths: Sequence[Path], when: str) -> int:
         How many were decoded.
 
     Raises:
-        InputError: some are missing or no readable images; all are counted, the first twenty named.
+        InputError: some are missing or no readable images; the first twenty are named, and a file lists all of more.
     """
     if when == "never":
         return 0
@@ -49,8 +50,13 @@ def check_images(folder: Path, paths: Sequence[Path], when: str) -> int:
     if len(bad) == 1:
         raise InputError(bad[0])
     if bad:
-        more = f"; and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
-        raise InputError(f"{len(bad)} of {len(paths)} images cannot be used: {'; '.join(bad[:MOST_NAMED])}{more}")
+        named = "; ".join(bad[:MOST_NAMED])
+        if len(bad) > MOST_NAMED:
+            listing = table.with_suffix(".bad.txt")
+            with whole_file(listing) as file:
+                file.write("".join(f"{problem}\n" for problem in bad).encode())
+            named += f"; and {len(bad) - MOST_NAMED} more, all listed in {listing}"
+        raise InputError(f"{len(bad)} of {len(paths)} images cannot be used: {named}")
     return len(unknown)
 
 

@@ -90,13 +90,15 @@ def test_all_bad_images_are_counted_and_named(tmp_path, paths):
         check_images(tmp_path, paths, "first")
 
 
-def test_of_very_many_bad_images_the_first_are_named(tmp_path, paths):
+def test_of_very_many_bad_images_the_first_are_named_and_all_are_listed(tmp_path, paths):
     for path in paths[5:]:
         spoil(path)
-    with pytest.raises(InputError, match=r"^25 of 30 images cannot be used: .*; and 5 more$") as caught:
+    with pytest.raises(InputError, match=r"^25 of 30 images cannot be used: .*; and 5 more, all listed in ") as caught:
         check_images(tmp_path, paths, "first")
     assert str(caught.value).count("is no readable image") == MOST_NAMED
     assert "05.png" in str(caught.value)
+    listing = Path(str(caught.value).rsplit(" ", 1)[-1])
+    assert len(listing.read_text().splitlines()) == 25
 
 
 def test_good_images_are_remembered_though_others_are_bad(tmp_path, paths):
