@@ -19,6 +19,7 @@ from utils.cam_files import read_cam_dict
 from utils.cores import available_cores
 from utils.errors import InputError, ignore_interrupt, run_script
 from utils.experiment import run_of
+from utils.files import whole_file
 from utils.flags import parse_options
 from utils.masks import read_mask
 from utils.metrics import Confusion, Scores, ThresholdSweep, label_map
@@ -173,11 +174,8 @@ def write_json(scores: Scores, path: Path) -> None:
         "iou": scores.iou.tolist(),
         "best": {"threshold": thresholds[scores.best] if thresholds else None, "miou": float(scores.miou[scores.best])},
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise InputError(f"--json {path} cannot be written: {error.strerror}") from error
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

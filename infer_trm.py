@@ -18,6 +18,7 @@ from utils.device import Precision, hardware, prepare_device
 from utils.distributed import (
     barrier,
     first_on_each_machine,
+    gather,
     in_processes,
     is_main,
     local_world_size,
@@ -62,7 +63,7 @@ def main(args: list[str]) -> None:
             claim_folders(options, weights, layout, size)
         barrier()
         left = [i for i, row in zip(ids, labels, strict=True) if not is_written(options, layout, i, row.nonzero()[0])]
-        barrier()  # before anything is written, for all must see the same
+        left = gather(left)[0]  # all must share out the same
         labels = labels[np.isin(ids, left)]
         workers = loader_count(options.num_workers, local_world_size())
         loader = inference_loader(layout, share(left), share(labels), size, workers, device)

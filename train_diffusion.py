@@ -17,16 +17,18 @@ from utils.checkpoint import load_last, load_strictly, require_finite, save_file
 from utils.cores import loader_count
 from utils.device import Precision, hardware, prepare_device, to_device
 from utils.distributed import (
+    barrier,
     first_on_each_machine,
     in_processes,
     is_main,
-    is_restart,
+    job,
     largest_wish,
     local_world_size,
     mean_over_processes,
     process_group,
     replicate,
     require_common_start,
+    restarted_job,
     share_of_rows,
     world_size,
 )
@@ -46,7 +48,7 @@ MAX_GRADIENT_NORM = 1.0
 
 def main(args: list[str]) -> None:
     # Options
-    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, is_restart())
+    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
     out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
     if out.exists() and not (options.overwrite or options.resume):
         raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
@@ -56,11 +58,7 @@ def main(args: list[str]) -> None:
     images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
     last = open_experiment(options)
 
-    with (
-        process_group(device, options.nproc),
-        RunLog(options.folder, silent=not is_main()) as log,
-        Interruptions(options.ckpt_minutes) as interruptions,
-    ):
+    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
         # Data
         log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
         with first_on_each_machine():
@@ -78,27 +76,30 @@ def main(args: list[str]) -> None:
         require_common_start(training.step)
         training.replicate()
         if is_main():
-            start_run(options, ())
+            start_run(options, (), job())
 
         # Loop
         losses: list[Tensor] = []  # since the last report, on the device
         steps = range(training.step + 1, options.steps + 1)
         bar = progress(batches(loader, steps), "denoiser", len(steps), shown=is_main())
-        for done, (image, index) in zip(steps, bar, strict=True):
-            losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
-            wish = largest_wish(interruptions.wish())
-            milestone = done % options.sample_every == 0 or done == options.steps
-            if wish or milestone or done % options.print_freq == 0:
-                report(losses, done, options, log)
-                losses.clear()
-            if milestone and is_main():
-                grid = sample_grid(ema.ema_model, options, device)
-                save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
-            if wish or milestone:
-                training.save(last, keep_previous=True)
-                interruptions.has_saved()
-            if wish > SAVE:
-                raise Stopped(wish)
+        with Interruptions(options.ckpt_minutes) as interruptions:
+            for done, (image, index) in zip(steps, bar, strict=True):
+                losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
+                wish = largest_wish(interruptions.wish())
+                milestone = done % options.sample_every == 0 or done == options.steps
+                if wish or milestone or done % options.print_freq == 0:
+                    report(losses, done, options, log)
+                    losses.clear()
+                if milestone and is_main():
+                    grid = sample_grid(ema.ema_model, options, device)
+                    save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
+                if wish or milestone:
+                    training.save(last, keep_previous=not training.fell_back)
+                    training.fell_back = False
+                    interruptions.has_saved()
+                if wish > SAVE:
+                    barrier()  # the first to leave would have the others ended while they save
+                    raise Stopped(wish)
         training.save(out)
         log.info(f"done: {out}; samples in {options.folder / 'samples'}")
 
@@ -131,6 +132,7 @@ class Training:
         self.optimizer = optimizer
         self.precision = precision
         self.step = 0
+        self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
         self.loss: nn.Module = DenoisingLoss(denoiser)
 
     def replicate(self) -> None:
@@ -173,7 +175,7 @@ class Training:
         Raises:
             InputError: there is no good checkpoint of this run.
         """
-        content = load_last(path, log.info)
+        content, self.fell_back = load_last(path, log.info)
         load_strictly(self.denoiser, state_dict_of(content, path), path)
         try:
             self.ema.load_state_dict(content["ema"])

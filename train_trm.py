@@ -19,13 +19,15 @@ from utils.cores import loader_count
 from utils.device import Precision, hardware, prepare_device
 from utils.distributed import (
     first_on_each_machine,
+    gather,
     in_processes,
     is_main,
-    is_restart,
+    job,
     local_world_size,
     process_group,
     replicate,
     require_common_start,
+    restarted_job,
     share,
 )
 from utils.engine import Training, TrainingStep, score_cams
@@ -49,18 +51,14 @@ DENOISER_HINT = (
 
 def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> None:
     # Options
-    options = parse_run(TrainOptions, args, program, __doc__, {"exp": exp, **named_recipe(args, exp).train}, is_restart())
+    options = parse_run(TrainOptions, args, program, __doc__, {"exp": exp, **named_recipe(args, exp).train}, restarted_job())
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
     layout = open_layout(Path(options.data_path), options.sbd_path)
     last = open_experiment(options)
 
-    with (
-        process_group(device, options.nproc),
-        RunLog(options.folder, silent=not is_main()) as log,
-        Interruptions(options.ckpt_minutes) as interruptions,
-    ):
+    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
         # Data
         log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
@@ -75,32 +73,34 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         # Optimiser
         optimizer = build_optimizer(net, options)
         scheduler = build_scheduler(optimizer, options)
+        interruptions = Interruptions(options.ckpt_minutes)
         training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions)
         if options.resume:
             training.load()
-        require_common_start((training.epoch, training.steps_done))
+        require_common_start((training.epoch, training.steps_done, len(train_loader)))
         training.step = replicate(step, device)
         if is_main():
-            start_run(options, layout.classes)
+            start_run(options, layout.classes, job())
+        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
 
         # Loop
-        for epoch in range(training.epoch, options.epochs):
-            scheduler.step(epoch)
-            losses = training.train_epoch(train_loader, epoch)
-            log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
-            if is_main():
-                save_inference_weights(net, epoch_file(options.folder, epoch))
-
-            is_scored = str(epoch) in read_scores(options.folder)  # before the run was resumed
-            if val_loader is not None and is_validated(epoch, options) and not is_scored:
-                truth = partial(read_truth, layout)
-                scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
-                miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
-                log.scalars({"mIoU": miou, "threshold": threshold}, epoch + 1)
-                log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}")
+        with interruptions:
+            for epoch in range(training.epoch, options.epochs):
+                scheduler.step(epoch)
+                losses = training.train_epoch(train_loader, epoch)
+                log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
                 if is_main():
-                    add_score(options.folder, epoch, miou, threshold)
-        log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
+                    save_inference_weights(net, epoch_file(options.folder, epoch))
+
+                if val_loader is not None and is_validated(epoch, options) and str(epoch) not in scored:
+                    truth = partial(read_truth, layout)
+                    scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
+                    miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
+                    log.scalars({"mIoU": miou, "threshold": threshold}, epoch + 1)
+                    log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}")
+                    if is_main():
+                        add_score(options.folder, epoch, miou, threshold)
+            log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
 
 
 def is_validated(epoch: int, options: TrainOptions) -> bool:
@@ -129,7 +129,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
 def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader | None:
     """Loader of this process's share of the validation list, whole images, one at a time; None where masks are missing."""
     ids = layout.read_list(options.val_list)
-    unmasked = sum(not layout.mask_path(i).exists() for i in ids)
+    unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:
         log.info(f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: CAMs are not scored during training")
         return None

@@ -70,9 +70,9 @@ def test_checkpoints_without_a_run_are_not_overwritten_by_accident(tmp_path):
         open_experiment(options_in(tmp_path))
 
 
-def parse(folder: Path, *args: str, restarted: bool = False) -> TrainOptions:
+def parse(folder: Path, *args: str, restarted_job: str = "") -> TrainOptions:
     args = f"--name run --experiments {folder}".split() + list(args)
-    return parse_run(TrainOptions, args, "train_trm.py", "", {"epochs": 7}, restarted)
+    return parse_run(TrainOptions, args, "train_trm.py", "", {"epochs": 7}, restarted_job)
 
 
 def test_the_same_command_continues_its_run(tmp_path):
@@ -95,15 +95,24 @@ def test_another_command_of_the_same_name_is_refused_with_what_it_would_change(t
 
 def test_a_restart_does_not_overwrite_what_the_first_start_has_done(tmp_path):
     make_run(tmp_path)
-    start_run(parse(tmp_path), ("cat",))
-    again = parse(tmp_path, "--overwrite", restarted=True)
+    start_run(parse(tmp_path), ("cat",), job="7")
+    again = parse(tmp_path, "--overwrite", restarted_job="7")
     assert (again.resume, again.overwrite) == (True, False)
     assert parse(tmp_path, "--overwrite").overwrite
 
 
-def test_a_restart_before_the_first_checkpoint_starts_afresh(tmp_path):
-    again = parse(tmp_path, "--overwrite", restarted=True)
-    assert (again.resume, again.overwrite) == (False, False)
+def test_a_restart_overwrites_what_the_first_start_did_not_get_to(tmp_path):
+    make_run(tmp_path)
+    start_run(parse(tmp_path), ("cat",), job="an earlier one")
+    again = parse(tmp_path, "--overwrite", restarted_job="7")
+    assert (again.resume, again.overwrite) == (False, True)
+
+
+def test_resuming_leaves_processes_and_device_to_the_command_line(tmp_path):
+    make_run(tmp_path)
+    start_run(parse(tmp_path, "--nproc", "2", "--device", "cpu"), ("cat",))
+    again = parse(tmp_path, "--resume")
+    assert (again.resume, again.nproc, again.device) == (True, 0, "auto")
 
 
 def test_resuming_finds_the_last_checkpoint(tmp_path):

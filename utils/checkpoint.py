@@ -35,8 +35,8 @@ def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
             raise error.__context__ or OSError(str(error).splitlines()[0]) from error
 
 
-def load_last(path: Path, warn: Callable[[str], None]) -> Any:
-    """The newest good checkpoint of a run: `path`, else the one before.
+def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
+    """The newest good checkpoint of a run, and whether it is not `path` but the one before.
 
     Args:
         path: the run's last checkpoint.
@@ -46,12 +46,12 @@ def load_last(path: Path, warn: Callable[[str], None]) -> Any:
         InputError: neither is there and good.
     """
     try:
-        return load_file(path)
+        return load_file(path), False
     except InputError as error:
         if not previous_file(path).is_file():
             raise
         warn(f"warning: {error}; going on from the checkpoint before, {previous_file(path)}")
-        return load_file(previous_file(path))
+        return load_file(previous_file(path)), True
 
 
 def damage(path: Path) -> str | None:

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .cores import available_cores
 from .errors import InputError, ProcessFailed, Stopped, innermost_message
+from .interruptions import SIGNALS
 
 TIMEOUT = datetime.timedelta(minutes=30)
 """How long a process waits for the others: scoring shares differ in length."""
@@ -63,9 +64,19 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def is_restart() -> bool:
-    """Whether torchrun started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarted_job() -> str:
+    """The job of torchrun's that this process may be a restart of; empty where it is none.
+
+    On several machines restarts are not counted alike, so that every start may be one.
+    """
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
+    return job() if restarted or several else ""
+
+
+def job() -> str:
+    """The name of torchrun's job, which its restarts share; empty without torchrun."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
 @contextlib.contextmanager
@@ -110,8 +121,7 @@ def meeting_place() -> str:
 
 def barrier() -> None:
     """Waits until every process is here."""
-    if dist.is_initialized():
-        dist.barrier()
+    gather(None)  # on the CPU, where a process that waits notices that another has died
 
 
 def require_common_start(step: Any) -> None:
@@ -152,7 +162,10 @@ def share_of_batch(batch_size: int) -> int:
         InputError: they cannot be dealt out evenly.
     """
     if batch_size % world_size():
-        raise InputError(f"--batch-size {batch_size} is for all processes together; {world_size()} of them do not divide it")
+        raise InputError(
+            f"--batch-size {batch_size} is for all processes together; {world_size()} of them do not divide it: "
+            "give another size, or fewer processes with --nproc"
+        )
     return batch_size // world_size()
 
 
@@ -161,8 +174,9 @@ def replicate(module: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return module
     ids = [device.index] if device.type == "cuda" else None
-    # Buffers are tables that never change.
-    return DistributedDataParallel(module, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
+    # Buffers are tables that never change. Looking for unused parameters keeps the order in which gradients are summed: else
+    # it would change after the first step, and a resumed run of three processes or more would end in other bits.
+    return DistributedDataParallel(module, ids, forward_sync_buffers=False, find_unused_parameters=True)
 
 
 def bare(module: nn.Module) -> nn.Module:
@@ -255,6 +269,7 @@ def launch(count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no hints on how DistributedDataParallel was set up
     logging.disable(logging.CRITICAL)  # of the launcher's own messages; this process has no others
     config = LaunchConfig(
         min_nodes=1,
@@ -275,6 +290,8 @@ def launch(count: int) -> None:
         number, failure = error.get_first_failure()
         if failure.exitcode == 2 and isinstance(failure.message, str):
             raise InputError(failure.message) from error
+        if failure.exitcode - 128 in SIGNALS:
+            raise Stopped(failure.exitcode - 128) from error
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
             reason = f"was ended by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")

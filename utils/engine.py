@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from .device import Precision, to_device
-from .distributed import bare, gather, is_main, largest_wish, mean_over_processes, rank, sum_over_processes
+from .distributed import bare, barrier, gather, is_main, largest_wish, mean_over_processes, rank, sum_over_processes
 from .errors import InputError, Stopped
 from .interruptions import SAVE, Interruptions
 from .metrics import Scores, ThresholdSweep
@@ -99,6 +99,7 @@ class Training:
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over them
+        self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
         self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last look, on the device, and their images
 
     def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
@@ -136,6 +137,7 @@ class Training:
             if wish or ended:
                 self.save()
             if wish > SAVE:
+                barrier()  # the first to leave would have the others ended while they save
                 raise Stopped(wish)
         means = {name: total / len(loader) for name, total in self.sums.items()}
         return means | {"total": sum(means.values())}
@@ -196,7 +198,8 @@ class Training:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
             }
-            save_file(content, self.last, keep_previous=True)
+            save_file(content, self.last, keep_previous=not self.fell_back)
+        self.fell_back = False
         self.interruptions.has_saved()
 
     def load(self) -> None:
@@ -205,7 +208,7 @@ class Training:
         Raises:
             InputError: there is no good checkpoint of this run.
         """
-        content = load_last(self.last, self.log.info)
+        content, self.fell_back = load_last(self.last, self.log.info)
         load_strictly(bare(self.step).net, state_dict_of(content, self.last), self.last)
         try:
             self.optimizer.load_state_dict(content["optimizer"])

@@ -51,7 +51,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
 def add_score(folder: Path, epoch: int, miou: float, threshold: float) -> None:
     """Keeps the score of an epoch."""
     content = read_scores(folder) | {str(epoch): {"miou": miou, "threshold": threshold}}
-    with whole_file(scores_file(folder)) as file:
+    with whole_file(scores_file(folder), durable=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -68,6 +68,14 @@ def latest_epoch(folder: Path) -> int:
     return max(epochs)
 
 
+def job_of(folder: Path) -> str:
+    """The job of torchrun's that began the run in a folder; empty where there was none."""
+    try:
+        return str(json.loads((folder / OPTIONS_FILE).read_text())["job"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
 def has_run(folder: Path) -> bool:
     """Whether there is a run to resume: its options, and its last checkpoint or the one before."""
     last = last_file(folder)
@@ -80,7 +88,7 @@ def parse_run(
     program: str,
     description: str,
     defaults: Mapping[str, Any],
-    restarted: bool = False,
+    restarted_job: str = "",
 ) -> TrainingT:
     """Options of a training script; `resume` is set where they continue a run.
 
@@ -90,7 +98,8 @@ def parse_run(
     Args:
         cls: `TrainOptions` or `DenoiserOptions`.
         args, program, description, defaults: see `parse_options`.
-        restarted: torchrun started the command again after a failure: `--overwrite` has done its work.
+        restarted_job: the job of torchrun's that this may be a restart of. If it has begun the run, `--overwrite` has done
+            its work.
 
     Raises:
         InputError: a flag is wrong, there is nothing to resume, or a flag would change what the run computes.
@@ -98,7 +107,7 @@ def parse_run(
     asked = "--resume" in args
     if not asked:
         options = parse_options(cls, args, program, description, defaults)
-        if restarted:
+        if restarted_job and job_of(options.folder) == restarted_job:
             options = dataclasses.replace(options, overwrite=False)
         folder = options.folder
         if options.overwrite or not has_run(folder):
@@ -111,7 +120,9 @@ def parse_run(
         raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
     saved = load_options(cls, path)
     if asked:
-        options = parse_options(cls, args, program, description, dataclasses.asdict(saved))
+        # How many processes there are is decided before the run's options are read.
+        defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
+        options = parse_options(cls, args, program, description, defaults)
     changed = [f.name for f in dataclasses.fields(cls) if getattr(options, f.name) != getattr(saved, f.name)]
     if refused := [name for name in changed if name not in RESUMABLE]:
         was = ", ".join(f"{flag_name(name)} {show(getattr(saved, name))}" for name in refused)
@@ -140,13 +151,13 @@ def open_experiment(options: TrainingT) -> Path:
     return last
 
 
-def start_run(options: TrainingT, classes: Sequence[str]) -> None:
+def start_run(options: TrainingT, classes: Sequence[str], job: str = "") -> None:
     """Saves the options of a run whose inputs have all been found good, and only then removes what `--overwrite` gave up."""
     if options.overwrite:
         for path in (*options.folder.glob("ckpt/*.pth"), *options.folder.glob("events.out.tfevents.*")):
             path.unlink()
         scores_file(options.folder).unlink(missing_ok=True)
-    save_options(dataclasses.replace(options, resume=False, overwrite=False), classes)
+    save_options(dataclasses.replace(options, resume=False, overwrite=False), classes, job)
 
 
 def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[TrainOptions, tuple[str, ...] | None]:

@@ -295,10 +295,10 @@ class PrepareVocOptions(PrepareOptions):
         check_ranges(self)
 
 
-def save_options(options: Any, classes: Sequence[str]) -> None:
-    """Writes `options.json` into the experiment: the options used and the names of the classes."""
-    content = {"options": dataclasses.asdict(options), "classes": list(classes)}
-    with whole_file(options.folder / OPTIONS_FILE) as file:
+def save_options(options: Any, classes: Sequence[str], job: str = "") -> None:
+    """Writes `options.json` into the experiment: the options used, the names of the classes, and torchrun's job."""
+    content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job}
+    with whole_file(options.folder / OPTIONS_FILE, durable=True) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
