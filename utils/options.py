@@ -295,6 +295,20 @@ class PrepareVocOptions(PrepareOptions):
         check_ranges(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToyOptions:
+    """`python -m datasets.toy`."""
+
+    data_path: str = option("./data/toy", "folder that becomes the data set")
+    train_images: int = option(2000, "images of the list train", low=1, high=10**6)
+    val_images: int = option(200, "images of the list val", low=1, high=10**6)
+    size: int = option(96, "longer side of an image in pixels", low=32, high=4096)
+    seed: int = option(0, "seed of the images", low=0, high=2**31 - 1)
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
 def save_options(options: Any, classes: Sequence[str], job: str = "") -> None:
     """Writes `options.json` into the experiment: the options used, the names of the classes, and torchrun's job."""
     content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job}
