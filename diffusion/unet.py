@@ -25,7 +25,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return F.normalize(x, dim=1) * (self.g * x.shape[1] ** 0.5)
+        # As F.normalize does it, whose norm over channels is slow on CPUs.
+        length = x.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+        return x * (self.g * x.shape[1] ** 0.5 / length)
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -87,12 +89,18 @@ class LinearAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), without the residual."""
-        B, _, H, W = x.shape
-        q, k, v = self.to_qkv(self.norm(x)).view(B, 3, HEADS, HEAD_DIM, H * W).unbind(1)  # (B, heads, d, HW) each
-        q = q.softmax(dim=-2) * HEAD_DIM**-0.5
-        context = k.softmax(dim=-1) @ v.transpose(-2, -1)  # (B, heads, d, d)
-        out = context.transpose(-2, -1) @ q  # (B, heads, d, HW)
-        return self.to_out(out.reshape(B, -1, H, W))
+        B, C, H, W = x.shape
+        x = self.norm(x).flatten(2)  # (B, C, HW)
+        to_q, to_k, to_v = self.to_qkv.weight.flatten(1).chunk(3)  # (heads * d, C) each
+        to_out, norm = self.to_out
+        q = torch.bmm(to_q.expand(B, -1, -1), x).view(B, HEADS, HEAD_DIM, H * W).softmax(dim=2) * HEAD_DIM**-0.5
+        k = torch.bmm(to_k.expand(B, -1, -1), x).softmax(dim=-1)  # (B, heads * d, HW)
+
+        # Products are taken where they are small: values and the attended pixels, heads * d of them, are never formed.
+        context = (k @ x.transpose(1, 2)).view(B, HEADS, HEAD_DIM, C) @ to_v.view(HEADS, HEAD_DIM, C).transpose(1, 2)
+        from_q = to_out.weight.view(C, HEADS, HEAD_DIM).transpose(0, 1) @ context.transpose(2, 3)  # (B, heads, C, d)
+        out = torch.baddbmm(to_out.bias[:, None], from_q.transpose(1, 2).flatten(2), q.flatten(1, 2))  # (B, C, HW)
+        return norm(out.view(B, C, H, W))
 
 
 class Attention(nn.Module):
