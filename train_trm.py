@@ -65,9 +65,11 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         val_loader = validation_loader(layout, options, device, log)
 
         # Networks
-        guidance = build_guidance(options, log)
-        net = build_network(len(layout.classes), guidance.denoiser.model.feature_channels, options, log)
         criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
+        guided = criterion.uses_features or criterion.uses_denoised(options.epochs - 1)
+        guidance = build_guidance(options, log) if guided else None
+        channels = guidance.denoiser.model.feature_channels if criterion.uses_features else None
+        net = build_network(len(layout.classes), channels, options, log)
         step = TrainingStep(net, guidance, criterion, imagenet_normalize, precision).to(device)
 
         # Optimiser
@@ -153,7 +155,7 @@ def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
         denoiser = build_denoiser(len(state["model.init_conv.weight"]), options.input_size)
         load_strictly(denoiser, state, path)
         log.info(f"denoiser: {path}, width {denoiser.model.dim}")
-    return Guidance(denoiser, options.feature_steps, options.image_step, stride=options.patch_size)
+    return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, options.patch_size)
 
 
 def published_spelling(path: Path) -> Path:
@@ -164,12 +166,13 @@ def published_spelling(path: Path) -> Path:
     return next((p for p in spellings if p.exists()), path)
 
 
-def build_network(num_classes: int, feature_channels: int, options: TrainOptions, log: RunLog) -> DiG:
-    """The network, its transformer initialised as `--vit-weights` says."""
+def build_network(num_classes: int, feature_channels: int | None, options: TrainOptions, log: RunLog) -> DiG:
+    """The network, its transformer initialised as `--vit-weights` says, without LFCA where no features come."""
     net = build_dig(
         num_classes,
+        lfca=feature_channels is not None,
         feature_steps=len(options.feature_steps),
-        feature_channels=feature_channels,
+        feature_channels=feature_channels or 0,
         drop_path=options.drop_path,
         lfca_drop_path=options.lfca_drop_path,
         **options.architecture,

@@ -1,6 +1,6 @@
 """The frozen denoiser as DiG's guide: semantic features of a noised image, and its denoised version."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from .gaussian import GaussianDiffusion
 
-GUIDANCE_MODES = ("exact",)
+GUIDANCE_MODES = ("exact", "shared")
 
 
 class GuidanceOutput(NamedTuple):
     """What the denoiser contributes to one training step."""
 
-    features: Tensor  # (B, steps * K, H / stride, W / stride)
+    features: Tensor  # (B, steps * K, H / stride, W / stride); (B, K, …) where one pass is shared by all steps
     denoised: Tensor  # (B, 3, H, W) in image range, about [0, 1]; not clamped, not ImageNet-normalised
 
 
@@ -26,7 +26,8 @@ class Guidance(nn.Module):
         denoiser: frozen here, and put into evaluation mode for good.
         feature_steps: diffusion steps whose features are concatenated, in this order.
         image_step: step from which the image is denoised in one shot.
-        mode: "exact" runs the denoiser once for every step, as published.
+        mode: "exact" runs the denoiser once for every step, as published; "shared" lets one pass, at the step in the middle,
+            stand for all feature steps, which differ by little noise.
         stride: side in pixels of a cell of the feature grid: the transformer's patch size.
     """
 
@@ -47,7 +48,7 @@ class Guidance(nn.Module):
         if len({*feature_steps, image_step}) < len(feature_steps) + 1 or not feature_steps:
             raise ValueError("feature steps must be at least one, all different, and other than the image step")
         self.denoiser = denoiser.requires_grad_(False).eval()
-        self.feature_steps = tuple(feature_steps)
+        self.feature_steps = tuple(feature_steps) if mode == "exact" else (feature_steps[len(feature_steps) // 2],)
         self.image_step = image_step
         self.stride = stride
 
@@ -66,17 +67,27 @@ class Guidance(nn.Module):
         image01: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
         noise: standard normal (B, 3, H, W) for every step of `steps`; drawn anew where not given.
         """
-        x0 = image01 * 2 - 1
-        grid = (image01.shape[-2] // self.stride, image01.shape[-1] // self.stride)
-        draw: Callable[[int], Tensor] = noise.__getitem__ if noise is not None else lambda _: torch.randn_like(x0)
+        return GuidanceOutput(self.features(image01, noise), self.denoised(image01, noise))
 
+    @torch.no_grad()
+    def features(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The first result of `forward`, alone."""
+        grid = (image01.shape[-2] // self.stride, image01.shape[-1] // self.stride)
         features = []
         for t in self.feature_steps:
-            step = torch.full((len(x0),), t, device=x0.device)
-            maps = self.denoiser.model.features(self.denoiser.add_noise(x0, step, draw(t)), step)
+            x, step = self.noised(image01, t, noise)
+            maps = self.denoiser.model.features(x, step)
             features += [F.interpolate(m, grid, mode="bilinear", align_corners=True) for m in maps]
+        return torch.cat(features, dim=1)
 
-        step = torch.full((len(x0),), self.image_step, device=x0.device)
-        x = self.denoiser.add_noise(x0, step, draw(self.image_step))
-        denoised = self.denoiser.image_from_v(x, step, self.denoiser.model(x, step))
-        return GuidanceOutput(torch.cat(features, dim=1), (denoised + 1) / 2)
+    @torch.no_grad()
+    def denoised(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The second result of `forward`, alone."""
+        x, step = self.noised(image01, self.image_step, noise)
+        return (self.denoiser.image_from_v(x, step, self.denoiser.model(x, step)) + 1) / 2
+
+    def noised(self, image01: Tensor, t: int, noise: Mapping[int, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The image in [-1, 1] with the noise of step t, and (B,) times t."""
+        x0 = image01 * 2 - 1
+        step = torch.full((len(x0),), t, device=x0.device)
+        return self.denoiser.add_noise(x0, step, torch.randn_like(x0) if noise is None else noise[t]), step

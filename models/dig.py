@@ -72,7 +72,7 @@ class DiG(MultiClassTokenViT):
     def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:
         """Args:
         image: (B, 3, H, W), ImageNet-normalised (`models.imagenet_normalize`).
-        denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
+        denoiser_features: (B, F, h', w') of `diffusion.Guidance`, exact or shared; without them the diffusion results are None.
         """
         C = self.num_classes
         tokens = self.forward_tokens(image)

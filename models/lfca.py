@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Fuses the denoiser's features of all steps: two 3x3 convolutions beside a 1x1 shortcut."""
+    """Fuses the denoiser's features of all steps: two 3x3 convolutions beside a 1x1 shortcut.
+
+    Features that one pass gave for all steps come with their channels once: the sum of the steps' weights takes them.
+    """
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -17,8 +20,17 @@ class ResidualBlock(nn.Module):
         self.branch = nn.Conv2d(in_channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, C_out, h, w), non-negative."""
-        return F.relu(self.convbn2(self.convbnrelu1(x)) + self.branch(x))
+        """(B, C_in, h, w), or a whole fraction of C_in -> (B, C_out, h, w), non-negative."""
+        conv, *rest = self.convbnrelu1
+        hidden = F.conv2d(x, summed_over_steps(conv.weight, x.shape[1]), padding=1)
+        for layer in (*rest, *self.convbn2):
+            hidden = layer(hidden)
+        return F.relu(hidden + F.conv2d(x, summed_over_steps(self.branch.weight, x.shape[1])))
+
+
+def summed_over_steps(weight: Tensor, channels: int) -> Tensor:
+    """Weights (C_out, steps * channels, …) of a convolution, for features that are the same at all steps."""
+    return weight if weight.shape[1] == channels else weight.unflatten(1, (-1, channels)).sum(1)
 
 
 class LFCA(nn.Module):
@@ -63,7 +75,7 @@ class LFCA(nn.Module):
         """Args:
             queries: (B, C + h * w, D) of a transformer block; detached by the caller.
             grid: the transformer's patch grid (h, w).
-            features: (B, F, h', w') of the denoiser.
+            features: (B, F, h', w') of the denoiser; (B, F / steps, h', w') where all steps share them.
 
         Returns:
             class tokens (B, C, D) and patches (B, K, h', w').

@@ -32,14 +32,20 @@ class DiGLoss:
         if len(weights) != len(LOSS_NAMES):
             raise ValueError(f"{len(LOSS_NAMES)} loss weights are needed, got {len(weights)}")
         self.weights = tuple(weights)
+        self.uses_features = any(self.weights[1:3])
+        """Whether the diffusion branch, and so the denoiser's features, matter to any loss."""
         self.temperature = temperature
         self.alpha = alpha
         self.start_epoch = start_epoch
 
-    def __call__(self, original: DiGOutput, denoised: DiGOutput, labels: Tensor, epoch: int) -> dict[str, Tensor]:
+    def uses_denoised(self, epoch: int) -> bool:
+        """Whether the denoised images matter to any loss of an epoch."""
+        return self.weights[3] > 0 or (self.weights[4] > 0 and epoch >= self.start_epoch)
+
+    def __call__(self, original: DiGOutput, denoised: DiGOutput | None, labels: Tensor, epoch: int) -> dict[str, Tensor]:
         """Args:
-            original: result for the images, with the diffusion branch.
-            denoised: result for the denoised images.
+            original: result for the images, with the diffusion branch unless no loss uses it (`uses_features`).
+            denoised: result for the denoised images; may be None where no loss uses it (`uses_denoised`).
             labels: (B, C) in {0, 1}.
             epoch: counted from 0.
 
@@ -48,19 +54,20 @@ class DiGLoss:
         """
         labels = labels.float()
         consistent = epoch >= self.start_epoch
-        off = labels.new_zeros(())
+        losses = dict.fromkeys(LOSS_NAMES, labels.new_zeros(()))
         cls, pred_diff, cam_consistency, cls_diff, rcams_consistency = self.weights
-        return {
-            "cls": cls * classification(original, labels),
-            "pred_diff": pred_diff * self.prediction(original, labels),
-            "cam_consistency": cam_consistency * cam_distance(original.diffusion_cam, original.patch_cam, labels)
-            if consistent
-            else off,
-            "cls_diff": cls_diff * classification(denoised, labels),
-            "rcams_consistency": rcams_consistency * cam_distance(original.refined_cam, denoised.refined_cam, labels)
-            if consistent
-            else off,
-        }
+        losses["cls"] = cls * classification(original, labels)
+        if self.uses_features:
+            losses["pred_diff"] = pred_diff * self.prediction(original, labels)
+        if cam_consistency and consistent:
+            distance = cam_distance(original.diffusion_cam, original.patch_cam, labels)
+            losses["cam_consistency"] = cam_consistency * distance
+        if self.uses_denoised(epoch):
+            losses["cls_diff"] = cls_diff * classification(denoised, labels)
+        if rcams_consistency and consistent:
+            distance = cam_distance(original.refined_cam, denoised.refined_cam, labels)
+            losses["rcams_consistency"] = rcams_consistency * distance
+        return losses
 
     def prediction(self, original: DiGOutput, labels: Tensor) -> Tensor:
         """The diffusion branch learns from the labels and from the transformer's softened predictions."""

@@ -25,10 +25,20 @@ class Recorder(nn.Module):
 
 def test_the_step_feeds_both_images_normalised_and_features_once():
     class Guidance(nn.Module):
-        def forward(self, image01, noise):
-            return SimpleNamespace(features="features", denoised=image01 + noise[7])
+        def features(self, image01, noise):
+            return "features"
 
-    step = TrainingStep(Recorder(), Guidance(), lambda *args: args, lambda x: 10 * x, CPU)
+        def denoised(self, image01, noise):
+            return image01 + noise[7]
+
+    class Criterion:
+        uses_features = True
+        uses_denoised = staticmethod(lambda epoch: True)
+
+        def __call__(self, *args):
+            return args
+
+    step = TrainingStep(Recorder(), Guidance(), Criterion(), lambda x: 10 * x, CPU)
     image = torch.rand(2, 3, 4, 4)
     original, denoised, labels, epoch = step(image, "labels", {7: torch.ones(1)}, 3)
     assert torch.equal(original[0], 10 * image)

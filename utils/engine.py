@@ -24,7 +24,7 @@ class TrainingStep(nn.Module):
 
     Args:
         net: `models.DiG`.
-        guidance: `diffusion.Guidance`.
+        guidance: `diffusion.Guidance`; None where no loss uses it.
         criterion: `models.DiGLoss`.
         normalize: from [0, 1] to what `net` expects.
         precision: of both networks.
@@ -33,7 +33,7 @@ class TrainingStep(nn.Module):
     def __init__(
         self,
         net: nn.Module,
-        guidance: nn.Module,
+        guidance: nn.Module | None,
         criterion: Callable,
         normalize: Callable[[Tensor], Tensor],
         precision: Precision,
@@ -49,17 +49,25 @@ class TrainingStep(nn.Module):
         """Args:
             image01: (B, 3, S, S) in [0, 1].
             labels: (B, C) in {0, 1}.
-            noise: standard normal (B, 3, S, S) for every diffusion step that the guidance uses.
+            noise: standard normal (B, 3, S, S) for each of `diffusion_steps`.
             epoch: counted from 0.
 
         Returns:
             The losses by name, weights applied.
         """
+        features = denoised = None
         with self.precision.autocast():
-            guidance = self.guidance(image01, noise)
-            original = self.net(self.normalize(image01), guidance.features)
-            denoised = self.net(self.normalize(guidance.denoised))
+            if self.criterion.uses_features:
+                features = self.guidance.features(image01, noise)
+            original = self.net(self.normalize(image01), features)
+            if self.criterion.uses_denoised(epoch):
+                denoised = self.net(self.normalize(self.guidance.denoised(image01, noise)))
         return self.criterion(original, denoised, labels, epoch)
+
+    def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
+        """Steps whose noise `forward` takes: those of the denoiser's passes that some loss of this epoch needs."""
+        features = self.guidance.feature_steps if self.criterion.uses_features else ()
+        return (*features, *((self.guidance.image_step,) if self.criterion.uses_denoised(epoch) else ()))
 
 
 class Training:
@@ -149,7 +157,7 @@ class Training:
         labels = to_device(labels, device)
         noise = {
             t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], device)
-            for t in bare(self.step).guidance.steps
+            for t in bare(self.step).diffusion_steps(self.epoch)
         }
         # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
         torch.manual_seed(derive_seed(Stream.STEP, self.seed, self.epoch, self.steps_done) + rank())

@@ -95,6 +95,11 @@ class GuidanceOptions:
     )
     diffusion_dim: int = option(64, "width of a random denoiser; a file carries its own", low=8)
     feature_steps: tuple[int, ...] = option((0, 1, 2, 3, 4), "diffusion steps that give features", low=0, high=999)
+    guidance: str = option(
+        "exact",
+        "exact: a pass of the denoiser for each feature step, as published; shared: one pass stands for all of them",
+        choices=("exact", "shared"),
+    )
     image_step: int = option(100, "diffusion step that the image is denoised from", low=0, high=999)
 
 
