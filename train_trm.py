@@ -13,7 +13,7 @@ from datasets.check import check_images
 from datasets.images import TrainingImages, epoch_loader, inference_loader
 from datasets.layout import Layout, open_layout, read_truth
 from diffusion import Guidance, build_denoiser
-from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, load_deit
+from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, init_mimetic, load_deit
 from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
 from utils.cores import loader_count
 from utils.device import Precision, hardware, prepare_device
@@ -40,7 +40,7 @@ from utils.runlog import RunLog
 
 VIT_HINT = (
     "It is DeiT-S, published at https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth; "
-    "--vit_weights timm downloads the same weights through timm, --vit_weights none starts from random ones"
+    "--vit_weights timm downloads the same weights through timm, --vit_weights mimetic and none start without any"
 )
 DENOISER_HINT = (
     "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of images "
@@ -181,6 +181,9 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
         return net  # its weights are in the checkpoint
     log.info(f"transformer: {options.vit_weights if options.vit_weights != 'none' else 'random'}")
     if options.vit_weights == "none":
+        return net
+    if options.vit_weights == "mimetic":
+        init_mimetic(net)
         return net
     path = Path(options.vit_weights)
     if options.vit_weights == "timm":

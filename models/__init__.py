@@ -3,6 +3,7 @@
 from .cam import normalize_cam
 from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
 from .losses import LOSS_NAMES, DiGLoss
+from .mimetic import init_mimetic
 from .weights import imagenet_normalize, load_deit
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "DiGOutput",
     "build_dig",
     "imagenet_normalize",
+    "init_mimetic",
     "load_deit",
     "normalize_cam",
 ]

@@ -82,7 +82,8 @@ class ArchitectureOptions:
     drop_path: float = option(0.1, "stochastic-depth rate of the last block", low=0, high=0.99)
     lfca_drop_path: float = option(0.1, "stochastic-depth rate of LFCA's patches", low=0, high=0.99)
     vit_weights: str = option(
-        "./pretrained/deit_small_imagenet.pth", "DeiT to start from: a file, timm (downloads) or none (random)"
+        "./pretrained/deit_small_imagenet.pth",
+        "DeiT to start from: a file, timm (downloads), mimetic (random, but with attention between like patches) or none (random)",
     )
 
 

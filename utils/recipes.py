@@ -34,7 +34,7 @@ NANO = Recipe(
         "depth": 4,
         "num_heads": 4,
         "drop_path": 0.0,
-        "vit_weights": "none",
+        "vit_weights": "mimetic",
         "diffusion_weights": "./pretrained/model-nano.pt",
         "diffusion_dim": 16,
         "W": (1.0, 1.0, 1.0, 1.0, 1.0),

@@ -1,0 +1,50 @@
+"""Mimetic initialisation: attention that starts as trained attention looks (https://arxiv.org/abs/2305.09828).
+
+In trained transformers query-key products are near a multiple of the identity (a token attends to tokens like itself) and
+value-projection products near a negative one. A transformer that starts so needs far less data. For class activation maps it
+matters more: DiG spreads them along attention, which a transformer that is trained from scratch on few images leaves
+without any affinity between like patches.
+"""
+
+import torch
+from torch import Tensor
+
+from .vit import MultiClassTokenViT
+
+QUERY_KEY = 0.7
+VALUE_PROJECTION = 0.4
+"""Strengths of the identities, and of the noise around them, as published."""
+
+
+@torch.no_grad()
+def init_mimetic(net: MultiClassTokenViT) -> None:
+    """Overwrites the attention weights and the patch positions of a network; the rest keeps its random start."""
+    D = net.embed_dim
+    for block in net.blocks:
+        attention = block.attn
+        query, key, value = attention.qkv.weight.view(3, D, D)
+        d = D // attention.num_heads
+        for rows in range(0, D, d):  # of a head
+            left, right = factors(QUERY_KEY, D, query)
+            query[rows : rows + d], key[rows : rows + d] = left[:, :d].T, right[:, :d].T
+        left, right = factors(-VALUE_PROJECTION, D, value)
+        attention.proj.weight.copy_(left)
+        value.copy_(right.T)
+    net.pos_embed[0, net.num_classes :] = sinusoidal_positions(net.grid_size, D)
+
+
+def factors(identity: float, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Two (size, size) matrices, columns from the strongest down, whose product left @ right.T is noise plus an identity."""
+    noise = torch.randn(size, size, dtype=like.dtype, device=like.device) / size**0.5
+    left, strength, right = torch.linalg.svd(abs(identity) * noise + identity * torch.eye(size, device=like.device))
+    root = strength.sqrt()
+    return left * root, right.T * root
+
+
+def sinusoidal_positions(grid: int, width: int) -> Tensor:
+    """Sines and cosines of row and column at a quarter of the width each, wavelengths from 2 pi up: (grid * grid, width)."""
+    frequency = 10000 ** -(torch.arange(width // 4) / (width // 4))
+    place = torch.arange(grid)[:, None] * frequency  # (grid, width / 4)
+    waves = torch.cat((place.sin(), place.cos()), dim=1)  # (grid, width / 2)
+    rows, columns = waves[:, None].expand(-1, grid, -1), waves[None].expand(grid, -1, -1)
+    return torch.cat((rows, columns), dim=2).flatten(0, 1)
