@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +13,18 @@ from datasets.coco import find_mask
 from datasets.layout import Layout, is_data_set, open_layout
 from datasets.lists import draw, find_list, read_ids, split_count
 from datasets.pixels import turned_like
+from utils.best_threshold import write_best
 from utils.cam_files import read_cam_dict
-from utils.cores import available_cores
-from utils.errors import InputError, ignore_interrupt, run_script
+from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.files import whole_file
 from utils.flags import parse_options
 from utils.masks import read_mask
 from utils.metrics import Confusion, Scores, ThresholdSweep, label_map
 from utils.options import EvaluationOptions
-from utils.runlog import progress
+from utils.parallel import in_parallel
+from utils.pseudo_masks import read_score_dict
+from utils.result_folders import crf_folders, inside_or_path, made_with
 
 IMAGES_PER_TASK = 8
 
@@ -32,12 +32,13 @@ IMAGES_PER_TASK = 8
 def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
     options = parse_options(EvaluationOptions, args, "evaluation.py", __doc__)
-    job, ids, classes = locate(options)
+    job, images, ids, classes = locate(options)
     print(f"{options.task}: {len(ids)} images, {job.predictions} against {job.truth}")
 
     # Loop: every file is read once, by all cores
     tally = job.new_tally()
-    for counts in count_all(job, ids, available_cores() if options.num_workers < 0 else options.num_workers):
+    chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
+    for counts in in_parallel(job.count, chunks, options.num_workers, "scoring"):
         tally.counts += counts
     scores = tally.scores()
 
@@ -45,6 +46,8 @@ def main(args: list[str]) -> None:
     print_scores(scores, classes)
     if options.json:
         write_json(scores, Path(options.json))
+    if options.task == "cam" and options.name and job.predictions.parent == options.folder:
+        keep_best(options.folder, scores, job, images)
 
 
 @dataclass(frozen=True)
@@ -83,32 +86,56 @@ class Job:
         path = self.predictions / f"{image_id}.npy"
         if self.task == "cam":
             return read_cam_dict(path, shape, self.num_classes)
-        scores = read_cam_dict(path, shape, self.num_classes + 1)
-        if 0 not in scores:
-            raise InputError(f"{path} has no score for the background, class 0, as --task {self.task} expects")
-        return label_map(scores)
+        return label_map(read_score_dict(path, shape, self.num_classes))
 
 
-def locate(options: EvaluationOptions) -> tuple[Job, list[str], tuple[str, ...]]:
+def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, ...]]:
     """Resolves what may be a name inside the experiment or data set, or a path.
 
     Returns:
-        The job, the image ids, and the class names without background.
+        The job, the list, its image ids, and the class names without background.
     """
     run, classes = run_of(options.folder, options.exp, options.data_path)
     root = Path(run.data_path)
-    predictions = inside_or_path(options.folder, options.dict_dir)
-    truth = inside_or_path(root, options.gt_dir)
+    predictions = inside_or_path(options.folder, options.dict_dir) if options.dict_dir else usual_predictions(options)
+    truth = truth_folder(root, options.gt_dir)
     if not truth.is_dir():
         raise InputError(f"{truth} is missing: name the masks' folder with --gt-dir, or the data set with --data-path")
     if not predictions.is_dir():
         raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
     # Masks named by a path may be another data set's than the one that the run or the default names.
-    root = next((folder for folder in truth.parents[:2] if is_data_set(folder)), root)
-    ids = listed(root, options.list or run.val_list)
-    classes = classes or class_names(root if is_data_set(root) or (root / "classes.txt").exists() else truth.parent)
+    root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
+    images = options.list or run.val_list
+    ids = listed(root, images)
     layout = open_layout(root) if is_data_set(root) else None
-    return Job(options.task, predictions, truth, len(classes), layout), ids, classes
+    named = root if (root / "classes.txt").exists() else truth.parent
+    classes = classes or (layout.classes if layout is not None else class_names(named))
+    return Job(options.task, predictions, truth, len(classes), layout), images, ids, classes
+
+
+def usual_predictions(options: EvaluationOptions) -> Path:
+    """Where the other scripts write what a task scores.
+
+    Raises:
+        InputError: there are several such folders, or no script writes it.
+    """
+    if options.task == "dl":
+        raise InputError("--task dl needs the folder of a network's score dicts: name it with --dict-dir")
+    if options.task != "crf":
+        return options.folder / {"cam": "dict", "png": "png"}[options.task]
+    folders = crf_folders(options.folder)
+    if len(folders) > 1:
+        names = ", ".join(f"crf/{folder.name}" for folder in folders)
+        raise InputError(f"{options.folder} holds {names}: name one of them with --dict-dir")
+    return folders[0] if folders else options.folder / "crf"
+
+
+def truth_folder(root: Path, name: str) -> Path:
+    """The masks' folder: as named, else, for the default name, where this data set has them."""
+    truth = inside_or_path(root, name)
+    if not truth.is_dir() and name == EvaluationOptions.gt_dir and is_data_set(root):
+        return open_layout(root).mask_folder
+    return truth
 
 
 def listed(root: Path, name: str) -> list[str]:
@@ -117,28 +144,6 @@ def listed(root: Path, name: str) -> list[str]:
         return open_layout(root).read_list(name)
     name, count = split_count(name)
     return draw(read_ids(find_list(root, name)), count)
-
-
-def inside_or_path(folder: Path, name: str) -> Path:
-    """`folder/name` where that exists or `name` is no folder by itself, else `name`."""
-    inside = folder / name
-    return inside if inside.is_dir() or not Path(name).is_dir() else Path(name)
-
-
-def count_all(job: Job, ids: Sequence[str], workers: int) -> Iterator[np.ndarray]:
-    """Counts of all images, in parts.
-
-    Raises:
-        InputError: a file is missing, damaged or misshapen, or a worker died.
-    """
-    chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
-    with ProcessPoolExecutor(max(1, min(workers, len(chunks))), initializer=ignore_interrupt) as pool:
-        try:
-            yield from progress(pool.map(job.count, chunks), "scoring", len(chunks))
-        except BrokenProcessPool as error:
-            raise InputError("a scoring process died, perhaps for lack of memory: try fewer --num-workers") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def print_scores(scores: Scores, classes: Sequence[str]) -> None:
@@ -176,6 +181,16 @@ def write_json(scores: Scores, path: Path) -> None:
     }
     with whole_file(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def keep_best(folder: Path, scores: Scores, job: Job, images: str) -> None:
+    """Leaves the best threshold in the experiment for `--threshold best`, where it can be written to."""
+    threshold, miou = float(scores.thresholds[scores.best]), float(scores.miou[scores.best])
+    data = job.layout.root if job.layout is not None else job.truth
+    try:
+        write_best(folder, threshold, miou, images, data, str(made_with(job.predictions).get("weights", "")))
+    except InputError as error:  # the scores are on the screen, and experiments of others may be read only
+        print(f"the best threshold is not kept: {error}")
 
 
 if __name__ == "__main__":

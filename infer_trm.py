@@ -2,17 +2,21 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datasets.images import inference_loader
-from datasets.layout import Layout, open_layout
+from datasets.layout import Layout
 from datasets.pixels import open_rgb
+from datasets.runs import open_run
 from models import LFCA_PREFIXES, DiG, build_dig
+from utils.best_threshold import read_best
 from utils.cam_files import write_cam_dict
 from utils.checkpoint import load_file, load_strictly, state_dict_of
-from utils.cores import loader_count
+from utils.cores import available_cores, loader_count
 from utils.crf import refine, require_crf
 from utils.device import Precision, hardware, prepare_device
 from utils.distributed import (
@@ -27,12 +31,15 @@ from utils.distributed import (
 )
 from utils.engine import infer_cams
 from utils.errors import InputError, run_script
-from utils.experiment import epoch_file, latest_epoch, run_of
-from utils.files import claim, claim_file, remove_leftovers
+from utils.experiment import epoch_file, latest_epoch
 from utils.flags import parse_options
 from utils.interruptions import Interruptions
+from utils.masks import write_mask
 from utils.options import InferOptions, TrainOptions
+from utils.parallel import in_background
 from utils.pictures import cam_overlay, save_picture
+from utils.pseudo_masks import score_mask, threshold_mask
+from utils.result_folders import crf_folder, crf_record, score_record, start_folder, threshold_record
 
 WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
 
@@ -40,16 +47,15 @@ WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or nam
 def main(args: list[str]) -> None:
     # Options: data set, classes and architecture are the run's
     options = parse_options(InferOptions, args, "infer_trm.py", __doc__)
-    run, classes = run_of(options.folder, options.exp, options.data_path, options.val_list)
-    layout = open_layout(Path(run.data_path))
-    if classes is not None and classes != layout.classes:
-        raise InputError(f"{layout.root} has other classes than the run {options.folder} was trained on")
-    if options.crf:
+    run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
+    if options.uses_crf:
         require_crf()
     device = prepare_device(options.device)
     precision = Precision("off", device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     size = run.infer_size if options.infer_size < 0 else options.infer_size
+    record = {"weights": digest_of(weights), "infer_size": size, "data": str(layout.root.resolve())}
+    writer = Writer(options, thresholds_of(options, record["weights"]), layout.classes)
 
     with process_group(device, options.nproc), Interruptions() as interruptions:
         # Network: only what inference needs
@@ -60,7 +66,7 @@ def main(args: list[str]) -> None:
         with first_on_each_machine():
             labels = layout.labels(ids)
         if is_main():
-            claim_folders(options, weights, layout, size)
+            start_folders(writer, record)
         barrier()
         left = [i for i, row in zip(ids, labels, strict=True) if not is_written(options, layout, i, row.nonzero()[0])]
         left = gather(left)[0]  # all must share out the same
@@ -72,12 +78,20 @@ def main(args: list[str]) -> None:
             there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
             print(f"{weights} on {hardware(precision)}: {len(ids)} images of {run.val_list}{there}")
 
-        # Loop
-        for sample, cams in infer_cams(net, loader, precision, "inference", interruptions):
-            write_results(options, layout, sample.image_id, cams)
+        # Loop: the network does not wait for the CRF
+        with in_background(writer_count(options)) as do:
+            for sample, cams in infer_cams(net, loader, precision, "inference", interruptions):
+                do(writer.write, sample.image_id, layout.image_path(sample.image_id), cams)
         barrier()
         if is_main():
             print(f"done: {', '.join(str(options.folder / folder) for folder in written(options))}")
+
+
+def writer_count(options: InferOptions) -> int:
+    """Processes that write results: of those, only the CRF takes longer than handing them over."""
+    if not options.uses_crf:
+        return 0
+    return options.num_workers if options.num_workers >= 0 else max(1, available_cores() // local_world_size())
 
 
 def checkpoint_of(options: InferOptions) -> Path:
@@ -93,9 +107,30 @@ def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
     return net
 
 
+def digest_of(weights: Path) -> str:
+    """By which weights are told from others.
+
+    Raises:
+        InputError: the file is missing.
+    """
+    try:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError as error:
+        raise InputError(f"{weights} is missing. {WEIGHTS_HINT}") from error
+
+
+def thresholds_of(options: InferOptions, weights: str) -> tuple[float, ...]:
+    """Background scores of `--png threshold`; none where it is not asked for."""
+    if options.png != "threshold":
+        return ()
+    return options.thresholds or (read_best(options.folder, weights),)
+
+
 def written(options: InferOptions) -> list[str]:
     """Folders of the experiment that this call fills."""
-    return ["dict"] * options.dict + ["vis"] * options.vis + [f"crf/{alpha:g}" for alpha in options.alphas] * options.crf
+    crf = [f"crf/{alpha:g}" for alpha in options.alphas] * options.crf
+    return ["dict"] * options.dict + ["vis"] * options.vis + crf + ["png"] * (options.png != "none")
 
 
 def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> list[Path]:
@@ -105,7 +140,7 @@ def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iter
         if folder == "vis":
             files += [options.folder / folder / f"{image_id}_{layout.classes[c]}.png" for c in classes]
         else:
-            files.append(options.folder / folder / f"{image_id}.npy")
+            files.append(options.folder / folder / f"{image_id}.{'png' if folder == 'png' else 'npy'}")
     return files
 
 
@@ -114,37 +149,53 @@ def is_written(options: InferOptions, layout: Layout, image_id: str, classes: It
     return all(path.exists() for path in files_of(options, layout, image_id, classes))
 
 
-def claim_folders(options: InferOptions, weights: Path, layout: Layout, size: int) -> None:
+@dataclass(frozen=True)
+class Writer:
+    """Writes what the flags ask for, here or in another process."""
+
+    options: InferOptions
+    thresholds: tuple[float, ...]
+    classes: tuple[str, ...]
+
+    def write(self, image_id: str, image_path: Path, cams: dict[int, np.ndarray]) -> None:
+        """Writes the results of one image."""
+        options, folder = self.options, self.options.folder
+        if options.dict:
+            write_cam_dict(folder / "dict" / f"{image_id}.npy", cams)
+        if options.vis or options.uses_crf or self.thresholds:
+            image = np.asarray(open_rgb(image_path))
+        if options.vis:
+            for c, cam in cams.items():
+                save_picture(cam_overlay(image, cam), folder / "vis" / f"{image_id}_{self.classes[c]}.png")
+        if self.thresholds:
+            write_mask(folder / "png" / f"{image_id}.png", threshold_mask(cams, image.shape[:2], self.thresholds))
+        if not options.uses_crf:
+            return
+        scores = {alpha: refine(image, cams, alpha, options) for alpha in options.alphas}
+        if options.crf:
+            for alpha, one in scores.items():
+                write_cam_dict(crf_folder(folder, alpha) / f"{image_id}.npy", one)
+        if options.png == "crf":
+            write_mask(folder / "png" / f"{image_id}.png", score_mask([*scores.values()]))
+
+
+def start_folders(writer: Writer, record: dict[str, Any]) -> None:
     """Sees to it that what other weights or options have written is never mixed with what is written now.
+
+    Args:
+        writer: whose results are to come.
+        record: what the CAMs are made with.
 
     Raises:
         InputError: there are such files, and `--overwrite` was not given.
     """
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    record = {"weights": digest[:16], "infer_size": size, "data": str(layout.root.resolve())}
+    options = writer.options
+    scores = {f"crf/{alpha:g}": crf_record(record, options.crf_settings, alpha) for alpha in options.alphas}
+    masks = threshold_record(record, writer.thresholds) if writer.thresholds else score_record(scores)
+    records = {"dict": record, "vis": record, **scores, "png": masks}
     for name in written(options):
-        folder, pattern = options.folder / name, "*.png" if name == "vis" else "*.npy"
-        if options.overwrite:
-            for path in (*folder.glob(pattern), claim_file(folder)):
-                path.unlink(missing_ok=True)
-        remove_leftovers(folder)
-        claim(folder, record, pattern, "--overwrite replaces it; or move it away")
-
-
-def write_results(options: InferOptions, layout: Layout, image_id: str, cams: dict[int, np.ndarray]) -> None:
-    """Writes what the flags ask for of one image."""
-    if options.dict:
-        write_cam_dict(options.folder / "dict" / f"{image_id}.npy", cams)
-    if not (options.vis or options.crf):
-        return
-    image = np.asarray(open_rgb(layout.image_path(image_id)))
-    if options.vis:
-        for c, cam in cams.items():
-            save_picture(cam_overlay(image, cam), options.folder / "vis" / f"{image_id}_{layout.classes[c]}.png")
-    if options.crf:
-        for alpha in options.alphas:
-            write_cam_dict(options.folder / f"crf/{alpha:g}" / f"{image_id}.npy", refine(image, cams, alpha))
+        pattern = "*.png" if name in ("vis", "png") else "*.npy"
+        start_folder(options.folder / name, records[name], pattern, options.overwrite)
 
 
 if __name__ == "__main__":

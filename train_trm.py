@@ -96,12 +96,13 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
                 if val_loader is not None and is_validated(epoch, options) and str(epoch) not in scored:
                     truth = partial(read_truth, layout)
-                    scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
+                    scores, labels = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
                     miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
-                    log.scalars({"mIoU": miou, "threshold": threshold}, epoch + 1)
-                    log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}")
+                    log.scalars({"mIoU": miou, "threshold": threshold, "mAP": labels.mean_ap, "F1": labels.f1}, epoch + 1)
+                    log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}; {labels}")
                     if is_main():
-                        add_score(options.folder, epoch, miou, threshold)
+                        found = {"miou": miou, "threshold": threshold, "map": labels.mean_ap, "f1": labels.f1}
+                        add_score(options.folder, epoch, found)
             log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
 
 

@@ -1,5 +1,6 @@
 """Names of the classes of a data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import InputError
@@ -71,13 +72,18 @@ def class_names(root: Path) -> tuple[str, ...]:
     if not path.exists():
         return COCO_CLASSES if is_coco(root) else VOC_CLASSES
     names = tuple(line.strip() for line in read_lines(path) if line.strip())
-    if not names:
-        raise InputError(f"{path} names no class")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} names {twice} twice")
+    require_class_names(names, path)
+    return names
+
+
+def require_class_names(names: Sequence[str], path: Path) -> None:
+    """Raises InputError where the names from a file are none, too many, or such that no file can be named after them."""
+    if not names:
+        raise InputError(f"{path} names no class")
     if odd := next((name for name in names if "/" in name or "\\" in name or not name.isprintable()), None):
         raise InputError(f"{path} names {odd!r}; files are named after classes, which cannot hold slashes")
     if len(names) > 254:
         raise InputError(f"{path} names {len(names)} classes; masks have room for 254")
-    return names

@@ -4,7 +4,6 @@ An image's id is the stem of its file, `COCO_train2014_000000000009`. Lists may 
 zeros in front. Masks are found under `SegmentationClass/` or `SegmentationClass/<split>/`, named by id or number.
 """
 
-import csv
 import functools
 import os
 import re
@@ -20,7 +19,7 @@ from utils.metrics import IGNORE
 
 from .classes import COCO_SPLITS, class_names
 from .coco_annotations import annotated_classes
-from .labels import read_once
+from .labels import read_once, table_rows
 from .lists import draw, find_list, read_ids, require_distinct, split_count
 
 ID_PATTERN = re.compile(r"(?:COCO_([a-z]+20\d\d)_)?(\d{1,12})")
@@ -223,12 +222,12 @@ def read_label_table(path: Path, classes: Sequence[str]) -> dict[int, list[int]]
     """
     index = {name: c for c, name in enumerate(classes)}
     table = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for image_id, *names in csv.reader(file):
-                if (unknown := next((name for name in names if name not in index), None)) is not None:
-                    raise ValueError(f"{unknown!r} is none of the {len(index)} classes")
-                table[image_number(Path(image_id).stem)] = sorted({index[name] for name in names})
-    except (OSError, ValueError, InputError, csv.Error) as error:
-        raise InputError(f"{path} is no table of labels: {error}") from error
+    for _, row in table_rows(path):
+        try:
+            image_id, *names = row
+            if (unknown := next((name for name in names if name not in index), None)) is not None:
+                raise ValueError(f"{unknown!r} is none of the {len(index)} classes")
+            table[image_number(Path(image_id).stem)] = sorted({index[name] for name in names})
+        except (ValueError, InputError) as error:
+            raise InputError(f"{path} is no table of labels: {error}") from error
     return table

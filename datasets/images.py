@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from utils.distributed import rank, share_of_batch, world_size
 from utils.errors import InputError
+from utils.inference import network_pixels
 from utils.interruptions import leave_process_group
 from utils.seeding import Stream, derive_seed, seeded
 
@@ -199,10 +200,8 @@ class InferenceImages(Dataset):
     def __getitem__(self, index: int) -> InferenceSample:
         image = open_rgb(self.paths[index])
         size = (image.height, image.width)
-        if self.shorter_side:
-            image = v2.functional.resize(image, self.shorter_side, v2.InterpolationMode.BICUBIC)
         labels = torch.from_numpy(self.labels[index].nonzero()[0])
-        return InferenceSample(self.ids[index], v2.functional.pil_to_tensor(image), labels, size)
+        return InferenceSample(self.ids[index], network_pixels(image, self.shorter_side), labels, size)
 
 
 def inference_loader(

@@ -1,11 +1,12 @@
-"""Image-level labels from files that describe one image each, read once and cached."""
+"""Image-level labels: from files that describe one image each, read once and cached, and from tables."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,6 +100,21 @@ def object_names(path: Path) -> list[str]:
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError(f"{path} is no XML: {error}") from error
     return sorted({(obj.findtext("name") or "").strip() for obj in root.iter("object")})
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a table of labels, `image,label,label,…`, with the numbers of their lines.
+
+    Raises:
+        InputError: the file cannot be read or is no CSV.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            for row in rows:
+                yield rows.line_num, row
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is no table of labels: {error}") from error
 
 
 def read_cache(path: Path) -> dict:

@@ -9,28 +9,41 @@ from utils.masks import read_mask
 
 from .classes import COCO_SPLITS, is_coco
 from .coco import CocoLayout
+from .folder import FolderLayout, is_folder_data_set, may_be_own_images
+from .folder_labels import label_files
 from .pixels import turned_like, upright_size
 from .voc import VocLayout
 
-Layout = VocLayout | CocoLayout
+Layout = VocLayout | CocoLayout | FolderLayout
 
 
-def is_data_set(root: Path) -> bool:
-    """Whether a folder has a layout that `open_layout` knows, and images: masks of COCO may have its folders too."""
-    coco = any(next((root / split).glob("*.jpg"), None) for split in COCO_SPLITS)
-    return coco or (root / "JPEGImages").is_dir()
+def is_data_set(root: Path, guess: bool = False) -> bool:
+    """Whether a folder has a layout that `open_layout` knows, and images: masks of COCO may have its folders too.
+
+    Args:
+        root: the folder.
+        guess: see `is_folder_data_set`.
+    """
+    if is_coco(root):
+        return any(next((root / split).glob("*.jpg"), None) for split in COCO_SPLITS)
+    return (root / "JPEGImages").is_dir() or is_folder_data_set(root, guess)
 
 
 def open_layout(root: Path, sbd_path: str = "") -> Layout:
-    """The data set in `root`: COCO's layout where it has `train2014` or `val2014`, else VOC's.
+    """The data set in `root`: COCO's where it has `train2014` or `val2014`, VOC's where JPEGImages, else one's own.
 
     Args:
         root: folder of the data set.
         sbd_path: SBD release that VOC's training list is derived from; empty looks for `SBD` inside `root`.
 
     Raises:
-        InputError: the folder has neither layout.
+        InputError: the folder has no layout, or the marks of two.
     """
+    published = next((name for name in (*COCO_SPLITS, "JPEGImages") if (root / name).is_dir()), None)
+    if published and (own := label_files(root)):
+        raise InputError(f"{root} has both {published}/ and {own[0].name}: move the one away that does not count")
+    if not published and may_be_own_images(root):
+        return FolderLayout(root)
     return CocoLayout(root) if is_coco(root) else VocLayout(root, Path(sbd_path) if sbd_path else None)
 
 

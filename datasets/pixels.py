@@ -1,40 +1,17 @@
-"""Image files as RGB, upright; and masks turned like their images."""
+"""The upright size of image files; and masks turned like their images."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from utils.errors import InputError
 from utils.masks import FORMATS
+from utils.rgb import open_rgb
+
+__all__ = ["SIDEWAYS", "open_rgb", "turned_like", "upright_size"]
 
 SIDEWAYS = (5, 6, 7, 8)
 """Values of EXIF's orientation with which width and height change places."""
-
-
-def open_rgb(path: Path) -> Image.Image:
-    """An image file as RGB, turned upright where its EXIF data say that it was taken otherwise.
-
-    Greyscale, palette, CMYK and 16-bit images are converted; transparency is dropped.
-
-    Raises:
-        InputError: it is missing or no readable image.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", "Palette images with Transparency")
-            with Image.open(path, formats=FORMATS) as file:
-                image = ImageOps.exif_transpose(file)
-                if image.mode.startswith("I"):  # of 16 bits, which "RGB" would cut off at 255
-                    image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-                return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing") from error
-    # A damaged file, or damaged EXIF data in it, can raise nearly anything.
-    except Exception as error:
-        raise InputError(f"{path} is no readable image: {error}") from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """Draws a synthetic data set in VOC's layout: python -m datasets.toy --data-path data/toy
 
-Eight classes, each a shape with a texture. Every shape and every texture belongs to two classes, and the hues of neighbouring
-classes overlap, so that no single cue tells all of them apart. Each class has a companion and a kind of scene that it is often
-seen with; objects differ in scale, hide one another and stand among clutter that looks like parts of them: what makes class
-activation maps fail on photographs. The same seed draws the same images.
+Eight classes, each a shape with a texture. Every shape and every texture belongs to two classes, and the hues of
+neighbouring classes overlap, so that no single cue tells all of them apart. Each class has a companion and a kind of scene
+that it is often seen with; objects differ in scale, hide one another and stand among clutter that looks like parts of them:
+what makes class activation maps fail on photographs. The same seed draws the same images.
 """
 
 import colorsys
@@ -80,8 +80,8 @@ def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarra
         size: its longer side in pixels.
 
     Returns:
-        The image (H, W, 3) uint8, its mask (H, W) uint8 with outlines 255, and for every object, from back to front, its class
-        and the pixels that are seen of it, (H, W) bool.
+        The image (H, W, 3) uint8, its mask (H, W) uint8 with outlines 255, and for every object, from back to front, its
+        class and the pixels that are seen of it, (H, W) bool.
     """
     rng = np.random.default_rng(seed)
     height, width = (size, int(size * rng.uniform(0.75, 1)))[:: rng.choice((-1, 1))]
@@ -129,10 +129,11 @@ def draw_classes(rng: np.random.Generator) -> list[int]:
 
 def draw_scene(rng: np.random.Generator, scene: int, height: int, width: int) -> np.ndarray:
     """Background of a kind of scene: (height, width, 3) float32 in [0, 1]."""
-    base = np.array(colorsys.hsv_to_rgb(scene / SCENES + rng.normal(0, 0.05), rng.uniform(0.15, 0.45), rng.uniform(0.35, 0.75)))
+    hue, saturation, value = scene / SCENES + rng.normal(0, 0.05), rng.uniform(0.15, 0.45), rng.uniform(0.35, 0.75)
+    base = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     image = np.broadcast_to(base, (height, width, 3)).astype(np.float32)
     for cells, strength in ((4, 0.12), (12, 0.08), (32, 0.08)):
-        noise = rng.normal(0, strength, (cells, cells, 3)) * (0.4, 0.4, 0.4) + rng.normal(0, strength, (cells, cells, 1))
+        noise = rng.normal(0, strength, (cells, cells, 3)) * 0.4 + rng.normal(0, strength, (cells, cells, 1))
         image = image + cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     texture = list(TEXTURES.values())[scene]
     x, y = coordinates(rng, height, width, rng.uniform(0, 1, 2) * (width, height), rng.uniform(0.1, 0.25) * width)
@@ -153,9 +154,7 @@ def draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
     image[inside > 0] = color
 
 
-def draw_object(
-    rng: np.random.Generator, c: int, radius: float, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_object(rng: np.random.Generator, c: int, radius: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """An object of class c somewhere in the image.
 
     Returns:

@@ -31,6 +31,7 @@ class VocLayout:
             raise InputError(
                 f"{self.root}/JPEGImages is missing: --data-path must name a folder in VOC layout (PASCAL VOC 2012: "
                 "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/) or COCO's, with train2014/ (https://cocodataset.org/#download)"
+                ", or of your own images with labels.csv, labels.json or a sub-folder per class (docs/own_data.md)"
             )
 
     @functools.cached_property

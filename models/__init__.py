@@ -1,6 +1,7 @@
 """The network: multi-class-token ViT, LFCA, losses, CAMs, published weights."""
 
 from .cam import normalize_cam
+from .cam_model import CamModel, load_cam_model
 from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
 from .losses import LOSS_NAMES, DiGLoss
 from .mimetic import init_mimetic
@@ -9,12 +10,14 @@ from .weights import imagenet_normalize, load_deit
 __all__ = [
     "LFCA_PREFIXES",
     "LOSS_NAMES",
+    "CamModel",
     "DiG",
     "DiGLoss",
     "DiGOutput",
     "build_dig",
     "imagenet_normalize",
     "init_mimetic",
+    "load_cam_model",
     "load_deit",
     "normalize_cam",
 ]

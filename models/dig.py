@@ -29,6 +29,13 @@ class DiGOutput(NamedTuple):
     diffusion_patch_logits: Tensor | None = None  # (B, C)
 
 
+class Prediction(NamedTuple):
+    """What one image shows, averaged with its mirror."""
+
+    cams: Tensor  # (K, height, width) in [0, 1), of the classes asked for
+    probabilities: Tensor  # (C,) in [0, 1], of each class to be in the image
+
+
 def topk_pool(cam: Tensor, k: int = 3) -> Tensor:
     """Image-level logits of a signed activation map (B, C, h, w): (B, C).
 
@@ -72,7 +79,7 @@ class DiG(MultiClassTokenViT):
     def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:
         """Args:
         image: (B, 3, H, W), ImageNet-normalised (`models.imagenet_normalize`).
-        denoiser_features: (B, F, h', w') of `diffusion.Guidance`, exact or shared; without them the diffusion results are None.
+        denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
         """
         C = self.num_classes
         tokens = self.forward_tokens(image)
@@ -111,23 +118,32 @@ class DiG(MultiClassTokenViT):
             "diffusion_patch_logits": topk_pool(cam),
         }
 
-    @torch.no_grad()
     def cam(self, image01: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class activation maps of one image, averaged with those of its mirror.
+        """The class activation maps of `predict`: (K, height, width) float32 in [0, 1)."""
+        return self.predict(image01, labels, size).cams
+
+    @torch.no_grad()
+    def predict(self, image01: Tensor, labels: Tensor, size: tuple[int, int]) -> Prediction:
+        """Class activation maps and image-level probabilities of one image, from one pass over image and mirror.
+
+        The losses train the class tokens' logits and the patch CAM's, each by itself, to tell the labels. A probability is
+        the sigmoid of their mean, over both of them and over image and mirror.
 
         Args:
             image01: (3, H, W) in [0, 1].
-            labels: (K,) indices of the classes in the image.
+            labels: (K,) indices of the classes whose maps are wanted.
             size: height and width of the maps in pixels.
 
         Returns:
-            (K, height, width) float32 in [0, 1).
+            Maps and probabilities, float32.
         """
         image = imagenet_normalize(image01)
-        straight, mirrored = self(torch.stack((image, image.flip(-1)))).refined_cam[:, labels].float()  # (K, h, w) each
+        output = self(torch.stack((image, image.flip(-1))))
+        logits = (output.cls_logits.float() + output.patch_logits.float()).mean(0) / 2  # (C,)
+        straight, mirrored = output.refined_cam[:, labels].float()  # (K, h, w) each
         # Upsampling is linear and knows no left or right, so the two are summed on the small grid.
         both = (straight + mirrored.flip(-1))[:, None]  # (K, 1, h, w); K may be 0
-        return normalize_cam(F.interpolate(both, size, mode="bilinear")[:, 0])
+        return Prediction(normalize_cam(F.interpolate(both, size, mode="bilinear")[:, 0]), logits.sigmoid())
 
 
 def build_dig(num_classes: int = 20, **options) -> DiG:

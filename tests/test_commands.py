@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models import LFCA_PREFIXES, build_dig
 
@@ -21,11 +22,12 @@ FEW = ["2007_000033", "2007_000187", "2007_000032", "2007_000039"]
 
 
 def command(line: str, cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Runs `python script …` from `cwd`, as a user would from the checkout."""
+    """Runs `python script …`, or `python -m module …`, from `cwd`, as a user would from the checkout."""
     script, *args = line.split()
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    what = [script] if script == "-m" else [str(ROOT / script)]
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [*prefix, sys.executable, str(ROOT / script), *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=600
+        [*prefix, sys.executable, *what, *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=600
     )
 
 
@@ -61,6 +63,20 @@ def test_four_scripts_go_from_nothing_to_an_miou(tmp_path, four):
     best = json.loads((tmp_path / "scores.json").read_text())["best"]["miou"]
     assert scored.rstrip().splitlines()[-1].startswith(f"mIoU {best:.3f} at threshold")
     assert f"mIoU {best:.2f} at threshold" in trained.splitlines()[-2]
+
+
+def test_the_demo_goes_from_nothing_to_an_miou_and_a_picture_sheet(tmp_path):
+    succeed("-m datasets.toy --train-images 24 --val-images 4", tmp_path)
+    denoiser = "--name toy_denoiser --exp dig_toy --data data/toy/JPEGImages"
+    succeed(f"train_diffusion.py {denoiser} --steps 2 --num-samples 1", tmp_path)
+    succeed("train_trm.py --name toy --exp dig_toy --epochs 4 --batch-size 8 --num-workers 0", tmp_path)
+    succeed("infer_trm.py --name toy --dict", tmp_path)
+    scored = succeed("evaluation.py --name toy", tmp_path)
+    assert "striped disc" in scored
+    assert scored.splitlines()[-1].startswith("mIoU ")
+    sheet = succeed("-m utils.report --name toy", tmp_path)
+    assert "experiment/toy/report.png" in sheet
+    assert Image.open(tmp_path / "experiment" / "toy" / "report.png").width > 500
 
 
 @needs_voc_mini

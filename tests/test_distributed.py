@@ -13,6 +13,7 @@ import torch
 
 from utils.distributed import process_group, require_common_start, share, share_of_batch, share_of_rows, wanted_processes
 from utils.errors import InputError
+from utils.experiment import read_scores
 
 from .toy import make_toy_voc
 
@@ -148,6 +149,8 @@ def test_two_processes_score_what_one_scores(runs):
     best = float((runs.parent / "one.json").read_text().split('"miou": ')[-1].split("}")[0])
     assert f"mIoU {best:.2f}" in (runs / "one" / "log.txt").read_text()
     assert (runs / "two" / "log.txt").read_text().count(" mIoU ") == 1
+    one, two = (read_scores(runs / name)["1"] for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=0.5)  # of weights that differ by rounding
 
 
 @pytest.mark.end_to_end

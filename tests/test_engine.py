@@ -1,7 +1,6 @@
 """The training step and the scoring between epochs, on stand-ins of the networks."""
 
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,7 +53,7 @@ def test_the_first_loss_that_is_not_finite_is_named():
         check_finite(values, ["first", "second"], 4, 10, ["a", "b"])
 
 
-def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
+def test_cams_and_labels_are_scored_against_the_masks_and_labels_of_their_images(toy_voc):
     from datasets.images import InferenceImages
     from datasets.layout import read_truth
     from datasets.voc import VocLayout
@@ -71,12 +70,13 @@ def test_cams_are_scored_against_the_masks_of_their_images(toy_voc):
 
         patch_size = 16
 
-        def cam(self, image01, labels, size):
+        def predict(self, image01, labels, size):
             mask = masks[next(remaining)]
-            return torch.stack([(mask == c + 1).float() for c in labels])
+            return torch.stack([(mask == c + 1).float() for c in labels]), torch.zeros(20).index_fill(0, labels, 0.6)
 
     loader = torch.utils.data.DataLoader(images, batch_size=None)
-    scores = score_cams(Oracle(), loader, CPU, partial(read_truth, layout), 20, Interruptions())
+    scores, classification = score_cams(Oracle(), loader, CPU, partial(read_truth, layout), 20, Interruptions())
     present = scores.pixels > 0
     assert present.sum() > 3
     assert (scores.iou[scores.best][present] == 100).all()
+    assert classification.mean_ap == classification.f1 == 100

@@ -1,6 +1,7 @@
 """Scoring from the command line's point of view: tasks, places, files, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from PIL import Image
 
 from datasets.classes import COCO_CLASSES
 from evaluation import main as evaluate
-from utils.cam_files import write_cam_dict
+from utils.cam_files import read_cam_dict, write_cam_dict
 from utils.errors import InputError
-from utils.masks import read_mask
+from utils.masks import read_mask, write_mask
 
 from .shared import COCO_MINI, needs_coco_mini
 from .toy import COCO_OBJECTS, coco_stem, make_toy_coco, make_toy_voc
@@ -116,6 +117,86 @@ def test_names_resolve_inside_the_experiment_and_the_data_set(toy_voc, perfect, 
         f"--json {tmp_path}/out.json".split()
     )
     assert json.loads((tmp_path / "out.json").read_text())["best"]["threshold"] == 0.2
+
+
+@pytest.fixture
+def experiment(toy_voc, perfect, tmp_path) -> Path:
+    """An experiment without a run, with CAMs, score dicts of two exponents and masks."""
+    folder = tmp_path / "experiments" / "e"
+    folder.mkdir(parents=True)
+    perfect.rename(folder / "dict")
+    for path in (folder / "dict").iterdir():
+        cams = read_cam_dict(path)
+        for alpha, score in (("4", 0.3), ("8", 0.6)):
+            scores = {c + 1: cam for c, cam in cams.items()}
+            shape = next(iter(cams.values())).shape
+            write_cam_dict(folder / "crf" / alpha / path.name, {0: np.full(shape, score), **scores})
+        write_mask(folder / "png" / f"{path.stem}.png", np.zeros(shape, np.uint8))
+    return folder
+
+
+def score_experiment(experiment: Path, toy_voc: Path, extra: str = "") -> dict:
+    place = f"--name e --experiments {experiment.parent} --data-path {toy_voc} --list val --num_workers 1"
+    evaluate(f"{place} --json {experiment}/out.json {extra}".split())
+    return json.loads((experiment / "out.json").read_text())
+
+
+def test_every_task_knows_where_its_predictions_are(experiment, toy_voc):
+    assert score_experiment(experiment, toy_voc)["best"]["threshold"] == 0.2
+    assert score_experiment(experiment, toy_voc, "--task png")["recall"] == [pytest.approx(100 / 21)]
+    shutil.rmtree(experiment / "crf" / "8")
+    assert score_experiment(experiment, toy_voc, "--task crf")["iou"][0][0] == 100
+
+
+def test_several_folders_of_scores_are_to_be_named(experiment, toy_voc):
+    with pytest.raises(InputError, match=r"experiments/e holds crf/4, crf/8: name one of them with --dict-dir"):
+        score_experiment(experiment, toy_voc, "--task crf")
+    few = score_experiment(experiment, toy_voc, "--task crf --dict_dir crf/4")
+    assert few["miou"] > score_experiment(experiment, toy_voc, "--task crf --dict_dir crf/8")["miou"]
+
+
+def test_scores_of_another_network_are_to_be_named(experiment, toy_voc):
+    with pytest.raises(InputError, match="--task dl needs the folder of a network's score dicts: name it with --dict-dir"):
+        score_experiment(experiment, toy_voc, "--task dl")
+
+
+@pytest.mark.parametrize(("task", "folder"), [("cam", "dict"), ("png", "png"), ("crf", "crf")])
+def test_an_experiment_without_predictions_says_which_are_missing(experiment, toy_voc, task, folder):
+    shutil.rmtree(experiment / folder)
+    with pytest.raises(InputError, match=rf"experiments/e/{folder} is missing: run infer_trm\.py first"):
+        score_experiment(experiment, toy_voc, f"--task {task}")
+
+
+def test_the_best_threshold_stays_in_the_experiment(experiment, toy_voc):
+    (experiment / "dict.made_with.json").write_text('{"weights": "0123"}')
+    scores = score_experiment(experiment, toy_voc)
+    assert json.loads((experiment / "evaluation.json").read_text()) == {
+        "task": "cam",
+        "list": "val",
+        "data": str(toy_voc.resolve()),
+        "weights": "0123",
+        **scores["best"],
+    }
+
+
+def test_other_tasks_leave_the_best_threshold_as_it_is(experiment, toy_voc):
+    score_experiment(experiment, toy_voc)
+    before = (experiment / "evaluation.json").read_bytes()
+    score_experiment(experiment, toy_voc, "--task png")
+    assert (experiment / "evaluation.json").read_bytes() == before
+
+
+def test_cams_from_elsewhere_leave_no_best_threshold(experiment, toy_voc, tmp_path):
+    (experiment / "dict").rename(tmp_path / "others")
+    score_experiment(experiment, toy_voc, f"--dict_dir {tmp_path}/others")
+    assert not (experiment / "evaluation.json").exists()
+
+
+def test_an_experiment_that_cannot_be_written_to_is_scored_all_the_same(experiment, toy_voc, tmp_path, capsys):
+    (experiment / "evaluation.json").mkdir()
+    (experiment / "evaluation.json" / "in the way").touch()
+    assert score_experiment(experiment, toy_voc)["best"]["threshold"] == 0.2
+    assert "the best threshold is not kept: " in capsys.readouterr().out
 
 
 def test_classes_of_a_data_set_of_ones_own_are_used(toy_voc, tmp_path, truth):

@@ -1,12 +1,23 @@
 """Folders of experiments: protected from being overwritten, and read by inference and evaluation."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from utils.errors import InputError
-from utils.experiment import epoch_file, latest_epoch, open_experiment, parse_run, run_of, start_run
+from utils.experiment import (
+    add_score,
+    epoch_file,
+    latest_epoch,
+    open_experiment,
+    parse_run,
+    read_scores,
+    run_of,
+    scores_file,
+    start_run,
+)
 from utils.flags import make_options
 from utils.options import TrainOptions, load_run
 from utils.recipes import RECIPES
@@ -208,3 +219,28 @@ def test_weights_put_in_a_folder_by_hand_take_the_paper_recipe_where_none_is_nam
 def test_an_unknown_recipe_for_weights_put_in_by_hand_is_refused(tmp_path):
     with pytest.raises(InputError, match="--exp dig_mega is no recipe"):
         run_of(tmp_path / "by_hand", "dig_mega", "")
+
+
+def test_scores_are_kept_by_epoch(tmp_path):
+    first, second = ({"miou": 10.0 + e, "threshold": 0.1, "map": 30.0, "f1": 20.0} for e in (0, 1))
+    add_score(tmp_path, 9, first)
+    add_score(tmp_path, 19, second)
+    assert read_scores(tmp_path) == {"9": first, "19": second}
+
+
+def test_scores_of_earlier_versions_are_read_and_kept(tmp_path):
+    old = {"miou": 10.0, "threshold": 0.1}
+    scores_file(tmp_path).write_text(json.dumps({"9": old}))
+    assert read_scores(tmp_path) == {"9": old}
+    new = {"miou": 11.0, "threshold": 0.2, "map": 30.0, "f1": 20.0}
+    add_score(tmp_path, 19, new)
+    assert read_scores(tmp_path) == {"9": old, "19": new}
+
+
+@pytest.mark.parametrize(
+    "damaged", ['{"9": {"miou": 1}}', '{"9": {"miou": 1, "threshold": 0, "map": "x"}}', '{"9": 3}', "[1]"]
+)
+def test_damaged_scores_are_refused_in_one_line(tmp_path, damaged):
+    scores_file(tmp_path).write_text(damaged)
+    with pytest.raises(InputError, match=r"scores\.json cannot be read: .*; remove it to score anew"):
+        read_scores(tmp_path)

@@ -52,6 +52,21 @@ def test_the_denoised_image_is_predicted_in_one_shot_in_image_range(denoiser, im
     assert torch.equal(guidance(image, noise).denoised, expected)
 
 
+def test_a_shared_pass_is_that_of_the_step_in_the_middle(denoiser, image):
+    shared = Guidance(denoiser, (0, 3, 5), mode="shared", stride=8)
+    assert shared.steps == (3, 100)
+    noise = noise_for(shared, image)
+    assert torch.equal(shared(image, noise).features, Guidance(denoiser, (3,), stride=8)(image, noise).features)
+
+
+def test_each_result_can_be_had_alone(denoiser, image):
+    guidance = Guidance(denoiser, (0, 2), stride=8)
+    noise = noise_for(guidance, image)
+    features, denoised = guidance(image, noise)
+    assert torch.equal(guidance.features(image, {t: noise[t] for t in (0, 2)}), features)
+    assert torch.equal(guidance.denoised(image, {100: noise[100]}), denoised)
+
+
 def test_noise_is_fresh_where_none_is_given(denoiser, image):
     guidance = Guidance(denoiser, (1,), stride=8)
     assert not torch.equal(guidance(image).features, guidance(image).features)
@@ -69,7 +84,7 @@ def test_the_denoiser_is_frozen_and_stays_in_evaluation_mode(denoiser, image):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "fast"}, "guidance mode must be one of exact"),
+        ({"mode": "fast"}, "guidance mode must be one of exact, shared"),
         ({"feature_steps": (0, 1000)}, r"0 \.\. 999"),
         ({"feature_steps": ()}, "at least one"),
         ({"feature_steps": (1, 1)}, "all different"),

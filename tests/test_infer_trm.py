@@ -1,5 +1,7 @@
 """Inference: which weights, which options, which files."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+import evaluation
 import infer_trm
 import train_trm
+from tools import refine_cams, write_masks
 from utils.errors import InputError
 
 from .test_train_trm import SMALL
@@ -72,6 +76,85 @@ def test_crf_scores_have_a_background_and_a_folder_per_alpha(trained):
         scores = np.load(folder / "crf" / alpha / "2007_000001.npy", allow_pickle=True).item()
         assert sorted(scores) == [0, 12, 18]
         np.testing.assert_allclose(sum(scores.values()), 1, atol=1e-4)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that lies in a folder, by its name in there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def root(trained, tmp_path) -> Path:
+    """A folder of experiments with a copy of the trained run, without results."""
+    for name in ("ckpt", "options.json"):
+        source = trained[0] / "run" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, (tmp_path / "run").joinpath(name))
+    return tmp_path
+
+
+def test_settings_of_the_crf_are_flags(root):
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+    usual = files(infer(root, "--crf --alphas 4") / "crf")
+    other = files(infer(root, "--crf --alphas 4 --iterations 1 --bilateral_srgb 3") / "crf")
+    assert usual.keys() == other.keys()
+    assert usual["4/2007_000001.npy"] != other["4/2007_000001.npy"]
+    with pytest.raises(InputError, match=r"crf/4 was made with .*iterations 1, not 10"):
+        infer(root, "--crf --alphas 4", before="")
+
+
+def test_the_crf_writes_no_cams(root):
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+    infer(root, "--crf --png crf")
+    assert not (root / "run" / "dict").exists()
+
+
+def test_files_are_the_same_from_inference_and_from_the_commands(root):
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+    folder = infer(root, "--dict --crf --png crf --num_workers 2")
+    there = {name: files(folder / name) for name in ("crf", "png")}
+    assert len(there["crf"]) == 10  # of four images, and what both folders were made with
+    assert len(there["png"]) == 4
+    named = f"--name run --experiments {root} --num_workers 1"
+    refine_cams.main(f"{named} --overwrite".split())
+    write_masks.main(f"{named} --source crf --overwrite".split())
+    assert {name: files(folder / name) for name in ("crf", "png")} == there
+    infer(root, "--crf --png crf", before="")  # goes on with what the commands have written
+
+
+def test_masks_of_a_threshold_are_those_of_the_command(root):
+    folder = infer(root, "--dict --png threshold --low 0.05 --high 0.3")
+    masks = files(folder / "png")
+    assert len(masks) == 4
+    write_masks.main(f"--name run --experiments {root} --num_workers 1 --low 0.05 --high 0.3 --overwrite".split())
+    assert files(folder / "png") == masks
+
+
+def test_masks_take_the_best_threshold_of_these_weights(root):
+    with pytest.raises(InputError, match=r"evaluation\.json is missing: --threshold best needs evaluation\.py"):
+        infer(root, "--png threshold")
+    infer(root, "--dict")
+    evaluation.main(f"--name run --experiments {root} --num_workers 1 --json {root}/cam.json".split())
+    infer(root, "--png threshold")
+    evaluation.main(f"--name run --experiments {root} --num_workers 1 --task png --json {root}/png.json".split())
+    cam, png = (json.loads((root / f"{task}.json").read_text()) for task in ("cam", "png"))
+    assert png["miou"] == [cam["best"]["miou"]]
+    with pytest.raises(InputError, match=r"evaluation\.json is of CAMs of other weights"):
+        infer(root, "--png threshold --load_epo 0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--png crf --alphas 1 2 3", "--png crf takes one of --alphas or two, got 1 2 3"),
+        ("--png threshold --threshold 2", "--threshold takes best or a number from 0 to 1, got '2'"),
+        ("--png threshold --high 0.2", "--low and --high take two scores"),
+        ("--png other", "--png"),
+        ("--crf --alphas 4 4", "--alphas must all differ, got 4 4"),
+    ],
+)
+def test_flags_of_masks_that_do_not_go_together_are_refused(trained, flags, message):
+    with pytest.raises(InputError, match=message):
+        infer(trained[0], flags)
 
 
 def test_weights_with_lfca_in_them_give_the_same_cams(trained, tmp_path):

@@ -70,3 +70,12 @@ def test_fused_features_are_non_negative_and_use_the_shortcut():
     nn.init.zeros_(block.convbn2[1].weight)
     x = torch.randn(1, 4, 5, 5)
     torch.testing.assert_close(block(x), F.relu(F.conv2d(x, block.branch.weight)))
+
+
+@torch.no_grad()
+def test_features_shared_by_all_steps_equal_features_repeated(lfca):
+    queries, features = torch.randn(2, 2 + 4, 16), torch.randn(2, 8, 3, 3)
+    for shared, repeated in zip(
+        lfca(queries, (2, 2), features), lfca(queries, (2, 2), features.repeat(1, 3, 1, 1)), strict=True
+    ):
+        torch.testing.assert_close(shared, repeated)

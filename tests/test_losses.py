@@ -129,3 +129,22 @@ def test_consistency_is_the_mean_distance_over_all_maps(original, denoised, labe
 def test_four_weights_are_refused():
     with pytest.raises(ValueError, match="5 loss weights"):
         DiGLoss((1, 1, 1, 1))
+
+
+def test_a_loss_without_weight_needs_neither_features_nor_denoised_images(original, labels):
+    bare = original._replace(diffusion_cam=None, diffusion_cls_logits=None, diffusion_patch_logits=None)
+    alone = DiGLoss((1, 0, 0, 0, 0))
+    assert not alone.uses_features
+    assert not alone.uses_denoised(20)
+    losses = alone(bare, None, labels, 20)
+    assert losses["cls"] == DiGLoss()(original, output(1, False), labels, 20)["cls"]
+    assert all(losses[name] == 0 for name in LOSS_NAMES[1:])
+
+
+@pytest.mark.parametrize(
+    ("weights", "features", "before", "after"),
+    [((1, 1, 0, 0, 0), True, False, False), ((1, 0, 1, 0, 1), True, False, True), ((1, 0, 0, 1, 0), False, True, True)],
+)
+def test_only_what_some_loss_uses_is_asked_for(weights, features, before, after):
+    loss = DiGLoss(weights, start_epoch=3)
+    assert (loss.uses_features, loss.uses_denoised(2), loss.uses_denoised(3)) == (features, before, after)

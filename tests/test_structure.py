@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from utils.flag_tables import SCRIPTS, with_tables
+from utils.flag_tables import COMMANDS, PAGE, page
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("models", "diffusion", "datasets", "utils")
+PACKAGES = ("models", "diffusion", "datasets", "utils", "tools")
+SCRIPTS = tuple(command for command in COMMANDS if command.endswith(".py"))
+READERS = {
+    "-m utils.crf": "tools/refine_cams.py",
+    "-m utils.pseudo_masks": "tools/write_masks.py",
+    "-m utils.report": "tools/report.py",
+    "-m datasets.toy": "datasets/toy.py",
+    "-m datasets.prepare coco": "datasets/prepare.py",
+    "-m datasets.prepare voc": "datasets/prepare.py",
+}
+"""Files that read the flags of a command which is no script."""
 
 
 def imported(path: Path) -> set[str]:
@@ -27,7 +37,7 @@ def imported(path: Path) -> set[str]:
 
 
 def sources() -> list[Path]:
-    return [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("package", ["models", "diffusion", "datasets"])
@@ -38,7 +48,7 @@ def test_networks_and_data_do_not_know_each_other(package):
 
 
 def test_utils_takes_models_as_arguments():
-    for path in (ROOT / "utils").glob("*.py"):
+    for path in (ROOT / "utils").rglob("*.py"):
         assert not imported(path) & {"models", "diffusion", "datasets"}, path
 
 
@@ -56,17 +66,16 @@ def test_scoring_starts_without_pytorch():
     assert result.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_every_flag_is_read(script):
-    readers = (ROOT / script, ROOT / "utils" / "options.py", ROOT / "utils" / "experiment.py")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_read(command):
+    readers = (ROOT / READERS.get(command, command), *(ROOT / "utils").glob("*options.py"), ROOT / "utils" / "experiment.py")
     code = "".join(path.read_text() for path in readers)
-    unread = [f.name for f in dataclasses.fields(SCRIPTS[script]) if not re.search(rf"\b(options|self)\.{f.name}\b", code)]
+    unread = [f.name for f in dataclasses.fields(COMMANDS[command]) if not re.search(rf"\b(options|self)\.{f.name}\b", code)]
     assert unread == []
 
 
-def test_the_readme_lists_every_flag_as_it_is():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_tables(text) == text, "run `python -m utils.flag_tables`"
+def test_the_page_of_flags_lists_every_flag_as_it_is():
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m utils.flag_tables`"
 
 
 def test_what_the_readme_promises_is_tested():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from timm.scheduler import create_scheduler_v2
 
 import train_trm
@@ -12,6 +13,7 @@ from diffusion import build_denoiser
 from models import LFCA_PREFIXES, build_dig
 from utils.engine import Training
 from utils.errors import InputError
+from utils.experiment import read_scores
 from utils.options import TrainOptions
 
 SMALL = (
@@ -48,6 +50,17 @@ def test_a_run_writes_weights_options_log_and_events(tmp_path, toy_voc):
     log = (folder / "log.txt").read_text()
     assert "left out for having no label" in log
     assert "mIoU" in log
+
+
+def test_validation_scores_cams_and_classification_in_log_events_and_file(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run")
+    scores = read_scores(folder)["0"]
+    events = EventAccumulator(str(folder)).Reload()
+    for name, key in (("mIoU", "miou"), ("mAP", "map"), ("F1", "f1"), ("threshold", "threshold")):
+        assert events.Scalars(name)[0].value == pytest.approx(scores[key])
+    cams = f"epoch 0 mIoU {scores['miou']:.2f} at threshold {scores['threshold']:.2f} on train"
+    labels = f"mAP {scores['map']:.2f} (of the 5 classes of 20 that occur), F1 {scores['f1']:.2f}"
+    assert f"{cams}; {labels}\n" in (folder / "log.txt").read_text()
 
 
 def test_an_epochs_file_holds_what_inference_needs_and_no_more(tmp_path, toy_voc):

@@ -5,24 +5,28 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, run_script
+from .mask_options import CrfOptions
 
-ITERATIONS = 10
+USUAL = CrfOptions()
 
 
 def require_crf() -> None:
     """Raises InputError where pydensecrf2 is not installed: it compiles at installation, so it is no hard requirement."""
     if importlib.util.find_spec("pydensecrf") is None:
-        raise InputError("--crf needs pydensecrf2: pip install pydensecrf2 (a C++ compiler is needed)")
+        raise InputError("the CRF needs pydensecrf2: pip install pydensecrf2 (a C++ compiler is needed)")
 
 
-def refine(image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float) -> dict[int, np.ndarray]:
+def refine(
+    image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, options: CrfOptions = USUAL
+) -> dict[int, np.ndarray]:
     """Probabilities after mean-field inference.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         cams: {class index: (H, W) in [0, 1]}, background not among them.
         alpha: the background scores (1 - max CAM)^alpha; a larger one means less background.
+        options: the settings; its exponents are not looked at.
 
     Returns:
         {0: background, class index + 1: class}, each (H, W) float32; they sum to 1.
@@ -34,13 +38,24 @@ def refine(image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float) -> d
     if not cams:
         return {0: np.ones((height, width), np.float32)}
     foreground = np.stack(list(cams.values()))
-    scores = np.concatenate(((1 - foreground.max(0, keepdims=True)) ** alpha, foreground))
+    scores = np.concatenate(((1 - foreground.max(0, keepdims=True)).clip(0) ** alpha, foreground))
     # Scores are no probabilities: like the field's other tools, clip away zeros and normalise over the classes.
     probabilities = np.clip(scores, 1e-5, None)
     probabilities /= probabilities.sum(0)
     crf = DenseCRF2D(width, height, len(probabilities))
     crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
-    crf.addPairwiseGaussian(sxy=3, compat=3)
-    crf.addPairwiseBilateral(sxy=80, srgb=13, rgbim=np.array(image, np.uint8, order="C"), compat=10)
-    refined = np.array(crf.inference(ITERATIONS), np.float32).reshape(scores.shape)
+    crf.addPairwiseGaussian(sxy=options.gaussian_sxy, compat=options.gaussian_weight)
+    crf.addPairwiseBilateral(
+        sxy=options.bilateral_sxy,
+        srgb=options.bilateral_srgb,
+        rgbim=np.array(image, np.uint8, order="C"),
+        compat=options.bilateral_weight,
+    )
+    refined = np.array(crf.inference(options.iterations), np.float32).reshape(scores.shape)
     return dict(zip((0, *(c + 1 for c in cams)), refined, strict=True))
+
+
+if __name__ == "__main__":
+    from tools.refine_cams import main  # which knows data sets and opens images
+
+    run_script(main)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from .classification import ClassificationScores, ClassificationTally
 from .device import Precision, to_device
 from .distributed import bare, barrier, gather, is_main, largest_wish, mean_over_processes, rank, sum_over_processes
 from .errors import InputError, Stopped
+from .inference import predict
 from .interruptions import SAVE, Interruptions
 from .metrics import Scores, ThresholdSweep
 from .runlog import RunLog, progress
@@ -239,13 +241,13 @@ def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: i
         )
 
 
-def infer_cams(
+def infer_images(
     net: nn.Module, loader: DataLoader, precision: Precision, description: str, interruptions: Interruptions
 ) -> Iterator[tuple]:
-    """CAMs of every image of a loader of `InferenceImages`, one at a time.
+    """CAMs and image-level probabilities of every image of a loader of `InferenceImages`, one at a time.
 
     Yields:
-        (sample, {class index: (H, W) float32 array}) at the size of the image file.
+        (sample, {class index: (H, W) float32 array} at the size of the image file, (C,) float32 array)
 
     Raises:
         Stopped: a signal came.
@@ -254,13 +256,17 @@ def infer_cams(
     for sample in progress(loader, description, shown=is_main()):
         if interruptions.wish() > SAVE:
             raise Stopped(interruptions.wish())
-        if min(sample.image.shape[-2:]) < net.patch_size:
-            height, width = sample.image.shape[-2:]
-            raise InputError(f"{sample.image_id} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
-        image01 = to_device(sample.image, precision.device).float() / 255
-        with precision.autocast():
-            cams = net.cam(image01, sample.labels.to(precision.device), tuple(sample.size))
-        yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True))
+        labels, size = sample.labels, tuple(sample.size)
+        cams, probabilities = predict(net, sample.image, labels, size, precision, sample.image_id)
+        yield sample, dict(zip(labels.tolist(), cams.cpu().numpy(), strict=True)), probabilities.cpu().numpy()
+
+
+def infer_cams(
+    net: nn.Module, loader: DataLoader, precision: Precision, description: str, interruptions: Interruptions
+) -> Iterator[tuple]:
+    """`infer_images` without the probabilities."""
+    for sample, cams, _ in infer_images(net, loader, precision, description, interruptions):
+        yield sample, cams
 
 
 def score_cams(
@@ -270,14 +276,16 @@ def score_cams(
     read_truth: Callable[[str], np.ndarray],
     num_classes: int,
     interruptions: Interruptions,
-) -> Scores:
-    """Scores the CAMs of all processes' loaders at thresholds 0.01 .. 0.99 without writing them.
+) -> tuple[Scores, ClassificationScores]:
+    """Scores the CAMs of all processes' loaders at thresholds 0.01 .. 0.99 without writing them, and the classification.
 
     Args:
         read_truth: from an image id to its mask, (H, W) of the size of the CAMs.
     """
-    sweep = ThresholdSweep(num_classes)
-    for sample, cams in infer_cams(net, loader, precision, "validation", interruptions):
+    sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
+    for sample, cams, probabilities in infer_images(net, loader, precision, "validation", interruptions):
         sweep.add(cams, read_truth(sample.image_id))
+        tally.add(probabilities, sample.labels.numpy())
     sweep.counts = sum_over_processes(sweep.counts)
-    return sweep.scores()
+    tally.images = [image for images in gather(tally.images) for image in images]
+    return sweep.scores(), tally.scores()

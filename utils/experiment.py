@@ -18,6 +18,10 @@ RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "nproc", "n
 RESUMABLE |= {"val_from", "val_every", "val_also", "ckpt_minutes", "check_data"}
 RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
 """Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
+SCORES = ("miou", "threshold", "map", "f1")
+"""What is kept of an epoch's validation, in percent but for the threshold."""
+LATER_SCORES = ("map", "f1")
+"""Those that files of earlier versions lack."""
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
@@ -31,7 +35,7 @@ def last_file(folder: Path) -> Path:
 
 
 def scores_file(folder: Path) -> Path:
-    """mIoU and threshold of every epoch that was scored."""
+    """Scores of every epoch that was scored."""
     return folder / "scores.json"
 
 
@@ -40,7 +44,8 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
     try:
         content = json.loads(scores_file(folder).read_text())
         return {
-            str(epoch): {name: float(scores[name]) for name in ("miou", "threshold")} for epoch, scores in content.items()
+            str(epoch): {name: float(scores[name]) for name in SCORES if name in scores or name not in LATER_SCORES}
+            for epoch, scores in content.items()
         }
     except FileNotFoundError:
         return {}
@@ -48,9 +53,9 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
         raise InputError(f"{scores_file(folder)} cannot be read: {error}; remove it to score anew") from error
 
 
-def add_score(folder: Path, epoch: int, miou: float, threshold: float) -> None:
-    """Keeps the score of an epoch."""
-    content = read_scores(folder) | {str(epoch): {"miou": miou, "threshold": threshold}}
+def add_score(folder: Path, epoch: int, scores: Mapping[str, float]) -> None:
+    """Keeps the `SCORES` of an epoch."""
+    content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES}}
     with whole_file(scores_file(folder), durable=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 

@@ -1,26 +1,52 @@
-"""Tables of all flags for the README, from the options themselves: python -m utils.flag_tables rewrites them there."""
+"""Tables of all flags, from the options themselves: python -m utils.flag_tables writes docs/flags.md."""
 
 import dataclasses
-import re
 from pathlib import Path
 
-from .flags import flag_name, show
-from .options import DenoiserOptions, EvaluationOptions, InferOptions, TrainOptions
+from .files import whole_file
+from .flags import show, spelling
+from .mask_options import PseudoMaskOptions, RefineOptions
+from .options import (
+    DenoiserOptions,
+    EvaluationOptions,
+    InferOptions,
+    PrepareCocoOptions,
+    PrepareVocOptions,
+    ReportOptions,
+    ToyOptions,
+    TrainOptions,
+)
+from .predict_options import PredictOptions
 from .recipes import RECIPES
 
-SCRIPTS = {
+COMMANDS = {
     "train_trm.py": TrainOptions,
     "train_diffusion.py": DenoiserOptions,
     "infer_trm.py": InferOptions,
     "evaluation.py": EvaluationOptions,
+    "predict.py": PredictOptions,
+    "-m utils.crf": RefineOptions,
+    "-m utils.pseudo_masks": PseudoMaskOptions,
+    "-m utils.report": ReportOptions,
+    "-m datasets.toy": ToyOptions,
+    "-m datasets.prepare coco": PrepareCocoOptions,
+    "-m datasets.prepare voc": PrepareVocOptions,
 }
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "flags.md"
+RECIPE_COLUMNS = ("dig_nano", "dig_toy")
+INTRODUCTION = """# All flags
+
+Flags may be spelt with `-` or `_`. `--exp` picks a recipe, whose values stand beside the defaults; a flag given on the
+command line wins. `train_trm_coco.py` has the flags of `train_trm.py`, with `dig_coco_eccv24` as its recipe. This page is
+written by `python -m utils.flag_tables`.
+"""
 
 
 def flag_table(cls: type) -> str:
-    """A Markdown table of one script's flags, with the values that the small recipe puts in place of the defaults."""
-    recipe = {"TrainOptions": RECIPES["dig_nano"].train, "DenoiserOptions": RECIPES["dig_nano"].denoiser}.get(cls.__name__)
-    head = ["flag", "default", *(["`dig_nano`"] if recipe else []), "meaning"]
+    """A Markdown table of one command's flags, with the values that the small recipes put in place of the defaults."""
+    part = {TrainOptions: "train", DenoiserOptions: "denoiser"}.get(cls)
+    recipes = {name: getattr(RECIPES[name], part) for name in RECIPE_COLUMNS} if part else {}
+    head = ["flag", "default", *(f"`{name}`" for name in recipes), "meaning"]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for f in dataclasses.fields(cls):
         if f.default is dataclasses.MISSING:
@@ -31,22 +57,17 @@ def flag_table(cls: type) -> str:
             default = f"`{show(f.default)}`" if f.default not in ("", ()) else ""
         choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
         meaning = f.metadata["help"].replace("<", "\\<") + choices  # Markdown would take <epoch> for a tag
-        other = [f"`{show(recipe[f.name])}`" if f.name in recipe else ""] if recipe else []
-        rows.append(f"| `{flag_name(f.name)}` | " + " | ".join([default, *other, meaning]) + " |")
+        others = [f"`{show(values[f.name])}`" if f.name in values else "" for values in recipes.values()]
+        rows.append(f"| `{spelling(f)}` | " + " | ".join([default, *others, meaning]) + " |")
     return "\n".join(rows)
 
 
-def with_tables(text: str) -> str:
-    """The README's text with its tables made anew, each between a pair of markers."""
-    for script, cls in SCRIPTS.items():
-        block = f"<!-- flags of {script} -->\n{flag_table(cls)}\n<!-- end -->"
-        text, count = re.subn(
-            rf"<!-- flags of {re.escape(script)} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise ValueError(f"README.md has {count} tables marked for {script}, not one")
-    return text
+def page() -> str:
+    """The text of docs/flags.md."""
+    parts = [f"\n## python {command}\n\n{flag_table(cls)}\n" for command, cls in COMMANDS.items()]
+    return INTRODUCTION + "".join(parts)
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    with whole_file(PAGE) as file:
+        file.write(page().encode())

@@ -17,7 +17,13 @@ OptionsT = TypeVar("OptionsT")
 
 
 def option(
-    default: Any, help: str, *, choices: Sequence[str] | None = None, low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    positional: bool = False,
 ):
     """A dataclass field that is a flag.
 
@@ -26,15 +32,16 @@ def option(
         help: one line, also shown in the README.
         choices: the values allowed.
         low, high: inclusive range of a number, or of each number of a tuple.
+        positional: for a required tuple: its values stand on the command line without a flag.
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "positional": positional}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
 def check_ranges(options: Any) -> None:
     """Raises InputError for the first value that is not of its field's type, range or choices."""
     for f in dataclasses.fields(options):
-        (kind, count), flag, value = value_type(f.type), flag_name(f.name), getattr(options, f.name)
+        (kind, count), flag, value = value_type(f.type), spelling(f), getattr(options, f.name)
         if isinstance(count, int) and isinstance(value, tuple) and len(value) != count:
             raise InputError(f"{flag} takes {count} values, got {len(value)}")
         if count and not isinstance(value, tuple):
@@ -68,6 +75,11 @@ def flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
+def spelling(f: dataclasses.Field) -> str:
+    """What stands for a field on the command line: its flag, or `IMAGE` for values without one."""
+    return f.name.upper() if f.metadata["positional"] else flag_name(f.name)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises InputError where argparse would print its usage and exit."""
 
@@ -89,6 +101,9 @@ def build_parser(cls: type, program: str, description: str, known: Collection[st
             parser.add_argument(flag_name(f.name), dest=f.name, action="store_true", help=text)
             continue
         kind, count = value_type(f.type)
+        if f.metadata["positional"]:
+            parser.add_argument(f.name, metavar=f.name.upper(), type=kind, nargs=count, help=text)
+            continue
         shown = "" if f.default in ("", (), dataclasses.MISSING) else f" (default: {show(f.default)})"
         extra = {"choices": f.metadata["choices"]} if f.metadata["choices"] else {"metavar": f.name.upper()}
         parser.add_argument(

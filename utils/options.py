@@ -12,7 +12,8 @@ from typing import Any
 
 from .errors import InputError
 from .files import whole_file
-from .flags import OptionsT, check_ranges, make_options, option
+from .flags import OptionsT, check_ranges, make_options, option, show
+from .mask_options import CrfOptions, ThresholdOptions
 
 OPTIONS_FILE = "options.json"
 
@@ -83,7 +84,7 @@ class ArchitectureOptions:
     lfca_drop_path: float = option(0.1, "stochastic-depth rate of LFCA's patches", low=0, high=0.99)
     vit_weights: str = option(
         "./pretrained/deit_small_imagenet.pth",
-        "DeiT to start from: a file, timm (downloads), mimetic (random, but with attention between like patches) or none (random)",
+        "DeiT to start from: a file, timm (downloads), mimetic (random, with attention between like patches), none (random)",
     )
 
 
@@ -218,7 +219,7 @@ class DenoiserOptions(LoopOptions, RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions(RunOptions):
+class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
     """`infer_trm.py`. Data set, classes and architecture come from the run; an empty flag takes the run's value."""
 
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
@@ -231,12 +232,26 @@ class InferOptions(RunOptions):
     dict: bool = option(False, "write CAM dicts to dict/")
     vis: bool = option(False, "write a picture per image and class to vis/")
     crf: bool = option(False, "write CRF-refined score dicts to crf/<alpha>/ (needs pydensecrf2)")
-    alphas: tuple[float, ...] = option((4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha of --crf", low=0)
+    png: str = option(
+        "none",
+        "write pseudo-masks to png/, threshold: of CAMs; crf: of CRF scores. One --threshold or one of --alphas labels every"
+        " pixel, as for DeepLab; --low and --high, or two alphas, only where both agree, the rest 255, as for IRN",
+        choices=("none", "threshold", "crf"),
+    )
 
     def __post_init__(self):
-        check_ranges(self)
-        if not (self.dict or self.vis or self.crf):
-            raise InputError("nothing to write: give --dict, --vis or --crf")
+        super().__post_init__()
+        if not (self.dict or self.vis or self.crf or self.png != "none"):
+            raise InputError("nothing to write: give --dict, --vis or --crf, or --png threshold or crf")
+        if self.png == "crf" and len(self.alphas) > 2:
+            raise InputError(f"--png crf takes one of --alphas or two, got {show(self.alphas)}")
+        if self.png == "threshold":
+            _ = self.thresholds  # says what is wrong with them
+
+    @property
+    def uses_crf(self) -> bool:
+        """Whether anything that is asked for takes the CRF."""
+        return self.crf or self.png == "crf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +266,9 @@ class EvaluationOptions:
         "cam: threshold sweep; crf, dl: score dicts with background; png: label images",
         choices=("cam", "crf", "dl", "png"),
     )
-    dict_dir: str = option("dict", "predictions: a folder in the experiment, or a path")
+    dict_dir: str = option(
+        "", "predictions: a folder in the experiment, or a path; empty: dict, png, or the only crf/<alpha>, by the task"
+    )
     gt_dir: str = option("SegmentationClass", "masks: a folder in the data set, or a path")
     list: str = option("", "images to score, a name or a file; empty: the run's validation list")
     data_path: str = option("", "data set; empty: the run's")
@@ -261,6 +278,28 @@ class EvaluationOptions:
     @property
     def folder(self) -> Path:
         """The experiment's folder; without a name, one that holds no run."""
+        return Path(self.experiments) / self.name
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """`python -m utils.report`. Data set and classes come from the run; an empty flag takes the run's value."""
+
+    name: str = option(..., "name of the experiment: its results go to EXPERIMENTS/NAME")
+    experiments: str = option("./experiment", "folder of all experiments")
+    dict_dir: str = option("dict", "CAM dicts: a folder in the experiment, or a path")
+    data_path: str = option("", "data set; empty: the run's")
+    list: str = option("", "images to score, a name or a file; empty: the run's validation list")
+    images: int = option(3, "images shown of each group: the worst, the median and the best", low=1, high=20)
+    out: str = option("", "file to write; empty: report.html in the experiment")
+    num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder."""
         return Path(self.experiments) / self.name
 
     def __post_init__(self):
@@ -306,9 +345,9 @@ class ToyOptions:
     """`python -m datasets.toy`."""
 
     data_path: str = option("./data/toy", "folder that becomes the data set")
-    train_images: int = option(2000, "images of the list train", low=1, high=10**6)
+    train_images: int = option(1600, "images of the list train", low=1, high=10**6)
     val_images: int = option(200, "images of the list val", low=1, high=10**6)
-    size: int = option(96, "longer side of an image in pixels", low=32, high=4096)
+    size: int = option(64, "longer side of an image in pixels", low=32, high=4096)
     seed: int = option(0, "seed of the images", low=0, high=2**31 - 1)
 
     def __post_init__(self):

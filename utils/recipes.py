@@ -58,6 +58,38 @@ NANO = Recipe(
     },
 )
 
+TOY = Recipe(
+    "dig_nano on the images that `python -m datasets.toy` draws",
+    train={
+        **NANO.train,
+        "data_path": "./data/toy",
+        "val_list": "val",
+        "input_size": 32,
+        "infer_size": 0,
+        "patch_size": 4,
+        "diffusion_weights": "./pretrained/model-toy.pt",
+        "diffusion_dim": 8,
+        "epochs": 5,
+        "start_epoch": 2,
+        "lr": 1.6e-2,
+        "warmup_epochs": 1,
+        "warmup_lr": 1e-4,
+        "scale": (0.3, 1.0),
+        "print_freq": 25,
+        "val_from": 3,
+        "val_every": 1,
+    },
+    denoiser={
+        **NANO.denoiser,
+        "dim": 8,
+        "image_size": 32,
+        "steps": 600,
+        "batch_size": 16,
+        "lr": 2e-3,
+        "sample_every": 300,
+    },
+)
+
 RECIPES = {
     "dig_eccv24": Recipe("the paper's VOC setting: the defaults of all flags"),
     "dig_coco_eccv24": Recipe(
@@ -74,6 +106,7 @@ RECIPES = {
         },
     ),
     "dig_nano": NANO,
+    "dig_toy": TOY,
     "dig_coco_nano": Recipe("dig_nano on COCO", train={**NANO.train, **COCO_DATA}, denoiser=NANO.denoiser),
 }
 

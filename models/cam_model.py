@@ -1,0 +1,181 @@
+"""A trained network for use from Python: `load_cam_model("experiment/x").cam("dog.jpg", ["dog"])`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from utils.checkpoint import load_file, load_strictly, state_dict_of
+from utils.device import Precision, prepare_device
+from utils.errors import InputError
+from utils.experiment import epoch_file, latest_epoch, run_of
+from utils.inference import network_pixels, predict
+from utils.options import OPTIONS_FILE, TrainOptions
+from utils.rgb import open_rgb, upright_rgb
+
+from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
+
+WEIGHTS_HINT = "Train first, or put published weights there, or name a file of them"
+DEVICES = ("auto", "cuda", "mps", "cpu")
+ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
+"""An image file; an image of PIL's; (H, W, 3) uint8 RGB; or a tensor (3, H, W) in [0, 1], which is rounded to 8 bits."""
+
+
+class CamModel:
+    """CAMs and image-level probabilities of single images, to the bit those that `infer_trm.py` computes on the device.
+
+    Args:
+        net: the network, on its device.
+        classes: C names.
+        shorter_side: that images are resized to for the network, in pixels; 0 leaves them.
+        precision: of the network.
+        weights: the file that it was loaded from.
+    """
+
+    def __init__(self, net: DiG, classes: Sequence[str], shorter_side: int, precision: Precision, weights: Path):
+        self.net = net.eval()
+        self.classes = tuple(classes)
+        self.shorter_side = shorter_side
+        self.precision = precision
+        self.weights = weights
+
+    def cam(self, image: ImageLike, labels: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Class activation maps.
+
+        Args:
+            image: see `ImageLike`; files and PIL's images are turned upright as their EXIF data say.
+            labels: names of classes in the image; None takes all that the network knows.
+
+        Returns:
+            (H, W) float32 in [0, 1) of the image's upright size, for each label.
+
+        Raises:
+            InputError: the network knows no such class, or the image cannot be used.
+        """
+        names = self.classes if labels is None else (labels,) if isinstance(labels, str) else tuple(labels)
+        indices = self.indices_of(names)
+        ascending = sorted(indices.values())
+        cams = dict(zip(ascending, self.predict(image, ascending).cams.cpu().numpy(), strict=True))
+        return {name: cams[index] for name, index in indices.items()}
+
+    def probabilities(self, image: ImageLike) -> dict[str, float]:
+        """How probable the network finds each class to be in the image, in [0, 1].
+
+        The sigmoid of the mean of the two kinds of logits that the losses train on the labels, the class tokens' and the
+        patch CAM's, over the image and its mirror (`DiG.predict`).
+
+        Args:
+            image: see `ImageLike`.
+
+        Raises:
+            InputError: the image cannot be used.
+        """
+        return dict(zip(self.classes, self.predict(image, []).probabilities.tolist(), strict=True))
+
+    def predict(self, image: ImageLike, indices: Sequence[int]) -> Prediction:
+        """What `cam` and `probabilities` are taken from, as tensors on the network's device.
+
+        Args:
+            image: see `ImageLike`.
+            indices: K classes, from 0, whose CAMs are wanted.
+
+        Raises:
+            InputError: the image cannot be used.
+        """
+        picture = as_rgb(image)
+        labels = torch.tensor(indices, dtype=torch.long)
+        name = str(image) if isinstance(image, (str, os.PathLike)) else "the image"
+        pixels = network_pixels(picture, self.shorter_side)
+        return predict(self.net, pixels, labels, (picture.height, picture.width), self.precision, name)
+
+    def indices_of(self, names: Sequence[str]) -> dict[str, int]:
+        """Index of each class named, from 0.
+
+        Raises:
+            InputError: the network knows no such class.
+        """
+        unknown = [name for name in names if name not in self.classes]
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is no class of {self.weights}, which knows {', '.join(self.classes)}")
+        return {name: self.classes.index(name) for name in names}
+
+
+def load_cam_model(
+    experiment: str | os.PathLike,
+    epoch: int | None = None,
+    weights: str | os.PathLike | None = None,
+    device: str = "auto",
+    *,
+    exp: str = "",
+    classes: Sequence[str] | None = None,
+) -> CamModel:
+    """The trained network of an experiment. PyTorch is set up for it as the scripts do (`utils.device.prepare_device`).
+
+    Args:
+        experiment: its folder.
+        epoch: whose `ckpt/<epoch>net_trm.pth` is used, counted from 0; None takes the last one there.
+        weights: a file to use instead.
+        device: auto, cuda, mps or cpu; auto takes CUDA, then MPS, then the CPU.
+        exp: recipe of weights that were put into a folder without options.json by hand; empty: dig_eccv24.
+        classes: their names, for such a folder; elsewhere the run's are taken.
+
+    Raises:
+        InputError: weights or names of classes are missing, damaged or do not fit, or the device is not there.
+    """
+    folder = Path(experiment)
+    if weights is None:
+        weights = epoch_file(folder, latest_epoch(folder) if epoch is None else epoch)
+    run, own_classes = run_of(folder, exp, "")
+    names = own_classes or classes
+    if not names:
+        raise InputError(f"{folder / OPTIONS_FILE} is missing, so that names of the classes are needed: classes=[...]")
+    if device not in DEVICES:
+        raise InputError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    precision = Precision("off", prepare_device(device))
+    net = load_network(Path(weights), len(names), run).to(precision.device)
+    return CamModel(net, names, run.infer_size, precision, Path(weights))
+
+
+def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
+    """The network without its LFCA part, which a checkpoint may hold or not."""
+    net = build_dig(num_classes, lfca=False, **run.architecture)
+    load_strictly(net, state_dict_of(load_file(path, WEIGHTS_HINT), path), path, ignore=LFCA_PREFIXES)
+    return net
+
+
+def as_rgb(image: ImageLike) -> Image.Image:
+    """An image of any kind as an upright RGB image.
+
+    Raises:
+        InputError: it is no such image.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return open_rgb(Path(image))
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    if isinstance(image, Tensor):
+        image = array_of(image)
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"an image is a path, an image of PIL's, (H, W, 3) uint8 or a tensor (3, H, W), not {found}")
+    if not image.size:
+        raise InputError("the image has no pixels")
+    return Image.fromarray(image)
+
+
+def array_of(image: Tensor) -> np.ndarray:
+    """A float tensor (3, H, W) in [0, 1] as (H, W, 3) uint8, rounded.
+
+    Raises:
+        InputError: it is no such tensor.
+    """
+    if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
+        raise InputError(f"an image as a tensor is (3, H, W) of floats, not {image.dtype} {tuple(image.shape)}")
+    image = image.detach().float().cpu()
+    if not ((image >= 0) & (image <= 1)).all():
+        raise InputError("an image as a tensor has values from 0 to 1")
+    return (image * 255).round().byte().permute(1, 2, 0).numpy()

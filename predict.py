@@ -1,0 +1,152 @@
+"""Masks and pictures of loose images: python predict.py dog.jpg my_folder --name NAME --labels dog,sofa"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.classes import class_names, require_class_names
+from datasets.images import FOLDER_SUFFIXES
+from models import CamModel, load_cam_model
+from utils.best_threshold import evaluation_file, read_best
+from utils.device import hardware
+from utils.errors import InputError, run_script
+from utils.experiment import run_of
+from utils.flags import parse_options
+from utils.masks import write_mask
+from utils.options import OPTIONS_FILE
+from utils.pictures import cam_overlay, save_picture
+from utils.predict_options import PredictOptions
+from utils.pseudo_masks import threshold_mask
+from utils.rgb import open_rgb
+from utils.runlog import progress
+
+DEFAULT_BACKGROUND = 0.4
+
+
+def main(args: list[str]) -> None:
+    # Options
+    options = parse_options(PredictOptions, args, "predict.py", __doc__)
+    paths, out = images_of(options.image), Path(options.out)
+    background, source = background_score(options)
+
+    # Network, and the classes that it knows
+    model = load_model(options)
+    if options.named_labels is not None:
+        model.indices_of(options.named_labels)  # says which is unknown
+    require_own_files(paths, options.named_labels or model.classes, out)
+    print(f"{model.weights} on {hardware(model.precision)}: {len(paths)} images, background score {background:g} ({source})")
+
+    # Loop: an image that cannot be used does not keep the others from being done
+    bad = []
+    bar = progress(paths, "prediction")
+    for path in bar:
+        try:
+            cams, words = predict(model, path, options)
+        except InputError as error:
+            bad.append(str(error))
+            continue
+        write_results(path, cams, model, background, out)
+        bar.write(f"{path}: {words} -> {mask_file(out, path.stem)}")
+    if bad:
+        others = "; all others are done" if len(bad) < len(paths) else ""
+        raise InputError(f"{len(bad)} of {len(paths)} images cannot be used: {'; '.join(bad)}{others}")
+
+
+def images_of(arguments: Iterable[str]) -> list[Path]:
+    """The image files that are meant, each once: those named, and those right inside the folders named, sorted.
+
+    Raises:
+        InputError: a folder holds none.
+    """
+    paths = []
+    for path in map(Path, arguments):
+        if not path.is_dir():
+            paths.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in FOLDER_SUFFIXES and p.is_file())
+        if not inside:
+            raise InputError(f"{path} holds no image (looked for {' '.join(sorted(FOLDER_SUFFIXES))}, not in sub-folders)")
+        paths += inside
+    return list(dict.fromkeys(paths))
+
+
+def background_score(options: PredictOptions) -> tuple[float, str]:
+    """The background's score in the masks, and where it is from."""
+    if options.threshold >= 0:
+        return options.threshold, "--threshold"
+    try:
+        return read_best(options.folder, weights=""), f"the best of {evaluation_file(options.folder)}"
+    except InputError:
+        return DEFAULT_BACKGROUND, "the default"
+
+
+def load_model(options: PredictOptions) -> CamModel:
+    """The network, with class names that files can be named after."""
+    run, classes = run_of(options.folder, options.exp, options.data_path)
+    if classes is None:
+        classes = class_names(Path(run.data_path))
+    require_class_names(classes, options.folder / OPTIONS_FILE)
+    epoch = options.load_epo if options.load_epo >= 0 else None
+    weights = options.weights or None
+    return load_cam_model(options.folder, epoch, weights, options.device, exp=options.exp, classes=classes)
+
+
+def mask_file(out: Path, stem: str) -> Path:
+    """Where the mask of an image goes."""
+    return out / f"{stem}.png"
+
+
+def picture_file(out: Path, stem: str, name: str) -> Path:
+    """Where the picture of a class in an image goes."""
+    return out / f"{stem}_{name}.png"
+
+
+def require_own_files(paths: Sequence[Path], names: Sequence[str], out: Path) -> None:
+    """Sees to it that no result takes the place of another one or of an image.
+
+    Args:
+        paths: the images.
+        names: classes that may get a picture.
+        out: where results go.
+
+    Raises:
+        InputError: one would.
+    """
+    images = {path.resolve() for path in paths}
+    owners: dict[Path, Path] = {}
+    for path in paths:
+        for file in (mask_file(out, path.stem), *(picture_file(out, path.stem, name) for name in names)):
+            if file.resolve() in images:
+                raise InputError(f"{file}, a result of {path}, would replace an image: name another folder with --out")
+            if (other := owners.setdefault(file, path)) != path:
+                raise InputError(
+                    f"{other} and {path} would both be written to {file}: rename one, or give them in two calls"
+                )
+
+
+def predict(model: CamModel, path: Path, options: PredictOptions) -> tuple[dict[str, np.ndarray], str]:
+    """CAMs of the classes in an image, and these in words.
+
+    Raises:
+        InputError: the image cannot be used.
+    """
+    labels = options.named_labels
+    if labels is not None:
+        return model.cam(path, labels), ", ".join(labels)
+    found = {name: p for name, p in model.probabilities(path).items() if p >= options.label_threshold}
+    words = ", ".join(f"{name} {p:.2f}" for name, p in found.items())
+    return model.cam(path, tuple(found)), words or f"no class of probability {options.label_threshold:g} or more"
+
+
+def write_results(path: Path, cams: dict[str, np.ndarray], model: CamModel, background: float, out: Path) -> None:
+    """Writes the mask of an image, and a picture of each CAM."""
+    image = np.asarray(open_rgb(path))
+    for name, cam in cams.items():
+        save_picture(cam_overlay(image, cam), picture_file(out, path.stem, name))
+    by_index = {index: cams[name] for name, index in model.indices_of(tuple(cams)).items()}
+    write_mask(mask_file(out, path.stem), threshold_mask(by_index, image.shape[:2], (background,)))
+
+
+if __name__ == "__main__":
+    run_script(main)

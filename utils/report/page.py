@@ -1,0 +1,131 @@
+"""The whole report from what was found of an experiment."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..flags import make_options
+from ..options import TrainOptions
+from ..recipes import recipe
+from .history import Curve
+from .markup import Element, document, tag
+from .scoring import ImageScores
+from .sections import (
+    class_section,
+    headline,
+    image_section,
+    left_out,
+    loss_section,
+    option_section,
+    progress_section,
+    threshold_section,
+)
+
+CAM_SECTIONS = {"classes": "Each class", "threshold": "The threshold", "images": "Images"}
+
+
+@dataclass(frozen=True)
+class CamFindings:
+    """What the CAM files say."""
+
+    folder: str
+    images: str  # their list
+    classes: Sequence[str]  # without background
+    scores: ImageScores
+    gallery: Sequence[Element]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found of an experiment."""
+
+    run: TrainOptions
+    recorded: bool  # whether the run's options are its own, or its recipe's for want of options.json
+    classes: Sequence[str]  # without background; empty where they are not known
+    losses: Mapping[str, Curve]
+    progress: Mapping[int, Mapping[str, float]]  # see `history.read_progress`
+    cams: CamFindings | str  # or why there are none
+
+
+def build_page(found: Findings) -> bytes:
+    """The report as one HTML file in UTF-8."""
+    sections = [*training_sections(found), *cam_sections(found.cams), options_of(found)]
+    links = [tag("li", tag("a", part.find("h2").text, href=f"#{part.get('id')}")) for part in sections]
+    contents = tag("nav", tag("ul", *links), aria_label="Contents")
+    top = headline(found.run.name, summary(found), facts(found))
+    return document(f"{found.run.name}: report", top, contents, tag("main", *sections))
+
+
+def training_sections(found: Findings) -> list[Element]:
+    """Losses, and mIoU over the epochs."""
+    command = f"python train_trm.py {name_flags(found.run)}"
+    losses = (
+        loss_section(found.losses)
+        if found.losses
+        else left_out("losses", "Losses", f"log.txt tells of no losses: training writes it ({command}).")
+    )
+    scored = (
+        progress_section(found.progress, found.run.val_list)
+        if found.progress
+        else left_out(
+            "progress",
+            "Scores during training",
+            f"No epoch has been scored: training does that from the epoch that --val-from names ({command}).",
+        )
+    )
+    return [losses, scored]
+
+
+def cam_sections(cams: CamFindings | str) -> list[Element]:
+    """Classes, threshold and single images."""
+    if isinstance(cams, str):
+        return [left_out(key, heading, cams) for key, heading in CAM_SECTIONS.items()]
+    return [
+        class_section(cams.scores.together, cams.classes),
+        threshold_section(cams.scores.together),
+        image_section(cams.gallery, cams.scores.threshold),
+    ]
+
+
+def options_of(found: Findings) -> Element:
+    """The options, where the run has left them."""
+    run = found.run
+    if not found.recorded:
+        return left_out("options", "Options", "options.json is missing: it is train_trm.py that writes it.")
+    kept = {"name": run.name, "exp": run.exp, "experiments": run.experiments}
+    return option_section(run, make_options(TrainOptions, {**recipe(run.exp).train, **kept}))
+
+
+def summary(found: Findings) -> str:
+    """What the run is, in a sentence or two."""
+    things = f"{len(found.classes)} classes of things" if found.classes else "things"
+    text = f"A network that learns to mark {things} in images when told no more than what each image shows (DiG). "
+    if found.recorded:
+        text += f"Recipe {found.run.exp}: {recipe(found.run.exp).summary}. Data set {found.run.data_path}."
+    return text
+
+
+def facts(found: Findings) -> list[tuple[str, str]]:
+    """The most important numbers and what they are."""
+    result = []
+    if not isinstance(found.cams, str):
+        scores = found.cams.scores
+        miou = float(scores.together.miou[scores.together.best])
+        result.append((f"{miou:.2f} %", f"mIoU of the seeds from {found.cams.folder}/; 100\u00a0% is perfect"))
+        result.append((f"{scores.threshold:.2f}", "the threshold that suits their CAMs best"))
+        result.append((f"{len(scores.each)}", f"images scored: {found.cams.images}"))
+    elif found.progress:
+        epoch = max(found.progress)
+        last = found.progress[epoch]
+        result.append((f"{last['miou']:.2f} %", f"mIoU of the seeds after epoch {epoch}; 100\u00a0% is perfect"))
+        result.append((f"{last['threshold']:.2f}", "the threshold that suited their CAMs best"))
+    if found.losses:
+        trained = found.losses["total"][-1][0]
+        result.append((f"{trained:.3g}", f"epochs trained, of {found.run.epochs}"))
+    return result
+
+
+def name_flags(run: TrainOptions) -> str:
+    """`--name NAME`, and where that experiment is if not where it is looked for anyway."""
+    place = "" if run.experiments == TrainOptions.experiments else f" --experiments {shlex.quote(run.experiments)}"
+    return f"--name {shlex.quote(run.name)}{place}"

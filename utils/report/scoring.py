@@ -1,0 +1,107 @@
+"""Scores of every image by itself beside those of all together, in one pass over the CAM files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..metrics import IGNORE, SWEEP, Scores, ThresholdSweep
+from ..parallel import in_parallel
+
+IMAGES_PER_TASK = 8
+
+Reader = Callable[[str], tuple[dict[int, np.ndarray], np.ndarray]]
+"""From an image id to its CAMs {class index: (H, W) float32} and its mask (H, W) uint8."""
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Scores of n images.
+
+    Args:
+        together: of all their pixels.
+        each: (n,) mIoU in percent of every image at the threshold that is best for all, over the classes in its mask; NaN
+            where all of the mask is ignored.
+    """
+
+    together: Scores
+    each: np.ndarray
+
+    @property
+    def threshold(self) -> float:
+        """The threshold that is best for all."""
+        return float(self.together.thresholds[self.together.best])
+
+
+def score_images(read: Reader, ids: Sequence[str], num_classes: int, workers: int) -> ImageScores:
+    """Scores images at all thresholds; of an image, no more is kept than its mIoU at each.
+
+    Args:
+        read: called in other processes.
+        ids: at least one.
+        num_classes: without background.
+        workers: processes; -1: one per core.
+
+    Raises:
+        InputError: a file is missing, damaged or misshapen, or a process died.
+    """
+    total = ThresholdSweep(num_classes)
+    each = np.empty((len(ids), len(SWEEP)), np.float32)
+    rows = iter(each)
+    tasks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
+    for sweeps in in_parallel(partial(sweep_all, read), tasks, workers, "scoring"):
+        for classes, own in sweeps:
+            total.counts[np.ix_([0, *(c + 1 for c in classes)], classes)] += own.counts
+            next(rows)[:] = mean_iou(own.scores())
+    together = total.scores()
+    return ImageScores(together, each[:, together.best])
+
+
+def sweep_all(read: Reader, ids: Sequence[str]) -> list[tuple[list[int], ThresholdSweep]]:
+    """`sweep_image` of images that are read first."""
+    return [sweep_image(*read(image_id)) for image_id in ids]
+
+
+def sweep_image(cams: Mapping[int, np.ndarray], mask: np.ndarray) -> tuple[list[int], ThresholdSweep]:
+    """Counts of one image among its own classes, which are few where the data set has many.
+
+    Args:
+        cams, mask: see `Reader`.
+
+    Returns:
+        The classes in CAMs or mask, ascending (at least one), and counts in which they are numbered from 0.
+    """
+    in_mask = np.unique(mask[(mask != 0) & (mask != IGNORE)]).astype(int) - 1
+    classes = sorted({*cams, *in_mask.tolist()}) or [0]
+    number = np.zeros(256, np.uint8)
+    number[[c + 1 for c in classes]] = np.arange(len(classes)) + 1
+    number[IGNORE] = IGNORE
+    own = ThresholdSweep(len(classes))
+    own.add({classes.index(c): cam for c, cam in cams.items()}, number[mask])
+    return classes, own
+
+
+def mean_iou(scores: Scores) -> np.ndarray:
+    """(K,) mean over the classes that the truth has; NaN where it has none."""
+    present = scores.pixels > 0
+    return scores.iou[:, present].mean(1) if present.any() else np.full(len(scores.iou), np.nan)
+
+
+def examples(each: np.ndarray, count: int) -> dict[str, list[int]]:
+    """Images that show what to expect.
+
+    Args:
+        each: (n,) their mIoU; NaN is passed over.
+        count: images of a group; fewer where there are not enough for three groups without overlap.
+
+    Returns:
+        Indices by group: `worst` from the worst up, `median` ascending, `best` from the best down. Groups can be empty.
+    """
+    order = [i for i in np.argsort(each, kind="stable").tolist() if not np.isnan(each[i])]
+    size = min(count, max(1, len(order) // 3))
+    worst = order[:size]
+    best = [i for i in order[::-1][:size] if i not in worst]
+    start = max(0, (len(order) - size) // 2)
+    median = [i for i in order[start : start + size] if i not in worst and i not in best]
+    return {"worst": worst, "median": median, "best": best}
