@@ -12,10 +12,9 @@ from datasets.images import inference_loader
 from datasets.layout import Layout
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
-from models import LFCA_PREFIXES, DiG, build_dig
+from models import WEIGHTS_HINT, load_network
 from utils.best_threshold import read_best
 from utils.cam_files import write_cam_dict
-from utils.checkpoint import load_file, load_strictly, state_dict_of
 from utils.cores import available_cores, loader_count
 from utils.crf import refine, require_crf
 from utils.device import Precision, hardware, prepare_device
@@ -35,13 +34,11 @@ from utils.experiment import epoch_file, latest_epoch
 from utils.flags import parse_options
 from utils.interruptions import Interruptions
 from utils.masks import write_mask
-from utils.options import InferOptions, TrainOptions
+from utils.options import InferOptions
 from utils.parallel import in_background
 from utils.pictures import cam_overlay, save_picture
 from utils.pseudo_masks import score_mask, threshold_mask
 from utils.result_folders import crf_folder, crf_record, score_record, start_folder, threshold_record
-
-WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
 
 
 def main(args: list[str]) -> None:
@@ -98,13 +95,6 @@ def checkpoint_of(options: InferOptions) -> Path:
     """The experiment's checkpoint of the epoch asked for."""
     epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
     return epoch_file(options.folder, epoch)
-
-
-def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
-    """The network without its LFCA part, which a checkpoint may hold or not."""
-    net = build_dig(num_classes, lfca=False, **run.architecture)
-    load_strictly(net, state_dict_of(load_file(path, WEIGHTS_HINT), path), path, ignore=LFCA_PREFIXES)
-    return net
 
 
 def digest_of(weights: Path) -> str:

@@ -15,6 +15,7 @@ from datasets.layout import Layout, open_layout, read_truth
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, init_mimetic, load_deit
 from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
+from utils.classification import ClassificationScores
 from utils.cores import loader_count
 from utils.device import Precision, hardware, prepare_device
 from utils.distributed import (
@@ -34,6 +35,7 @@ from utils.engine import Training, TrainingStep, score_cams
 from utils.errors import InputError, run_script
 from utils.experiment import add_score, epoch_file, open_experiment, parse_run, read_scores, start_run
 from utils.interruptions import Interruptions
+from utils.metrics import Scores
 from utils.options import TrainOptions
 from utils.recipes import named_recipe
 from utils.runlog import RunLog
@@ -96,13 +98,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
                 if val_loader is not None and is_validated(epoch, options) and str(epoch) not in scored:
                     truth = partial(read_truth, layout)
-                    scores, labels = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
-                    miou, threshold = scores.miou[scores.best], scores.thresholds[scores.best]
-                    log.scalars({"mIoU": miou, "threshold": threshold, "mAP": labels.mean_ap, "F1": labels.f1}, epoch + 1)
-                    log.info(f"epoch {epoch} mIoU {miou:.2f} at threshold {threshold:.2f} on {options.val_list}; {labels}")
-                    if is_main():
-                        found = {"miou": miou, "threshold": threshold, "map": labels.mean_ap, "f1": labels.f1}
-                        add_score(options.folder, epoch, found)
+                    scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
+                    report_scores(*scores, epoch, (epoch + 1) * len(train_loader), options, log)
             log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
 
 
@@ -110,6 +107,19 @@ def is_validated(epoch: int, options: TrainOptions) -> bool:
     """Whether CAMs are scored after this epoch; after the last one they always are."""
     due = epoch >= options.val_from and (epoch - options.val_from) % options.val_every == 0
     return due or epoch in options.val_also or epoch + 1 == options.epochs
+
+
+def report_scores(
+    scores: Scores, labels: ClassificationScores, epoch: int, step: int, options: TrainOptions, log: RunLog
+) -> None:
+    """Logs what an epoch's CAMs and labels scored, at the step that losses are logged at too, and keeps it with the run."""
+    found = {"mIoU": scores.miou[scores.best], "threshold": scores.thresholds[scores.best]}
+    found |= {"mAP": labels.mean_ap, "F1": labels.f1}
+    log.scalars(found, step)
+    at = f"{found['mIoU']:.2f} at threshold {found['threshold']:.2f}"
+    log.info(f"epoch {epoch} mIoU {at} on {options.val_list}; {labels}")
+    if is_main():
+        add_score(options.folder, epoch, {name.lower(): value for name, value in found.items()})
 
 
 def training_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:

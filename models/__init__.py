@@ -1,7 +1,7 @@
 """The network: multi-class-token ViT, LFCA, losses, CAMs, published weights."""
 
 from .cam import normalize_cam
-from .cam_model import CamModel, load_cam_model
+from .cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
 from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
 from .losses import LOSS_NAMES, DiGLoss
 from .mimetic import init_mimetic
@@ -10,6 +10,7 @@ from .weights import imagenet_normalize, load_deit
 __all__ = [
     "LFCA_PREFIXES",
     "LOSS_NAMES",
+    "WEIGHTS_HINT",
     "CamModel",
     "DiG",
     "DiGLoss",
@@ -19,5 +20,6 @@ __all__ = [
     "init_mimetic",
     "load_cam_model",
     "load_deit",
+    "load_network",
     "normalize_cam",
 ]

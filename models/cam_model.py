@@ -19,7 +19,7 @@ from utils.rgb import open_rgb, upright_rgb
 
 from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 
-WEIGHTS_HINT = "Train first, or put published weights there, or name a file of them"
+WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
 """An image file; an image of PIL's; (H, W, 3) uint8 RGB; or a tensor (3, H, W) in [0, 1], which is rounded to 8 bits."""
