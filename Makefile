@@ -20,7 +20,7 @@ demo: $(RUNTIME)
 	$(SCRIPT) evaluation.py --name toy
 	$(SCRIPT) -m utils.report --name toy
 
-# About an hour and a half, after `make demo`: what each part of the method adds, into docs/ablation.md.
+# Hours, after `make demo`: what each part of the method adds, as a table and a plot in experiment/ablation.
 ablation: $(RUNTIME)
 	$(SCRIPT) -m benchmarks.ablation
 

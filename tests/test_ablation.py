@@ -22,9 +22,8 @@ def calls(monkeypatch, tmp_path):
         commands.append(command)
         flags = dict(zip(command[2::2], command[3::2], strict=False))
         miou = 50.0 + int(flags["--seed"]) + 10 * flags["--name"].startswith("baseline")
-        add_score(
-            tmp_path / "runs" / flags["--name"], recipe("dig_toy").train["epochs"] - 1, {"miou": miou, "threshold": 0.4}
-        )
+        scores = {"miou": miou, "threshold": 0.4, "map": 90.0, "f1": 90.0}
+        add_score(tmp_path / "runs" / flags["--name"], recipe("dig_toy").train["epochs"] - 1, scores)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)

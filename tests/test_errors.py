@@ -64,3 +64,16 @@ def test_interruption_leaves_with_code_130(monkeypatch, capsys):
 def test_other_errors_are_not_hidden(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         run(monkeypatch, lambda args: 1 / 0)
+
+
+def test_a_loader_that_dies_while_something_is_saved_is_what_is_told(monkeypatch, capsys):
+    def save(args: list[str]) -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        finally:
+            raise RuntimeError("[enforce fail] . unexpected pos 1277248 vs 1277136")
+
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, save)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith("error: a process that loads images (7)")

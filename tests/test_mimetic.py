@@ -27,7 +27,7 @@ def test_query_key_products_of_every_head_are_near_an_identity_of_the_heads_rank
 
 def test_value_projection_products_are_near_a_negative_identity(net):
     for block in net.blocks:
-        product = block.attn.proj.weight @ block.attn.qkv.weight[128:]
+        product = (block.attn.proj.weight @ block.attn.qkv.weight[128:]).detach()
         assert product.diagonal().mean() == pytest.approx(-0.4, abs=0.1)
         assert product.fill_diagonal_(0).mean().abs() < 0.01
 

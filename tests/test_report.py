@@ -33,6 +33,7 @@ from utils.report import gallery
 from utils.report.charts import nice_ticks
 from utils.report.history import MOST_POINTS, read_losses
 from utils.report.scoring import examples, score_images, sweep_image
+from utils.report.sheet import GAP, SIDE
 from utils.runlog import RunLog
 
 from .toy import make_toy_voc, write_json, write_lines
@@ -195,6 +196,16 @@ def test_pictures_shrink_where_they_would_be_too_many_bytes(flags, monkeypatch):
     data = report(flags).all("img")[0]["src"].partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         assert max(image.size) in gallery.SIDES[1:]
+
+
+def test_its_pictures_are_one_picture_too(folder, flags):
+    main([*flags, "--images", "1"])
+    sheet = np.array(Image.open(folder / "report.png"))  # three images, each with image, truth, mask and a CAM or more
+    cell = SIDE + 2 * GAP
+    assert sheet.shape[0] == 3 * (cell + 14)
+    assert sheet.shape[1] % cell == 0
+    assert sheet.shape[1] >= 4 * cell
+    assert (sheet[:, : 4 * cell] != 255).any()
 
 
 def test_names_become_text_and_never_markup(tmp_path):

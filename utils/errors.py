@@ -27,6 +27,9 @@ class Stopped(Exception):
 
 def memory_trouble(error: BaseException) -> str | None:
     """One line on an error that means too little memory; None for others."""
+    # A signal may tell of a dead loader in the middle of saving, which then fails in its own way.
+    if error.__context__ is not None and (reason := memory_trouble(error.__context__)):
+        return reason
     text = str(error)
     if match := DEAD_LOADER.search(text):
         return f"a process that loads images ({match[1]}) {match[2]}, perhaps for lack of memory: try fewer --num_workers"
