@@ -59,7 +59,7 @@ NANO = Recipe(
 )
 
 TOY = Recipe(
-    "dig_nano on the images that `python -m datasets.toy` draws",
+    "dig_nano on the images that datasets.toy draws",
     train={
         **NANO.train,
         "data_path": "./data/toy",
