@@ -14,7 +14,7 @@ from datasets.layout import Layout, is_data_set, open_layout
 from datasets.lists import draw, find_list, read_ids, split_count
 from datasets.pixels import turned_like
 from utils.best_threshold import write_best
-from utils.cam_files import read_cam_dict
+from utils.cam_files import read_cam_dict, read_score_dict
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.files import whole_file
@@ -23,7 +23,6 @@ from utils.masks import read_mask
 from utils.metrics import Confusion, Scores, ThresholdSweep, label_map
 from utils.options import EvaluationOptions
 from utils.parallel import in_parallel
-from utils.pseudo_masks import read_score_dict
 from utils.result_folders import crf_folders, inside_or_path, made_with
 
 IMAGES_PER_TASK = 8

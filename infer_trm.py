@@ -28,7 +28,7 @@ from utils.distributed import (
     process_group,
     share,
 )
-from utils.engine import infer_cams
+from utils.engine import infer_images
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch
 from utils.flags import parse_options
@@ -36,6 +36,7 @@ from utils.interruptions import Interruptions
 from utils.masks import write_mask
 from utils.options import InferOptions
 from utils.parallel import in_background
+from utils.patch_cams import full_size_cams
 from utils.pictures import cam_overlay, save_picture
 from utils.pseudo_masks import score_mask, threshold_mask
 from utils.result_folders import crf_folder, crf_record, score_record, start_folder, threshold_record
@@ -48,15 +49,17 @@ def main(args: list[str]) -> None:
     if options.uses_crf:
         require_crf()
     device = prepare_device(options.device)
-    precision = Precision("off", device)
+    precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     size = run.infer_size if options.infer_size < 0 else options.infer_size
-    record = {"weights": digest_of(weights), "infer_size": size, "data": str(layout.root.resolve())}
+    record = record_of(options, digest_of(weights), size, layout)
     writer = Writer(options, thresholds_of(options, record["weights"]), layout.classes)
 
     with process_group(device, options.nproc), Interruptions() as interruptions:
         # Network: only what inference needs
         net = load_network(weights, len(layout.classes), run).to(device)
+        if options.compile:
+            net.compile_blocks()
 
         # Data: this process's share of what is not there yet
         ids = layout.read_list(run.val_list)
@@ -69,23 +72,26 @@ def main(args: list[str]) -> None:
         left = gather(left)[0]  # all must share out the same
         labels = labels[np.isin(ids, left)]
         workers = loader_count(options.num_workers, local_world_size())
-        loader = inference_loader(layout, share(left), share(labels), size, workers, device)
+        loader = inference_loader(layout, share(left), share(labels), size, workers, device, options.scales)
 
         if is_main():
             there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
             print(f"{weights} on {hardware(precision)}: {len(ids)} images of {run.val_list}{there}")
 
-        # Loop: the network does not wait for the CRF
+        # Loop: the network waits neither for images nor for files
         with in_background(writer_count(options)) as do:
-            for sample, cams in infer_cams(net, loader, precision, "inference", interruptions):
-                do(writer.write, sample.image_id, layout.image_path(sample.image_id), cams)
+            found = infer_images(
+                net, loader, precision, "inference", interruptions, options.batch_size, options.cam_size == "patch"
+            )
+            for sample, cams, _ in found:
+                do(writer.write, sample.image_id, layout.image_path(sample.image_id), cams, tuple(sample.size))
         barrier()
         if is_main():
             print(f"done: {', '.join(str(options.folder / folder) for folder in written(options))}")
 
 
 def writer_count(options: InferOptions) -> int:
-    """Processes that write results: of those, only the CRF takes longer than handing them over."""
+    """Processes that write results, 0 for a thread: only the CRF takes longer than handing them to a process."""
     if not options.uses_crf:
         return 0
     return options.num_workers if options.num_workers >= 0 else max(1, available_cores() // local_world_size())
@@ -108,6 +114,15 @@ def digest_of(weights: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError as error:
         raise InputError(f"{weights} is missing. {WEIGHTS_HINT}") from error
+
+
+def record_of(options: InferOptions, weights: str, infer_size: int, layout: Layout) -> dict[str, Any]:
+    """What CAMs are made with; flags at their defaults are left out, as they were not there in earlier versions."""
+    record = {"weights": weights, "infer_size": infer_size, "data": str(layout.root.resolve())}
+    for name in ("amp", "scales", "cam_size"):
+        if (value := getattr(options, name)) != getattr(InferOptions, name):
+            record[name] = value
+    return record
 
 
 def thresholds_of(options: InferOptions, weights: str) -> tuple[float, ...]:
@@ -147,11 +162,20 @@ class Writer:
     thresholds: tuple[float, ...]
     classes: tuple[str, ...]
 
-    def write(self, image_id: str, image_path: Path, cams: dict[int, np.ndarray]) -> None:
-        """Writes the results of one image."""
+    def write(self, image_id: str, image_path: Path, cams: dict[int, np.ndarray], size: tuple[int, int]) -> None:
+        """Writes the results of one image.
+
+        Args:
+            image_id, image_path: the image.
+            cams: of its classes, at patch resolution where that is asked for.
+            size: its height and width.
+        """
         options, folder = self.options, self.options.folder
+        at_patches = options.cam_size == "patch"
         if options.dict:
-            write_cam_dict(folder / "dict" / f"{image_id}.npy", cams)
+            write_cam_dict(folder / "dict" / f"{image_id}.npy", cams, size if at_patches else None)
+        if at_patches:
+            cams = full_size_cams(cams, size)
         if options.vis or options.uses_crf or self.thresholds:
             image = np.asarray(open_rgb(image_path))
         if options.vis:

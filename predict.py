@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from datasets.classes import class_names, require_class_names
 from datasets.images import FOLDER_SUFFIXES
@@ -42,11 +43,12 @@ def main(args: list[str]) -> None:
     bar = progress(paths, "prediction")
     for path in bar:
         try:
-            cams, words = predict(model, path, options)
+            image = open_rgb(path)
+            cams, words = predict(model, image, options)
         except InputError as error:
-            bad.append(str(error))
+            bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
-        write_results(path, cams, model, background, out)
+        write_results(path, np.asarray(image), cams, model, background, out)
         bar.write(f"{path}: {words} -> {mask_file(out, path.stem)}")
     if bad:
         others = "; all others are done" if len(bad) < len(paths) else ""
@@ -125,7 +127,7 @@ def require_own_files(paths: Sequence[Path], names: Sequence[str], out: Path) ->
                 )
 
 
-def predict(model: CamModel, path: Path, options: PredictOptions) -> tuple[dict[str, np.ndarray], str]:
+def predict(model: CamModel, image: Image.Image, options: PredictOptions) -> tuple[dict[str, np.ndarray], str]:
     """CAMs of the classes in an image, and these in words.
 
     Raises:
@@ -133,15 +135,16 @@ def predict(model: CamModel, path: Path, options: PredictOptions) -> tuple[dict[
     """
     labels = options.named_labels
     if labels is not None:
-        return model.cam(path, labels), ", ".join(labels)
-    found = {name: p for name, p in model.probabilities(path).items() if p >= options.label_threshold}
+        return model.cam(image, labels), ", ".join(labels)
+    cams, found = model.found(image, options.label_threshold)
     words = ", ".join(f"{name} {p:.2f}" for name, p in found.items())
-    return model.cam(path, tuple(found)), words or f"no class of probability {options.label_threshold:g} or more"
+    return cams, words or f"no class of probability {options.label_threshold:g} or more"
 
 
-def write_results(path: Path, cams: dict[str, np.ndarray], model: CamModel, background: float, out: Path) -> None:
-    """Writes the mask of an image, and a picture of each CAM."""
-    image = np.asarray(open_rgb(path))
+def write_results(
+    path: Path, image: np.ndarray, cams: dict[str, np.ndarray], model: CamModel, background: float, out: Path
+) -> None:
+    """Writes the mask of an image (H, W, 3), and a picture of each CAM."""
     for name, cam in cams.items():
         save_picture(cam_overlay(image, cam), picture_file(out, path.stem, name))
     by_index = {index: cams[name] for name, index in model.indices_of(tuple(cams)).items()}

@@ -148,7 +148,8 @@ class Training:
         noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
         with self.precision.autocast():
             loss = self.loss(image, t, noise)
-        self.precision.step(loss, self.optimizer, MAX_GRADIENT_NORM)
+        self.precision.backward(loss)
+        self.precision.step(self.optimizer, MAX_GRADIENT_NORM)
         self.ema.update()
         self.step += 1
         return loss.detach()

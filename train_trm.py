@@ -30,10 +30,19 @@ from utils.distributed import (
     require_common_start,
     restarted_job,
     share,
+    share_of_batch,
 )
 from utils.engine import Training, TrainingStep, score_cams
 from utils.errors import InputError, run_script
-from utils.experiment import add_score, epoch_file, open_experiment, parse_run, read_scores, start_run
+from utils.experiment import (
+    add_score,
+    epoch_file,
+    open_experiment,
+    parse_run,
+    read_scores,
+    remove_old_epochs,
+    start_run,
+)
 from utils.interruptions import Interruptions
 from utils.metrics import Scores
 from utils.options import TrainOptions
@@ -73,12 +82,14 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         channels = guidance.denoiser.model.feature_channels if criterion.uses_features else None
         net = build_network(len(layout.classes), channels, options, log)
         step = TrainingStep(net, guidance, criterion, imagenet_normalize, precision).to(device)
+        if options.compile:
+            step.compile_networks()
 
         # Optimiser
         optimizer = build_optimizer(net, options)
         scheduler = build_scheduler(optimizer, options)
         interruptions = Interruptions(options.ckpt_minutes)
-        training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions)
+        training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions, options.accum)
         if options.resume:
             training.load()
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
@@ -100,6 +111,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
                     truth = partial(read_truth, layout)
                     scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
                     report_scores(*scores, epoch, (epoch + 1) * len(train_loader), options, log)
+                if is_main() and options.keep:
+                    remove_old_epochs(options.folder, options.keep)
             log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
 
 
@@ -135,6 +148,10 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     images = TrainingImages(
         paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed, options.aa
     )
+    if share_of_batch(options.batch_size) % options.accum:
+        raise InputError(
+            f"--accum {options.accum} does not divide the {share_of_batch(options.batch_size)} images of a step"
+        )
     workers = loader_count(options.num_workers, local_world_size())
     return epoch_loader(images, options.batch_size, options.seed, workers, device)
 
@@ -186,6 +203,7 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
         feature_channels=feature_channels or 0,
         drop_path=options.drop_path,
         lfca_drop_path=options.lfca_drop_path,
+        grad_checkpoint=options.grad_checkpoint,
         **options.architecture,
     )
     if options.resume:
@@ -215,7 +233,7 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
 def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
     """AdamW without weight decay on biases, other vectors, class tokens and positions."""
     groups = param_groups_weight_decay(net, options.weight_decay, no_weight_decay_list=("cls_token", "pos_embed"))
-    return torch.optim.AdamW(groups, lr=options.scaled_lr)
+    return torch.optim.AdamW(groups, lr=options.scaled_lr, fused=True)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> CosineLRScheduler:

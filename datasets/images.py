@@ -173,7 +173,7 @@ class InferenceSample(NamedTuple):
     """One whole image."""
 
     image_id: str
-    image: Tensor  # (3, H, W) uint8, resized for the network where that is asked for
+    pixels: tuple[Tensor, ...]  # (3, H, W) uint8 for each scale, as `utils.inference.network_pixels` makes them
     labels: Tensor  # (K,) int64, classes in the image, ascending
     size: tuple[int, int]  # height and width of the file
 
@@ -186,13 +186,22 @@ class InferenceImages(Dataset):
         paths: n image files.
         labels: (n, C) bool.
         shorter_side: resize to this in pixels; 0 leaves images as they are.
+        scales: of the images so resized.
     """
 
-    def __init__(self, ids: Sequence[str], paths: Sequence[Path], labels: np.ndarray, shorter_side: int = 0):
+    def __init__(
+        self,
+        ids: Sequence[str],
+        paths: Sequence[Path],
+        labels: np.ndarray,
+        shorter_side: int = 0,
+        scales: Sequence[float] = (1.0,),
+    ):
         self.ids = ids
         self.paths = paths
         self.labels = labels
         self.shorter_side = shorter_side
+        self.scales = scales
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -201,11 +210,17 @@ class InferenceImages(Dataset):
         image = open_rgb(self.paths[index])
         size = (image.height, image.width)
         labels = torch.from_numpy(self.labels[index].nonzero()[0])
-        return InferenceSample(self.ids[index], network_pixels(image, self.shorter_side), labels, size)
+        return InferenceSample(self.ids[index], network_pixels(image, self.shorter_side, self.scales), labels, size)
 
 
 def inference_loader(
-    layout: Layout, ids: Sequence[str], labels: np.ndarray, shorter_side: int, workers: int, device: torch.device
+    layout: Layout,
+    ids: Sequence[str],
+    labels: np.ndarray,
+    shorter_side: int,
+    workers: int,
+    device: torch.device,
+    scales: Sequence[float] = (1.0,),
 ) -> DataLoader:
     """Loader of `InferenceSample`s, one at a time.
 
@@ -213,11 +228,11 @@ def inference_loader(
         layout: the data set.
         ids: n images of it.
         labels: (n, C) bool.
-        shorter_side: see `InferenceImages`.
+        shorter_side, scales: see `InferenceImages`.
         workers: processes.
         device: where images go; for CUDA they are put into pinned memory.
     """
-    images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side)
+    images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side, scales)
     return DataLoader(
         images, None, num_workers=workers, worker_init_fn=leave_process_group, pin_memory=device.type == "cuda"
     )

@@ -9,20 +9,17 @@ import functools
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from utils.cores import available_cores
-from utils.errors import InputError, ignore_interrupt, run_script
+from utils.errors import InputError, run_script
 from utils.files import claim, whole_file
 from utils.flags import parse_options
 from utils.masks import write_mask
 from utils.options import PrepareCocoOptions, PrepareVocOptions
-from utils.runlog import progress
+from utils.parallel import in_parallel
 
 from .classes import class_names
 from .coco_annotations import class_indices, draw_mask, load_annotations
@@ -31,7 +28,7 @@ from .matlab import struct_field
 from .voc import VocLayout, sbd_folder, sbd_ids
 
 MOVE_AWAY = "Move it away first, or name another folder with --out"
-IMAGES_PER_TASK = 32
+MASKS_AT_A_TIME = 32
 
 
 def main(args: list[str]) -> None:
@@ -70,10 +67,12 @@ def prepare_coco(options: PrepareCocoOptions) -> None:
         write_label_table(labels, table)
 
         missing = [image for image, name in sorted(names.items()) if not (folder / f"{name}.png").exists()]
-        tasks = (
+        tasks = [
             (folder / f"{names[i]}.png", coco.imgToAnns[i], coco.imgs[i]["height"], coco.imgs[i]["width"]) for i in missing
-        )
-        run_all(functools.partial(write_coco_mask, index=index, crowds=options.crowds), tasks, len(missing), split, options)
+        ]
+        write = functools.partial(write_coco_mask, index=index, crowds=options.crowds)
+        for _ in in_parallel(write, tasks, options.num_workers, split, MASKS_AT_A_TIME):
+            pass
         unlabelled = sum(not present for present in table.values())
         print(f"{split}: {len(missing)} masks written to {folder}, {len(names) - len(missing)} were there")
         print(f"{split}: {labels}, {unlabelled} of {len(table)} images without a label")
@@ -118,7 +117,8 @@ def prepare_voc(options: PrepareVocOptions) -> None:
         own = layout.mask_path(image_id)
         if not (folder / f"{image_id}.png").exists():
             tasks.append((folder / f"{image_id}.png", own if own.exists() else annotations / f"{image_id}.mat"))
-    run_all(write_sbd_mask, iter(tasks), len(tasks), "SBD", options)
+    for _ in in_parallel(write_sbd_mask, tasks, options.num_workers, "SBD", MASKS_AT_A_TIME):
+        pass
     train_aug = layout.list_path("train_aug")
     if train_aug.exists() and set(read_ids(train_aug)) != {*ids}:
         raise InputError(f"{train_aug} exists and names other images than SBD and train less val; move it away first")
@@ -183,21 +183,6 @@ def download_voc(root: Path, sbd: Path) -> None:
     # Whatever the network stumbles over, the user needs to know where to go.
     except Exception as error:
         raise InputError(f"--download failed: {error}. The README says where the releases are") from error
-
-
-def run_all(
-    work: Callable, tasks: Iterable, count: int, description: str, options: PrepareCocoOptions | PrepareVocOptions
-) -> None:
-    """Does all tasks in parallel processes, with a progress bar."""
-    workers = available_cores() if options.num_workers < 0 else max(1, options.num_workers)
-    with ProcessPoolExecutor(workers, initializer=ignore_interrupt) as pool:
-        try:
-            for _ in progress(pool.map(work, tasks, chunksize=IMAGES_PER_TASK), description, count):
-                pass
-        except BrokenProcessPool as error:
-            raise InputError("a process died, perhaps for lack of memory: try fewer --num-workers") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,9 @@ class Guidance(nn.Module):
         self.image_step = image_step
         self.stride = stride
 
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """All steps at which noise is added."""
-        return (*self.feature_steps, self.image_step)
+    def compile_denoiser(self) -> None:
+        """Has torch.compile translate the denoiser's two kinds of passes, each at its first."""
+        self.denoiser.model.compile_passes()
 
     def train(self, mode: bool = True) -> "Guidance":
         """Stays in evaluation mode, whatever surrounds it."""

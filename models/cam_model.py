@@ -1,7 +1,7 @@
 """A trained network for use from Python: `load_cam_model("experiment/x").cam("dog.jpg", ["dog"])`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from utils.checkpoint import load_file, load_strictly, state_dict_of
-from utils.device import Precision, prepare_device
+from utils.device import AMP_DTYPES, Precision, prepare_device
 from utils.errors import InputError
 from utils.experiment import epoch_file, latest_epoch, run_of
 from utils.inference import network_pixels, predict
@@ -58,9 +58,8 @@ class CamModel:
         """
         names = self.classes if labels is None else (labels,) if isinstance(labels, str) else tuple(labels)
         indices = self.indices_of(names)
-        ascending = sorted(indices.values())
-        cams = dict(zip(ascending, self.predict(image, ascending).cams.cpu().numpy(), strict=True))
-        return {name: cams[index] for name, index in indices.items()}
+        prediction, size = self.predict(image)
+        return self.named_cams(prediction, indices, size)
 
     def probabilities(self, image: ImageLike) -> dict[str, float]:
         """How probable the network finds each class to be in the image, in [0, 1].
@@ -74,23 +73,42 @@ class CamModel:
         Raises:
             InputError: the image cannot be used.
         """
-        return dict(zip(self.classes, self.predict(image, []).probabilities.tolist(), strict=True))
+        prediction, _ = self.predict(image)
+        return dict(zip(self.classes, prediction.probabilities[0].tolist(), strict=True))
 
-    def predict(self, image: ImageLike, indices: Sequence[int]) -> Prediction:
-        """What `cam` and `probabilities` are taken from, as tensors on the network's device.
+    def found(self, image: ImageLike, threshold: float = 0.5) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """CAMs and probabilities of the classes that the network itself finds, from one pass.
 
         Args:
             image: see `ImageLike`.
-            indices: K classes, from 0, whose CAMs are wanted.
+            threshold: probability from which a class counts as found.
+
+        Raises:
+            InputError: the image cannot be used.
+        """
+        prediction, size = self.predict(image)
+        probabilities = dict(zip(self.classes, prediction.probabilities[0].tolist(), strict=True))
+        probabilities = {name: p for name, p in probabilities.items() if p >= threshold}
+        return self.named_cams(prediction, self.indices_of(tuple(probabilities)), size), probabilities
+
+    def predict(self, image: ImageLike) -> tuple[Prediction, tuple[int, int]]:
+        """What everything else is taken from, on the network's device, and the height and width of the image.
+
+        Args:
+            image: see `ImageLike`.
 
         Raises:
             InputError: the image cannot be used.
         """
         picture = as_rgb(image)
-        labels = torch.tensor(indices, dtype=torch.long)
         name = str(image) if isinstance(image, (str, os.PathLike)) else "the image"
         pixels = network_pixels(picture, self.shorter_side)
-        return predict(self.net, pixels, labels, (picture.height, picture.width), self.precision, name)
+        return predict(self.net, [(name, pixels)], self.precision), (picture.height, picture.width)
+
+    def named_cams(self, prediction: Prediction, indices: Mapping[str, int], size: tuple[int, int]) -> dict[str, np.ndarray]:
+        """(H, W) float32 in [0, 1) of each class named."""
+        labels = torch.tensor([*indices.values()], dtype=torch.long, device=self.precision.device)
+        return dict(zip(indices, prediction.cams(0, labels, size).cpu().numpy(), strict=True))
 
     def indices_of(self, names: Sequence[str]) -> dict[str, int]:
         """Index of each class named, from 0.
@@ -109,6 +127,7 @@ def load_cam_model(
     epoch: int | None = None,
     weights: str | os.PathLike | None = None,
     device: str = "auto",
+    amp: str = "off",
     *,
     exp: str = "",
     classes: Sequence[str] | None = None,
@@ -120,6 +139,7 @@ def load_cam_model(
         epoch: whose `ckpt/<epoch>net_trm.pth` is used, counted from 0; None takes the last one there.
         weights: a file to use instead.
         device: auto, cuda, mps or cpu; auto takes CUDA, then MPS, then the CPU.
+        amp: precision of the network, off (float32), bf16 or fp16.
         exp: recipe of weights that were put into a folder without options.json by hand; empty: dig_eccv24.
         classes: their names, for such a folder; elsewhere the run's are taken.
 
@@ -135,7 +155,9 @@ def load_cam_model(
         raise InputError(f"{folder / OPTIONS_FILE} is missing, so that names of the classes are needed: classes=[...]")
     if device not in DEVICES:
         raise InputError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
-    precision = Precision("off", prepare_device(device))
+    if amp not in AMP_DTYPES:
+        raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)}, got {amp!r}")
+    precision = Precision(amp, prepare_device(device))
     net = load_network(Path(weights), len(names), run).to(precision.device)
     return CamModel(net, names, run.infer_size, precision, Path(weights))
 

@@ -1,5 +1,6 @@
 """DiG: a multi-class-token ViT with a patch CAM, and a branch that LFCA feeds with a denoiser's features."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,10 +31,25 @@ class DiGOutput(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What one image shows, averaged with its mirror."""
+    """What B images show, together with their mirrors."""
 
-    cams: Tensor  # (K, height, width) in [0, 1), of the classes asked for
-    probabilities: Tensor  # (C,) in [0, 1], of each class to be in the image
+    maps: tuple[Tensor, ...]  # of each scale (B, C, h, w) float32: refined CAMs of image and mirror, summed
+    probabilities: Tensor  # (B, C) float32 in [0, 1], of each class to be in the image
+
+    def cams(self, index: int, labels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class activation maps of one of the images.
+
+        Args:
+            index: of the image.
+            labels: (K,) indices of the classes whose maps are wanted.
+            size: height and width of the maps in pixels.
+
+        Returns:
+            (K, height, width) float32 in [0, 1).
+        """
+        # Upsampling is linear: what one scale sums up is summed on the small grid, scales on the large one.
+        maps = [maps[index, labels, None] for maps in self.maps]  # (K, 1, h, w); K may be 0
+        return normalize_cam(sum(F.interpolate(m, size, mode="bilinear") for m in maps)[:, 0])
 
 
 def topk_pool(cam: Tensor, k: int = 3) -> Tensor:
@@ -109,8 +125,8 @@ class DiG(MultiClassTokenViT):
         if not self.has_lfca:
             raise ValueError("this network was built without LFCA and cannot take denoiser features")
         last, before_last = queries
-        cls_0, patches_0 = self.LFCA0(last.detach(), grid, features)
-        cls_1, patches_1 = self.LFCA1(before_last.detach(), grid, features)
+        cls_0, patches_0 = self.run(self.LFCA0, last.detach(), grid, features)
+        cls_1, patches_1 = self.run(self.LFCA1, before_last.detach(), grid, features)
         cam = self.diff_head_p((patches_0 + patches_1) / 2)  # (B, C, h', w')
         return {
             "diffusion_cam": F.relu(cam),
@@ -119,31 +135,27 @@ class DiG(MultiClassTokenViT):
         }
 
     def cam(self, image01: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
-        """The class activation maps of `predict`: (K, height, width) float32 in [0, 1)."""
-        return self.predict(image01, labels, size).cams
+        """The class activation maps of one image (3, H, W) in [0, 1]; see `Prediction.cams`."""
+        return self.predict([image01[None]]).cams(0, labels, size)
 
     @torch.no_grad()
-    def predict(self, image01: Tensor, labels: Tensor, size: tuple[int, int]) -> Prediction:
-        """Class activation maps and image-level probabilities of one image, from one pass over image and mirror.
+    def predict(self, scales: Sequence[Tensor]) -> Prediction:
+        """Localises all classes in some images, and tells which are there.
 
         The losses train the class tokens' logits and the patch CAM's, each by itself, to tell the labels. A probability is
-        the sigmoid of their mean, over both of them and over image and mirror.
+        the sigmoid of their mean, over both of them, over image and mirror, and over the scales.
 
         Args:
-            image01: (3, H, W) in [0, 1].
-            labels: (K,) indices of the classes whose maps are wanted.
-            size: height and width of the maps in pixels.
-
-        Returns:
-            Maps and probabilities, float32.
+            scales: the same B images in [0, 1] at one size or several, (B, 3, H, W) each.
         """
-        image = imagenet_normalize(image01)
-        output = self(torch.stack((image, image.flip(-1))))
-        logits = (output.cls_logits.float() + output.patch_logits.float()).mean(0) / 2  # (C,)
-        straight, mirrored = output.refined_cam[:, labels].float()  # (K, h, w) each
-        # Upsampling is linear and knows no left or right, so the two are summed on the small grid.
-        both = (straight + mirrored.flip(-1))[:, None]  # (K, 1, h, w); K may be 0
-        return Prediction(normalize_cam(F.interpolate(both, size, mode="bilinear")[:, 0]), logits.sigmoid())
+        maps, logits = [], []
+        for image01 in scales:
+            image = imagenet_normalize(image01)
+            output = self(torch.cat((image, image.flip(-1))))
+            straight, mirrored = output.refined_cam.float().chunk(2)  # (B, C, h, w) each
+            maps.append(straight + mirrored.flip(-1))
+            logits += (output.cls_logits.float() + output.patch_logits.float()).chunk(2)  # (B, C) each
+        return Prediction(tuple(maps), (torch.stack(logits).mean(0) / 2).sigmoid())
 
 
 def build_dig(num_classes: int = 20, **options) -> DiG:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class ViTOutput(NamedTuple):
@@ -89,6 +90,7 @@ class MultiClassTokenViT(nn.Module):
         num_heads: attention heads; must divide `embed_dim`.
         mlp_ratio: hidden width of the MLPs over `embed_dim`.
         drop_path: stochastic-depth rate of the last block; rises linearly from 0.
+        grad_checkpoint: compute activations again in the backward pass instead of keeping them.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class MultiClassTokenViT(nn.Module):
         num_heads: int = 6,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
+        grad_checkpoint: bool = False,
     ):
         super().__init__()
         if image_size % patch_size:
@@ -113,6 +116,7 @@ class MultiClassTokenViT(nn.Module):
         self.patch_size = patch_size
         self.embed_dim = embed_dim
         self.grid_size = image_size // patch_size
+        self.grad_checkpoint = grad_checkpoint
 
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, num_classes, embed_dim))
@@ -136,11 +140,23 @@ class MultiClassTokenViT(nn.Module):
 
         attention_sum, queries = 0.0, []
         for block in self.blocks:
-            x, attention, q = block(x)
+            x, attention, q = self.run(block, x)
             attention_sum = attention_sum + attention[:, :, C:]
             queries = [*queries[-1:], q]  # only the last two are ever needed
         patch_tokens = x[:, C:].transpose(1, 2).reshape(B, D, h, w)
         return ViTOutput(x[:, :C], patch_tokens, attention_sum, (queries[1], queries[0]))
+
+    def run(self, module: nn.Module, *inputs: object):
+        """What a part of the network makes of its inputs, its activations kept or not."""
+        if self.grad_checkpoint and torch.is_grad_enabled():
+            return checkpoint(module, *inputs, use_reentrant=False)
+        return module(*inputs)
+
+    def compile_blocks(self) -> None:
+        """Has torch.compile translate attention and MLP: all blocks share what is made of the first."""
+        for block in self.blocks:
+            block.attn.compile()
+            block.mlp.compile()
 
     def position_embedding(self, h: int, w: int) -> Tensor:
         """Position embedding for a patch grid of h x w: (1, C + h * w, D)."""

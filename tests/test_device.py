@@ -103,6 +103,14 @@ def test_determinism_turns_the_choice_of_kernels_by_speed_off(restored_determini
     assert not torch.backends.cudnn.benchmark
 
 
+def update(
+    precision: Precision, loss: torch.Tensor, optimizer: torch.optim.Optimizer, max_norm: float | None = None
+) -> None:
+    """One step of training."""
+    precision.backward(loss)
+    precision.step(optimizer, max_norm)
+
+
 @pytest.mark.parametrize(("amp", "dtype"), [("off", torch.float32), ("bf16", torch.bfloat16)])
 def test_networks_compute_in_the_precision_asked_for(amp, dtype):
     with Precision(amp, CPU).autocast():
@@ -116,7 +124,7 @@ def test_weights_stay_float32(amp):
     precision = Precision(amp, CPU)
     with precision.autocast():
         loss = net(torch.ones(2, 3)).float().sum()
-    precision.step(loss, torch.optim.SGD(net.parameters(), 0.1))
+    update(precision, loss, torch.optim.SGD(net.parameters(), 0.1))
     assert {p.dtype for p in net.parameters()} == {torch.float32}
 
 
@@ -128,7 +136,7 @@ def test_float16_on_a_cpu_is_refused_with_what_else_will_do():
 def test_a_step_descends_along_the_gradient():
     # d/dw (3 w0 + 4 w1) = (3, 4).
     w = nn.Parameter(torch.tensor([1.0, 1.0]))
-    Precision("off", CPU).step(w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 0.1))
+    update(Precision("off", CPU), w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 0.1))
     torch.testing.assert_close(w.detach(), torch.tensor([0.7, 0.6]))
 
 
@@ -136,27 +144,27 @@ def test_gradients_of_earlier_steps_do_not_add_up():
     w = nn.Parameter(torch.tensor([1.0, 1.0]))
     optimizer = torch.optim.SGD([w], 0.1)
     for _ in range(2):
-        Precision("off", CPU).step(w @ torch.tensor([3.0, 4.0]), optimizer)
+        update(Precision("off", CPU), w @ torch.tensor([3.0, 4.0]), optimizer)
     torch.testing.assert_close(w.detach(), torch.tensor([0.4, 0.2]))
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for():
     # The gradient (3, 4) has norm 5; clipped to 1 it is (0.6, 0.8).
     w = nn.Parameter(torch.tensor([1.0, 1.0]))
-    Precision("off", CPU).step(w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 1.0), max_norm=1.0)
+    update(Precision("off", CPU), w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 1.0), max_norm=1.0)
     torch.testing.assert_close(w.detach(), torch.tensor([0.4, 0.2]), atol=1e-5, rtol=0)
 
 
 def test_the_norm_is_that_of_all_groups_together():
     a, b = (nn.Parameter(torch.tensor([1.0])) for _ in range(2))
     optimizer = torch.optim.SGD([{"params": [a]}, {"params": [b]}], 1.0)
-    Precision("off", CPU).step(3 * a.sum() + 4 * b.sum(), optimizer, max_norm=1.0)
+    update(Precision("off", CPU), 3 * a.sum() + 4 * b.sum(), optimizer, max_norm=1.0)
     torch.testing.assert_close(torch.cat((a, b)).detach(), torch.tensor([0.4, 0.2]), atol=1e-5, rtol=0)
 
 
 def test_gradients_below_the_norm_are_left_alone():
     w = nn.Parameter(torch.tensor([1.0, 1.0]))
-    Precision("off", CPU).step(w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 0.1), max_norm=6.0)
+    update(Precision("off", CPU), w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 0.1), max_norm=6.0)
     torch.testing.assert_close(w.detach(), torch.tensor([0.7, 0.6]))
 
 
@@ -164,7 +172,7 @@ def test_scaled_gradients_are_clipped_by_their_true_norm():
     precision = Precision("off", CPU)
     precision.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     w = nn.Parameter(torch.tensor([1.0, 1.0]))
-    precision.step(w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 0.1), max_norm=6.0)
+    update(precision, w @ torch.tensor([3.0, 4.0]), torch.optim.SGD([w], 0.1), max_norm=6.0)
     torch.testing.assert_close(w.detach(), torch.tensor([0.7, 0.6]))
 
 
@@ -172,6 +180,6 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out():
     precision = Precision("off", CPU)
     precision.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     w = nn.Parameter(torch.tensor([1.0, 1.0]))
-    precision.step(w @ torch.tensor([3e38, 4.0]), torch.optim.SGD([w], 0.1))
+    update(precision, w @ torch.tensor([3e38, 4.0]), torch.optim.SGD([w], 0.1))
     assert w.tolist() == [1, 1]
     assert precision.scaler.get_scale() == 512

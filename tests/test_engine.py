@@ -57,6 +57,7 @@ def test_cams_and_labels_are_scored_against_the_masks_and_labels_of_their_images
     from datasets.images import InferenceImages
     from datasets.layout import read_truth
     from datasets.voc import VocLayout
+    from models.dig import Prediction
     from utils.masks import read_mask
 
     layout = VocLayout(toy_voc)
@@ -70,9 +71,10 @@ def test_cams_and_labels_are_scored_against_the_masks_and_labels_of_their_images
 
         patch_size = 16
 
-        def predict(self, image01, labels, size):
-            mask = masks[next(remaining)]
-            return torch.stack([(mask == c + 1).float() for c in labels]), torch.zeros(20).index_fill(0, labels, 0.6)
+        def predict(self, scales):
+            image_id = next(remaining)
+            maps = torch.stack([(masks[image_id] == c + 1).float() for c in range(20)])
+            return Prediction((maps[None],), 0.6 * torch.from_numpy(layout.labels([image_id])).float())
 
     loader = torch.utils.data.DataLoader(images, batch_size=None)
     scores, classification = score_cams(Oracle(), loader, CPU, partial(read_truth, layout), 20, Interruptions())

@@ -19,7 +19,10 @@ def image():
 
 
 def noise_for(guidance: Guidance, image: torch.Tensor) -> dict[int, torch.Tensor]:
-    return {t: torch.randn(image.shape, generator=torch.Generator().manual_seed(t)) for t in guidance.steps}
+    return {
+        t: torch.randn(image.shape, generator=torch.Generator().manual_seed(t))
+        for t in (*guidance.feature_steps, guidance.image_step)
+    }
 
 
 def test_features_come_in_the_order_of_the_steps(denoiser, image):
@@ -54,7 +57,7 @@ def test_the_denoised_image_is_predicted_in_one_shot_in_image_range(denoiser, im
 
 def test_a_shared_pass_is_that_of_the_step_in_the_middle(denoiser, image):
     shared = Guidance(denoiser, (0, 3, 5), mode="shared", stride=8)
-    assert shared.steps == (3, 100)
+    assert shared.feature_steps == (3,)
     noise = noise_for(shared, image)
     assert torch.equal(shared(image, noise).features, Guidance(denoiser, (3,), stride=8)(image, noise).features)
 

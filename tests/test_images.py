@@ -320,7 +320,7 @@ def test_inference_takes_whole_images_pixel_by_pixel(toy_voc):
     sample = inference_images(toy_voc)[1]
     with Image.open(toy_voc / "JPEGImages" / "2007_000001.jpg") as image:
         expected = np.array(image)
-    np.testing.assert_array_equal(sample.image.permute(1, 2, 0), expected)
+    np.testing.assert_array_equal(sample.pixels[0].permute(1, 2, 0), expected)
     assert sample.size == expected.shape[:2]
 
 
@@ -339,7 +339,7 @@ def test_an_image_without_classes_has_none_at_inference(toy_voc):
 def test_inference_resizes_the_shorter_side(tmp_path, width, height, resized):
     Image.new("RGB", (width, height)).save(tmp_path / "a.png")
     sample = InferenceImages(["a"], [tmp_path / "a.png"], np.ones((1, 3), bool), 24)[0]
-    assert sample.image.shape == (3, *resized)
+    assert sample.pixels[0].shape == (3, *resized)
     assert sample.size == (height, width)
 
 
@@ -353,7 +353,7 @@ def test_an_inference_loader_gives_images_of_a_layout_one_by_one(toy_voc):
     ids = layout.read_list("val")
     samples = list(inference_loader(layout, ids, layout.labels(ids), 24, 0, torch.device("cpu")))
     assert [sample.image_id for sample in samples] == ids
-    assert [min(sample.image.shape[1:]) for sample in samples] == [24, 24]
+    assert [min(sample.pixels[0].shape[1:]) for sample in samples] == [24, 24]
     assert [sample.labels.tolist() for sample in samples] == [[19], [0, 18]]
 
 

@@ -118,7 +118,7 @@ def test_forward_of_a_rectangle_that_is_no_multiple_of_the_patch(fill, published
 
 def test_guidance(fill, guidance):
     image = fill.image(3, 1, 224, 224)
-    output = guidance(image, {t: fill.noise(100 + t, image.shape) for t in guidance.steps})
+    output = guidance(image, {t: fill.noise(100 + t, image.shape) for t in (*guidance.feature_steps, guidance.image_step)})
     theirs = recorded("guidance")
     for i, features in enumerate(output.features.chunk(5, dim=1)):
         assert_close(features[:, ::8], theirs[f"features_t{i}"], stored=HALF)
@@ -148,7 +148,7 @@ def test_two_training_steps(fill, guidance):
     image = fill.image(4, 2, 224, 224)
     labels = torch.zeros(2, 20)
     labels[0, [3, 14]] = labels[1, 7] = 1
-    guide = guidance(image, {t: fill.noise(200 + t, image.shape) for t in guidance.steps})
+    guide = guidance(image, {t: fill.noise(200 + t, image.shape) for t in (*guidance.feature_steps, guidance.image_step)})
     criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
     for update, epoch, tolerance in ((0, 0, 1e-4), (1, 10, 1e-3)):
         original = net(imagenet_normalize(image), guide.features)
@@ -186,7 +186,7 @@ def test_cams_of_two_real_images(published_net):
     images = InferenceImages(ids, [layout.image_path(i) for i in ids], layout.labels(ids))
     for sample in (images[0], images[1]):
         assert sample.labels.tolist() == theirs[f"{sample.image_id}_classes"].tolist()
-        cams = published_net.cam(sample.image.float() / 255, sample.labels, sample.size)
+        cams = published_net.cam(sample.pixels[0].float() / 255, sample.labels, sample.size)
         difference = cams[:, ::4, ::4] - torch.from_numpy(theirs[f"{sample.image_id}_cam"].astype(np.float32))
         assert difference.abs().max() <= 2e-3
 

@@ -13,11 +13,11 @@ from datasets.voc import VocLayout
 from evaluation import main as evaluate
 from tools.refine_cams import main as refine_files
 from tools.write_masks import main as write_masks
-from utils.cam_files import read_cam_dict, write_cam_dict
+from utils.cam_files import read_cam_dict, read_score_dict, write_cam_dict
 from utils.errors import InputError
 from utils.masks import read_mask, voc_palette
 from utils.metrics import label_map
-from utils.pseudo_masks import read_score_dict, score_mask, threshold_mask
+from utils.pseudo_masks import score_mask, threshold_mask
 
 from .test_crf import ROOT, make_experiment
 

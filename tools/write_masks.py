@@ -8,13 +8,13 @@ from typing import Any
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from utils.best_threshold import read_best
-from utils.cam_files import read_cam_dict
+from utils.cam_files import read_cam_dict, read_score_dict
 from utils.errors import InputError, run_script
 from utils.flags import parse_options, show
 from utils.mask_options import PseudoMaskOptions
 from utils.masks import write_mask
 from utils.parallel import in_parallel
-from utils.pseudo_masks import read_score_dict, score_mask, threshold_mask
+from utils.pseudo_masks import score_mask, threshold_mask
 from utils.result_folders import (
     crf_folder,
     crf_folders,

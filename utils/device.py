@@ -9,8 +9,7 @@ import torch
 from .distributed import local_rank, local_world_size, world_size
 from .errors import InputError
 
-AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
+AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -90,7 +89,7 @@ class Precision:
     def __init__(self, amp: str, device: torch.device):
         if amp == "fp16" and device.type == "cpu":
             raise InputError("--amp fp16 needs a GPU; on a CPU use bf16 or off")
-        self.dtype = AMP_DTYPES.get(amp)
+        self.dtype = AMP_DTYPES[amp]
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
@@ -104,13 +103,16 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
-        """Backward and one step of the optimiser, gradients scaled and clipped where asked."""
-        optimizer.zero_grad(set_to_none=True)
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds a loss to the gradients, scaled for float16."""
         self.scaler.scale(loss).backward()
+
+    def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
+        """One step of the optimiser, gradients clipped where asked; they are freed, so that no forward pass holds them."""
         if max_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, max_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
+        optimizer.zero_grad(set_to_none=True)

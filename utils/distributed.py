@@ -184,6 +184,11 @@ def bare(module: nn.Module) -> nn.Module:
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
+def unsynchronized(module: nn.Module) -> contextlib.AbstractContextManager:
+    """Context in which gradients of `replicate`'s module are only added up here, for a later backward to average."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
+
+
 def mean_over_processes(values: Tensor) -> Tensor:
     """The mean of every process's tensor, on the device."""
     if dist.is_initialized():

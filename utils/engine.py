@@ -1,5 +1,6 @@
 """The training engine of DiG: one step, the training around it, and the scoring between epochs."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,19 @@ from torch.utils.data import DataLoader
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from .classification import ClassificationScores, ClassificationTally
 from .device import Precision, to_device
-from .distributed import bare, barrier, gather, is_main, largest_wish, mean_over_processes, rank, sum_over_processes
+from .distributed import (
+    bare,
+    barrier,
+    gather,
+    is_main,
+    largest_wish,
+    mean_over_processes,
+    rank,
+    sum_over_processes,
+    unsynchronized,
+)
 from .errors import InputError, Stopped
-from .inference import predict
+from .inference import batches_of_one_size, predict
 from .interruptions import SAVE, Interruptions
 from .metrics import Scores, ThresholdSweep
 from .runlog import RunLog, progress
@@ -66,6 +77,12 @@ class TrainingStep(nn.Module):
                 denoised = self.net(self.normalize(self.guidance.denoised(image01, noise)))
         return self.criterion(original, denoised, labels, epoch)
 
+    def compile_networks(self) -> None:
+        """Has torch.compile translate what takes the time, at the first step."""
+        self.net.compile_blocks()
+        if self.guidance is not None:
+            self.guidance.compile_denoiser()
+
     def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
         """Steps whose noise `forward` takes: those of the denoiser's passes that some loss of this epoch needs."""
         features = self.guidance.feature_steps if self.criterion.uses_features else ()
@@ -86,6 +103,8 @@ class Training:
         log: where losses go, means over all processes.
         print_freq: steps between two lines.
         interruptions: asked after every step.
+        accum: parts of this process's batch that go through the networks one after the other, for want of memory. Means over
+            a batch are means over its parts, and no layer mixes images, so that only rounding and stochastic depth differ.
     """
 
     def __init__(
@@ -97,6 +116,7 @@ class Training:
         log: RunLog,
         print_freq: int,
         interruptions: Interruptions,
+        accum: int = 1,
     ):
         self.step = step
         self.optimizer = optimizer
@@ -105,6 +125,7 @@ class Training:
         self.log = log
         self.print_freq = print_freq
         self.interruptions = interruptions
+        self.accum = accum
         self.precision: Precision = bare(step).precision
         self.epoch = 0
         self.steps_done = 0  # in this epoch
@@ -136,7 +157,7 @@ class Training:
         bar = progress(loader, f"epoch {epoch}", len(loader) - first, shown=is_main())
         for image, labels, index in bar if first < len(loader) else ():
             losses = self.update(image, labels, index.tolist())
-            self.waiting.append((torch.stack([loss.detach() for loss in losses.values()]), index.tolist()))
+            self.waiting.append((torch.stack([*losses.values()]), index.tolist()))
             self.steps_done += 1
 
             wish = largest_wish(self.interruptions.wish())
@@ -155,17 +176,30 @@ class Training:
     def update(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
         """One step on images (B, 3, S, S) in uint8 with labels (B, C); returns its losses, left on the device."""
         device = self.precision.device
-        image01 = to_device(image, device).float() / 255
-        labels = to_device(labels, device)
-        noise = {
-            t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], device)
-            for t in bare(self.step).diffusion_steps(self.epoch)
-        }
+        image, labels = to_device(image, device), to_device(labels, device)
         # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
         torch.manual_seed(derive_seed(Stream.STEP, self.seed, self.epoch, self.steps_done) + rank())
+        size = len(samples) // self.accum
+        totals: dict[str, Tensor] = {}
+        for start in range(0, len(samples), size):
+            part = slice(start, start + size)
+            is_last = part.stop == len(samples)
+            with contextlib.nullcontext() if is_last else unsynchronized(self.step):
+                losses = self.losses(image[part], labels[part], samples[part])
+                self.precision.backward(sum(losses.values()))
+            totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
+        self.precision.step(self.optimizer)
+        return totals
+
+    def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
+        """What images (B, 3, S, S) in uint8 with labels (B, C) contribute to the losses of a step."""
+        image01 = image.float() / 255
+        noise = {
+            t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], image.device)
+            for t in bare(self.step).diffusion_steps(self.epoch)
+        }
         losses = self.step(image01, labels, noise, self.epoch)
-        self.precision.step(sum(losses.values()), self.optimizer)
-        return losses
+        return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
 
     def report(self, names: list[str], loader: DataLoader, pace: float) -> None:
         """Logs the mean of the losses since the last report.
@@ -242,9 +276,20 @@ def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: i
 
 
 def infer_images(
-    net: nn.Module, loader: DataLoader, precision: Precision, description: str, interruptions: Interruptions
+    net: nn.Module,
+    loader: DataLoader,
+    precision: Precision,
+    description: str,
+    interruptions: Interruptions,
+    batch_size: int = 1,
+    at_patches: bool = False,
 ) -> Iterator[tuple]:
-    """CAMs and image-level probabilities of every image of a loader of `InferenceImages`, one at a time.
+    """CAMs and image-level probabilities of every image of a loader of `InferenceImages`.
+
+    Args:
+        net, loader, precision, description, interruptions: as their names say.
+        batch_size: images of one size that go through the network together; 1 keeps the order of the loader.
+        at_patches: give the maps of the only scale at patch resolution, before normalisation, for `utils.patch_cams`.
 
     Yields:
         (sample, {class index: (H, W) float32 array} at the size of the image file, (C,) float32 array)
@@ -253,20 +298,15 @@ def infer_images(
         Stopped: a signal came.
     """
     net.eval()
-    for sample in progress(loader, description, shown=is_main()):
+    for batch in batches_of_one_size(progress(loader, description, shown=is_main()), batch_size):
         if interruptions.wish() > SAVE:
             raise Stopped(interruptions.wish())
-        labels, size = sample.labels, tuple(sample.size)
-        cams, probabilities = predict(net, sample.image, labels, size, precision, sample.image_id)
-        yield sample, dict(zip(labels.tolist(), cams.cpu().numpy(), strict=True)), probabilities.cpu().numpy()
-
-
-def infer_cams(
-    net: nn.Module, loader: DataLoader, precision: Precision, description: str, interruptions: Interruptions
-) -> Iterator[tuple]:
-    """`infer_images` without the probabilities."""
-    for sample, cams, _ in infer_images(net, loader, precision, description, interruptions):
-        yield sample, cams
+        prediction = predict(net, [(sample.image_id, sample.pixels) for sample in batch], precision)
+        probabilities = prediction.probabilities.cpu().numpy()
+        for i, sample in enumerate(batch):
+            labels = to_device(sample.labels, precision.device)
+            cams = prediction.maps[0][i, labels] if at_patches else prediction.cams(i, labels, tuple(sample.size))
+            yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True)), probabilities[i]
 
 
 def score_cams(

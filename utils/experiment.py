@@ -15,7 +15,7 @@ from .recipes import recipe
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
 EPOCH_FILES = "*net_trm.pth"
 RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "nproc", "num_workers", "print_freq"}
-RESUMABLE |= {"val_from", "val_every", "val_also", "ckpt_minutes", "check_data"}
+RESUMABLE |= {"val_from", "val_every", "val_also", "keep", "ckpt_minutes", "check_data"}
 RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
 """Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
 SCORES = ("miou", "threshold", "map", "f1")
@@ -66,11 +66,25 @@ def latest_epoch(folder: Path) -> int:
     Raises:
         InputError: there is none.
     """
-    names = [path.name.removesuffix("net_trm.pth") for path in (folder / "ckpt").glob(EPOCH_FILES)]
-    epochs = [int(name) for name in names if name.isdigit()]
+    epochs = epochs_there(folder)
     if not epochs:
         raise InputError(f"{folder / 'ckpt'} holds no <epoch>net_trm.pth; train first or give --weights FILE")
-    return max(epochs)
+    return epochs[-1]
+
+
+def epochs_there(folder: Path) -> list[int]:
+    """Epochs that left inference weights, ascending."""
+    names = [path.name.removesuffix("net_trm.pth") for path in (folder / "ckpt").glob(EPOCH_FILES)]
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def remove_old_epochs(folder: Path, keep: int) -> None:
+    """Removes inference weights of all but the last epochs and the one with the best mIoU, the first of equals."""
+    scores = read_scores(folder)
+    best = max(scores, key=lambda epoch: (scores[epoch]["miou"], -int(epoch)), default=None)
+    for epoch in epochs_there(folder)[:-keep]:
+        if str(epoch) != best:
+            epoch_file(folder, epoch).unlink(missing_ok=True)
 
 
 def job_of(folder: Path) -> str:

@@ -1,5 +1,9 @@
-"""One whole image through the network: the one way that validation, inference and `models.CamModel` share."""
+"""Whole images through the network: the one way that validation, inference and `models.CamModel` share."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -7,36 +11,69 @@ from torchvision.transforms import v2
 from .device import Precision, to_device
 from .errors import InputError
 
+WAITING_BATCHES = 4
+"""How many batches of images may be held back in search of others of their size."""
 
-def network_pixels(image: Image.Image, shorter_side: int) -> Tensor:
-    """An RGB image as the network takes it: (3, H, W) uint8, its shorter side resized to so many pixels; 0 leaves it."""
+Sample = TypeVar("Sample")
+
+
+def network_pixels(image: Image.Image, shorter_side: int, scales: Sequence[float] = (1.0,)) -> tuple[Tensor, ...]:
+    """An RGB image as the network takes it.
+
+    Args:
+        image: the image.
+        shorter_side: that it is resized to in pixels; 0 leaves it as it is.
+        scales: of the image so resized; 1 is its own size.
+
+    Returns:
+        (3, H, W) uint8 for each scale.
+    """
     if shorter_side:
         image = v2.functional.resize(image, shorter_side, v2.InterpolationMode.BICUBIC)
-    return v2.functional.pil_to_tensor(image)
+    pixels = []
+    for scale in scales:
+        size = [max(1, round(scale * side)) for side in (image.height, image.width)]
+        scaled = image if scale == 1 else v2.functional.resize(image, size, v2.InterpolationMode.BICUBIC)
+        pixels.append(v2.functional.pil_to_tensor(scaled))
+    return tuple(pixels)
 
 
-def predict(
-    net: nn.Module, pixels: Tensor, labels: Tensor, size: tuple[int, int], precision: Precision, name: str
-) -> tuple[Tensor, Tensor]:
-    """CAMs and image-level probabilities of one image, from one pass.
+def batches_of_one_size(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
+    """Batches of images that have one size, in nearly their order.
+
+    Args:
+        samples: with `pixels`, as `network_pixels` gives them.
+        batch_size: images of a batch; fewer where too many others would have to wait, and at the end.
+    """
+    waiting: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in samples:
+        size = tuple(sample.pixels[0].shape)
+        waiting.setdefault(size, []).append(sample)
+        if len(waiting[size]) == batch_size:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= WAITING_BATCHES * batch_size:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+def predict(net: nn.Module, images: Sequence[tuple[str, Sequence[Tensor]]], precision: Precision):
+    """CAMs and image-level probabilities of images that have one size, from one pass for each scale.
 
     Args:
         net: `models.DiG`, in evaluation mode.
-        pixels: (3, H, W) uint8 of `network_pixels`.
-        labels: (K,) int64, classes whose CAMs are wanted.
-        size: height and width of the CAMs in pixels.
+        images: B names and what `network_pixels` makes of the images.
         precision: of the network.
-        name: of the image, for the message.
 
     Returns:
-        CAMs (K, height, width) and probabilities (C,), float32, on the network's device.
+        `models.Prediction`, on the network's device.
 
     Raises:
-        InputError: the image is smaller than one patch.
+        InputError: an image is smaller than one patch.
     """
-    if min(pixels.shape[-2:]) < net.patch_size:
-        height, width = pixels.shape[-2:]
-        raise InputError(f"{name} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
-    image01 = to_device(pixels, precision.device).float() / 255
+    for name, pixels in images:
+        height, width = min((p.shape[-2:] for p in pixels), key=min)
+        if min(height, width) < net.patch_size:
+            raise InputError(f"{name} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
+    scales = [torch.stack(same) for same in zip(*(pixels for _, pixels in images), strict=True)]
     with precision.autocast():
-        return net.predict(image01, labels.to(precision.device), size)
+        return net.predict([to_device(pixels, precision.device).float() / 255 for pixels in scales])

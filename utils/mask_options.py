@@ -1,9 +1,10 @@
 """Options of what is made of CAMs: CRF scores and pseudo-masks, by inference or of files that are there."""
 
+import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 from .errors import InputError
+from .experiment_options import ExperimentOptions
 from .flags import check_ranges, option, show
 
 
@@ -29,14 +30,7 @@ class CrfOptions:
     @property
     def crf_settings(self) -> dict[str, float]:
         """What all exponents share."""
-        return {
-            "iterations": self.iterations,
-            "gaussian_sxy": self.gaussian_sxy,
-            "gaussian_weight": self.gaussian_weight,
-            "bilateral_sxy": self.bilateral_sxy,
-            "bilateral_srgb": self.bilateral_srgb,
-            "bilateral_weight": self.bilateral_weight,
-        }
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfOptions) if f.name != "alphas"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,22 +74,15 @@ class ThresholdOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesOptions:
+class FilesOptions(ExperimentOptions):
     """What commands have that make files of an experiment's files. Data set and classes come from the run."""
 
-    name: str = option(..., "name of the experiment: its files are in EXPERIMENTS/NAME")
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    experiments: str = option("./experiment", "folder of all experiments")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
     dict_dir: str = option("dict", "CAM dicts: a folder in the experiment, or a path")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core; results are the same", low=-1, high=256)
     overwrite: bool = option(False, "remove what was made otherwise, instead of refusing")
-
-    @property
-    def folder(self) -> Path:
-        """This experiment's folder."""
-        return Path(self.experiments) / self.name
 
 
 @dataclass(frozen=True, kw_only=True)

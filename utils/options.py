@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .experiment_options import ExperimentOptions
 from .files import whole_file
 from .flags import OptionsT, check_ranges, make_options, option, show
 from .mask_options import CrfOptions, ThresholdOptions
@@ -18,23 +19,26 @@ from .mask_options import CrfOptions, ThresholdOptions
 OPTIONS_FILE = "options.json"
 
 
+def amp_option(help: str):
+    """The field of `--amp`."""
+    return option("off", help, choices=("off", "bf16", "fp16"))
+
+
+def compile_option():
+    """The field of `--compile`."""
+    return option(False, "compile the networks with torch.compile: minutes at the start (on CPUs it needs a C++ compiler)")
+
+
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(ExperimentOptions):
     """Where a run's results are and what it runs on."""
 
-    name: str = option(..., "name of the experiment: its results go to EXPERIMENTS/NAME")
     exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
-    experiments: str = option("./experiment", "folder of all experiments")
     device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
     nproc: int = option(0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256)
     num_workers: int = option(
         -1, "workers of each process that load images, -1: one per core, 8 at most; results are the same", low=-1, high=256
     )
-
-    @property
-    def folder(self) -> Path:
-        """This experiment's folder."""
-        return Path(self.experiments) / self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +46,10 @@ class LoopOptions:
     """What every training loop has."""
 
     seed: int = option(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
-    amp: str = option(
-        "off",
-        "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32",
-        choices=("off", "bf16", "fp16"),
+    amp: str = amp_option(
+        "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32"
     )
+    compile: bool = compile_option()
     print_freq: int = option(50, "steps between two lines of the log", low=1)
     check_data: str = option(
         "first",
@@ -123,6 +126,12 @@ class OptimizationOptions:
 
     epochs: int = option(60, "epochs to train", low=1)
     batch_size: int = option(32, "images of a step, in all processes together", low=1)
+    accum: int = option(
+        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
+    )
+    grad_checkpoint: bool = option(
+        False, "compute activations of transformer and LFCA again in the backward pass instead of keeping them: less memory"
+    )
     lr: float = option(5e-4, "learning rate for a batch of 512; scales with the batch", low=0)
     weight_decay: float = option(0.05, "weight decay of AdamW", low=0)
     warmup_epochs: int = option(5, "epochs of linear warm-up", low=0)
@@ -140,6 +149,9 @@ class ValidationOptions:
     val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0)
     val_every: int = option(1, "epochs between two validations", low=1)
     val_also: tuple[int, ...] = option((), "further epochs, from 0, after which CAMs are scored", low=0)
+    keep: int = option(
+        0, "epochs whose ckpt/<epoch>net_trm.pth are kept, the last ones and the one of the best mIoU; 0: all", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +241,21 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
     infer_size: int = option(-1, "shorter side of an image in pixels, 0: as it is; -1: the run's", low=-1, high=4096)
     overwrite: bool = option(False, "remove what other weights or options have written there, instead of refusing")
+    amp: str = amp_option("precision of the network: off is float32; CAMs are normalised in float32 always")
+    compile: bool = compile_option()
+    batch_size: int = option(1, "images of one size that go through the network together", low=1, high=4096)
+    scales: tuple[float, ...] = option(
+        (1.0,),
+        "sizes that each image is seen at, times its own; their CAMs are summed before normalisation",
+        low=0.1,
+        high=8,
+    )
+    cam_size: str = option(
+        "full",
+        "resolution of the CAM dicts, full: every pixel; patch: as the network has them, some 3 KB a class in place of 750,"
+        " from which evaluation.py and all other commands make the same full-size CAMs; takes one of --scales",
+        choices=("full", "patch"),
+    )
     dict: bool = option(False, "write CAM dicts to dict/")
     vis: bool = option(False, "write a picture per image and class to vis/")
     crf: bool = option(False, "write CRF-refined score dicts to crf/<alpha>/ (needs pydensecrf2)")
@@ -243,6 +270,8 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
         super().__post_init__()
         if not (self.dict or self.vis or self.crf or self.png != "none"):
             raise InputError("nothing to write: give --dict, --vis or --crf, or --png threshold or crf")
+        if self.cam_size == "patch" and len(self.scales) > 1:
+            raise InputError(f"--cam-size patch takes one of --scales, got {show(self.scales)}: their grids differ")
         if self.png == "crf" and len(self.alphas) > 2:
             raise InputError(f"--png crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.png == "threshold":
@@ -255,12 +284,11 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
+class EvaluationOptions(ExperimentOptions):
     """`evaluation.py`. Data set and classes come from the run; an empty flag takes the run's value."""
 
     name: str = option("", "experiment; not needed where --dict-dir, --gt-dir and --list are all paths")
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    experiments: str = option("./experiment", "folder of all experiments")
     task: str = option(
         "cam",
         "cam: threshold sweep; crf, dl: score dicts with background; png: label images",
@@ -275,32 +303,20 @@ class EvaluationOptions:
     json: str = option("", "file to write the scores to")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
 
-    @property
-    def folder(self) -> Path:
-        """The experiment's folder; without a name, one that holds no run."""
-        return Path(self.experiments) / self.name
-
     def __post_init__(self):
         check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions:
+class ReportOptions(ExperimentOptions):
     """`python -m utils.report`. Data set and classes come from the run; an empty flag takes the run's value."""
 
-    name: str = option(..., "name of the experiment: its results go to EXPERIMENTS/NAME")
-    experiments: str = option("./experiment", "folder of all experiments")
     dict_dir: str = option("dict", "CAM dicts: a folder in the experiment, or a path")
     data_path: str = option("", "data set; empty: the run's")
     list: str = option("", "images to score, a name or a file; empty: the run's validation list")
     images: int = option(3, "images shown of each group: the worst, the median and the best", low=1, high=20)
     out: str = option("", "file to write; empty: report.html in the experiment")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
-
-    @property
-    def folder(self) -> Path:
-        """The experiment's folder."""
-        return Path(self.experiments) / self.name
 
     def __post_init__(self):
         check_ranges(self)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -19,21 +19,24 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def in_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str) -> Iterator[Result]:
+def in_parallel(
+    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str, together: int = 1
+) -> Iterator[Result]:
     """What `work` makes of every task, in their order, with a progress bar.
 
     Args:
         work: a function that can be pickled.
-        tasks: a task should take far longer than the millisecond that it costs to hand it over.
+        tasks: each with all that `work` needs.
         workers: processes, at least 1; -1: one per core.
         description: of the progress bar.
+        together: tasks that a process is handed at a time, which costs about a millisecond.
 
     Raises:
         InputError: a task raised it, or a process died.
     """
     wanted = available_cores() if workers < 0 else workers
     with worker_pool(max(1, min(wanted, len(tasks)))) as pool:
-        yield from progress(pool.map(work, tasks), description, len(tasks))
+        yield from progress(pool.map(work, tasks, chunksize=together), description, len(tasks))
 
 
 @contextlib.contextmanager
@@ -43,25 +46,23 @@ def in_background(workers: int) -> Iterator[Callable[..., None]]:
     All is done when the block has ended well. An error of a task is raised by a later call or at the end.
 
     Args:
-        workers: processes; 0: the calling one does the work.
+        workers: processes; 0: a thread of the calling one.
 
     Raises:
         InputError: a task raised it, or a process died.
     """
-    if workers == 0:
-        yield lambda work, *args: work(*args)
-        return
     pending = set()
+    kept_waiting = 2 * max(1, workers)
 
     def do(work: Callable[..., None], *args: object) -> None:
         nonlocal pending
-        if len(pending) >= 2 * workers:  # what waits is held in memory
+        if len(pending) >= kept_waiting:  # in memory
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
         pending.add(pool.submit(work, *args))
 
-    with worker_pool(workers) as pool:
+    with worker_pool(workers) if workers else ThreadPoolExecutor(1) as pool:
         yield do
         for future in as_completed(pending):
             future.result()

@@ -1,22 +1,20 @@
 """Options of `predict.py`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from .errors import InputError
+from .experiment_options import ExperimentOptions
 from .flags import check_ranges, option
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
+class PredictOptions(ExperimentOptions):
     """`predict.py`. Classes and architecture come from the run."""
 
     image: tuple[str, ...] = option(..., "image files, and folders whose images are meant", positional=True)
-    name: str = option(..., "name of the experiment: its weights are in EXPERIMENTS/NAME/ckpt")
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    experiments: str = option("./experiment", "folder of all experiments")
     device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
     load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
     weights: str = option("", "weights file, instead of an epoch of the experiment")
@@ -32,11 +30,6 @@ class PredictOptions:
         high=1,
     )
     out: str = option("predictions", "folder that masks and pictures go to; those of the same names are replaced")
-
-    @property
-    def folder(self) -> Path:
-        """This experiment's folder."""
-        return Path(self.experiments) / self.name
 
     @property
     def named_labels(self) -> tuple[str, ...] | None:

@@ -6,12 +6,10 @@ learn affinities, such as IRN (https://arxiv.org/abs/1904.05044), and for losses
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from .cam_files import read_cam_dict
-from .errors import InputError, run_script
+from .errors import run_script
 from .metrics import IGNORE, label_map
 
 
@@ -47,18 +45,6 @@ def agreed(labels: Sequence[np.ndarray]) -> np.ndarray:
     first, *others = labels
     same = np.all([first == other for other in others], axis=0)
     return np.where(same, first, np.uint8(IGNORE))
-
-
-def read_score_dict(path: Path, shape: tuple[int, int], num_classes: int) -> dict[int, np.ndarray]:
-    """Reads {0: background, 1 .. C: class, (H, W) float32}, as the CRF and segmentation networks write it.
-
-    Raises:
-        InputError: see `read_cam_dict`; or there is no background.
-    """
-    scores = read_cam_dict(path, shape, num_classes + 1)
-    if 0 not in scores:
-        raise InputError(f"{path} has no score for the background, class 0: it is no score dict")
-    return scores
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""What all benchmarks measure alike: time, the machine's own rate beside it, memory, and the Markdown row of both."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+HEADER = "| work | seconds | GFLOP | share of the matrix rate | peak memory |\n|---|---|---|---|---|"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the table."""
+
+    work: str
+    seconds: float
+    flops: float | None = None  # counted; None where it is not arithmetic that takes the time
+    rate: float | None = None  # of the machine's matrix product in the same run, in FLOP/s
+    memory: int | None = None  # bytes
+
+    def __str__(self) -> str:
+        gflop = f"{self.flops / 1e9:.0f}" if self.flops else ""
+        share = f"{self.flops / self.seconds / self.rate:.0%} of {self.rate / 1e9:.0f} GFLOP/s" if self.flops else ""
+        memory = f"{self.memory / 1e9:.2f} GB" if self.memory else ""
+        return f"| {self.work} | {self.seconds:.3f} | {gflop} | {share} | {memory} |"
+
+
+def best_time(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of several calls, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        synchronize()
+        start = time.perf_counter()
+        work()
+        synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def synchronize() -> None:
+    """Waits for what CUDA has been told to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
+    """Floating-point operations per second of a large matrix product."""
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    return 2 * size**3 / best_time(lambda: a @ a, 10)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: on a GPU of all tensors, elsewhere of this process, PyTorch's own code among them."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
