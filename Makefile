@@ -6,7 +6,7 @@ RUNTIME := .venv/runtime
 INSTALLED := .venv/installed
 SCRIPT := PATH="$(CURDIR)/$(BIN):$$PATH" python
 
-.PHONY: test demo ablation soak lint format clean
+.PHONY: test demo ablation bench soak lint format clean
 
 test: lint
 	$(BIN)/python -m pytest
@@ -20,9 +20,13 @@ demo: $(RUNTIME)
 	$(SCRIPT) evaluation.py --name toy
 	$(SCRIPT) -m utils.report --name toy
 
-# Hours, after `make demo`: what each part of the method adds, as a table and a plot in experiment/ablation.
+# About an hour on two CPU cores, after `make demo`: what each part of the method adds, in experiment/ablation.
 ablation: $(RUNTIME)
-	$(SCRIPT) -m benchmarks.ablation
+	$(SCRIPT) -m benchmarks.ablation --jobs 2
+
+# About five minutes: time and memory of training, inference and scoring, into docs/performance.md.
+bench: $(RUNTIME)
+	$(SCRIPT) -m benchmarks
 
 # About 20 minutes: kills, damaged and hostile files, full disks; prints what was tried and what survived.
 soak: $(INSTALLED)

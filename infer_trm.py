@@ -121,7 +121,7 @@ def record_of(options: InferOptions, weights: str, infer_size: int, layout: Layo
     record = {"weights": weights, "infer_size": infer_size, "data": str(layout.root.resolve())}
     for name in ("amp", "scales", "cam_size"):
         if (value := getattr(options, name)) != getattr(InferOptions, name):
-            record[name] = value
+            record[name] = list(value) if isinstance(value, tuple) else value
     return record
 
 

@@ -74,6 +74,8 @@ def main(args: list[str]) -> None:
         if options.resume:
             training.load(last, log)
         require_common_start(training.step)
+        if options.compile:
+            denoiser.model.compile_passes()  # after the averaged weights' network was copied from it
         training.replicate()
         if is_main():
             start_run(options, (), job())

@@ -1,65 +1,63 @@
-"""Time and memory of full-size inference on one image with its mirror: python -m benchmarks.inference
+"""Time and memory of full-size inference on one image with its mirror: python -m benchmarks.inference --amp bf16
 
 Prints a Markdown row: seconds per image (best of several), the share of the machine's matrix-product rate measured in the
-same run, and the peak memory of the process.
+same run and precision, and the peak memory.
 """
 
 import argparse
-import resource
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_dig
-from utils.device import prepare_device
+from utils.device import Precision, prepare_device
+
+from .measure import Measurement, best_time, matrix_rate, peak_memory, report
 
 
 def main(args: list[str]) -> None:
+    print(report(measure(args)))
+
+
+def measure(args: Sequence[str]) -> Measurement:
+    """Runs what a command line asks for."""
     # Options
     parser = argparse.ArgumentParser(prog="benchmarks.inference", description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
+    parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
     parser.add_argument("--size", type=int, nargs=2, default=(375, 500), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(args)
     device = prepare_device(options.device)
+    precision = Precision(options.amp, device)
 
     # Measure
     net = build_dig(lfca=False).eval().to(device)
-    image, labels = torch.rand(3, *options.size, device=device), torch.tensor([0, 14], device=device)
+    if options.compile:
+        net.compile_blocks()
+    images = torch.rand(options.batch_size, 3, *options.size, device=device)
+    labels = torch.tensor([0, 14], device=device)
 
-    def infer() -> torch.Tensor:
-        return net.cam(image, labels, tuple(options.size)).cpu()
+    def infer() -> None:
+        with precision.autocast():
+            prediction = net.predict([images])
+        for i in range(options.batch_size):
+            prediction.cams(i, labels, tuple(options.size)).cpu()
 
+    seconds = best_time(infer, options.repeats) / options.batch_size
+    memory = peak_memory(device)
     with FlopCounterMode(display=False) as counter:
         infer()
-    seconds = best_time(infer, options.repeats)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    share = counter.get_total_flops() / seconds / matrix_rate(device)
+    flops = counter.get_total_flops() / options.batch_size
+    rate = matrix_rate(device, precision.dtype or torch.float32)
 
-    # Report
-    print("| work | seconds | share of the matrix rate | peak memory |\n|---|---|---|---|")
     height, width = options.size
-    print(f"| CAM of a {width} x {height} image with mirror, {device} | {seconds:.3f} | {share:.0%} | {peak / 1e9:.2f} GB |")
-
-
-def best_time(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest of several calls, after one to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def matrix_rate(device: torch.device, size: int = 2048) -> float:
-    """Floating-point operations per second of a large float32 matrix product."""
-    a = torch.randn(size, size, device=device)
-    return 2 * size**3 / best_time(lambda: (a @ a)[0, 0].item(), 10)
+    kind = [str(precision)] + [f"batch {options.batch_size}"] * (options.batch_size > 1) + ["compiled"] * options.compile
+    return Measurement(f"CAM of a {width} x {height} image with mirror, {', '.join(kind)}", seconds, flops, rate, memory)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,26 @@ class Measurement:
     work: str
     seconds: float
     flops: float | None = None  # counted; None where it is not arithmetic that takes the time
-    rate: float | None = None  # of the machine's matrix product in the same run, in FLOP/s
+    rate: float | None = None  # of the machine's matrix product in the same run and precision, in FLOP/s
     memory: int | None = None  # bytes
+    note: str = ""  # a sentence below the table
+
+    @property
+    def share(self) -> float:
+        """Of the matrix rate."""
+        return self.flops / self.seconds / self.rate
 
     def __str__(self) -> str:
         gflop = f"{self.flops / 1e9:.0f}" if self.flops else ""
-        share = f"{self.flops / self.seconds / self.rate:.0%} of {self.rate / 1e9:.0f} GFLOP/s" if self.flops else ""
+        share = f"{self.share:.0%} of {self.rate / 1e9:.0f} GFLOP/s" if self.flops else ""
         memory = f"{self.memory / 1e9:.2f} GB" if self.memory else ""
         return f"| {self.work} | {self.seconds:.3f} | {gflop} | {share} | {memory} |"
+
+
+def report(*measurements: Measurement) -> str:
+    """The Markdown table of some measurements, and their notes."""
+    notes = [f"- {m.work}: {m.note}" for m in measurements if m.note]
+    return "\n".join([HEADER, *map(str, measurements), *([""] if notes else []), *notes])
 
 
 def best_time(work: Callable[[], object], repeats: int) -> float:

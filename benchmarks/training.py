@@ -1,13 +1,16 @@
 """Time and memory of a training step at full size: python -m benchmarks.training --amp bf16 --guidance shared
 
 Prints a Markdown row: seconds per image (best of several), the share of the machine's matrix-product rate measured in the
-same run and precision, and the peak memory. Random weights and images: neither time nor memory depends on them.
+same run and precision, and the peak memory. Weights and images are random: neither time nor memory depends on them.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion import Guidance, build_denoiser
@@ -16,16 +19,21 @@ from utils.device import Precision, prepare_device
 from utils.engine import TrainingStep
 from utils.options import TrainOptions
 
-from .measure import HEADER, Measurement, best_time, matrix_rate, peak_memory
+from .measure import Measurement, best_time, matrix_rate, peak_memory, report
 
 
 def main(args: list[str]) -> None:
+    print(report(measure(args)))
+
+
+def measure(args: Sequence[str]) -> Measurement:
+    """Runs what a command line asks for."""
     # Options: those of the paper's recipe, but for the batch
     parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
     parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
     parser.add_argument("--guidance", default="exact", choices=("exact", "shared"))
-    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=2, help="at least 2")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--grad-checkpoint", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
@@ -49,8 +57,12 @@ def main(args: list[str]) -> None:
     labels = (torch.rand(options.batch_size, net.num_classes, device=device) < 0.1).float()
     noise = {t: torch.randn_like(image01) for t in step.diffusion_steps(epoch=0)}
 
+    def loss(count: int) -> Tensor:
+        part = {t: n[:count] for t, n in noise.items()}
+        return sum(step(image01[:count], labels[:count], part, 0).values())
+
     def train() -> None:
-        precision.backward(sum(step(image01, labels, noise, 0).values()))
+        precision.backward(loss(options.batch_size))
         precision.step(optimizer)
 
     seconds = best_time(train, options.repeats) / options.batch_size
@@ -58,13 +70,34 @@ def main(args: list[str]) -> None:
     with FlopCounterMode(display=False) as counter:
         train()
     flops = counter.get_total_flops() / options.batch_size
+    rate = matrix_rate(device, precision.dtype or torch.float32)
 
-    # Report
-    kind = ", ".join([str(precision), options.guidance] + ["compiled"] * options.compile)
-    kind += ", checkpointed" * options.grad_checkpoint
-    work = f"training step per image, batch {options.batch_size}, {kind}"
-    print(HEADER)
-    print(Measurement(work, seconds, flops, matrix_rate(device, precision.dtype or torch.float32), memory))
+    # What the memory is for
+    fixed = 4 * sum(p.numel() * (4 if p.requires_grad else 1) for p in step.parameters())
+    kept = kept_bytes(lambda: loss(2), step) - kept_bytes(lambda: loss(1), step)
+    note = (
+        f"weights, gradients, moments and denoiser {fixed / 1e9:.2f} GB; for the backward pass {kept / 1e9:.3f} GB an image"
+    )
+    kind = [str(precision), options.guidance] + ["compiled"] * options.compile + ["checkpoints"] * options.grad_checkpoint
+    work = f"training step per image, batch {options.batch_size}, {', '.join(kind)}"
+    return Measurement(work, seconds, flops, rate, memory, note)
+
+
+def kept_bytes(loss: Callable[[], Tensor], step: torch.nn.Module) -> int:
+    """Bytes of the tensors that a forward pass keeps for the backward pass, weights apart."""
+    weights = {p.untyped_storage().data_ptr() for p in step.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        total = loss()
+    del total
+    return sum(kept.values())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The whole network at a tiny size."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -127,6 +129,14 @@ def test_probabilities_come_from_both_logits_and_know_no_left_or_right(net, imag
     logits = torch.stack((output.cls_logits, output.patch_logits)).mean((0, 1))
     for x in (image01, image01.flip(-1)):
         torch.testing.assert_close(net.predict([x[None]]).probabilities[0], logits.sigmoid())
+
+
+def test_compiled_blocks_compute_the_same_whatever_the_size(net, image, monkeypatch):
+    # Tracing and its guards without the code generation, which takes minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    expected = [net.eval()(x) for x in (image, image[..., :24])]
+    net.compile_blocks()
+    torch.testing.assert_close([net(x) for x in (image, image[..., :24])], expected)
 
 
 def test_no_labels_give_no_maps(net, image):

@@ -110,17 +110,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """A folder with a data set and the same ten steps of training, by one process and by two."""
+    """A folder with a data set and the same ten steps of training, by one process, by two, and by two in parts."""
     folder = tmp_path_factory.mktemp("runs")
     make_toy_voc(folder / "VOC2012", 30)
     finish(start(f"train_trm.py --name one {SMALL}", folder))
     finish(start(f"train_trm.py --name two {SMALL} --nproc 2", folder))
+    finish(start(f"train_trm.py --name parts {SMALL} --nproc 2 --accum 2", folder))
     return folder / "experiment"
 
 
 @pytest.mark.end_to_end
-def test_two_processes_take_the_steps_of_one(runs):
-    one, two = weights(runs / "one"), weights(runs / "two")
+@pytest.mark.parametrize("name", ["two", "parts"])
+def test_two_processes_take_the_steps_of_one(runs, name):
+    one, two = weights(runs / "one"), weights(runs / name)
     # The gradient of a key's bias is zero but for rounding, which softmax does not see and AdamW blows up to whole steps.
     D = one["pos_embed"].shape[-1]
     for name in [name for name in one if name.endswith("attn.qkv.bias")]:

@@ -12,8 +12,12 @@ from PIL import Image
 import evaluation
 import infer_trm
 import train_trm
+from datasets.pixels import open_rgb
+from models import load_cam_model, normalize_cam
 from tools import refine_cams, write_masks
+from utils.cam_files import read_cam_dict
 from utils.errors import InputError
+from utils.inference import network_pixels
 
 from .test_train_trm import SMALL
 
@@ -269,3 +273,83 @@ def test_bad_weights_do_not_cost_what_is_there(trained, tmp_path):
     with pytest.raises(InputError, match=r"bad\.pth is no PyTorch checkpoint"):
         infer(root, f"--dict --weights {tmp_path}/bad.pth")
     assert len(list(folder.iterdir())) == 4
+
+
+def test_patch_size_cams_score_as_full_size_ones(trained, capsys):
+    root, _ = trained
+    scores = []
+    for size in ("full", "patch"):
+        infer(root, f"--dict --cam_size {size}", before="--overwrite")
+        evaluation.main(f"--name run --experiments {root} --num_workers 1 --json {root}/{size}.json".split())
+        scores.append(json.loads((root / f"{size}.json").read_text())["miou"])
+    np.testing.assert_allclose(*scores, atol=1e-3)
+    assert "size" in np.load(root / "run" / "dict" / "2007_000001.npy", allow_pickle=True).item()
+
+
+def test_pictures_and_masks_are_the_same_from_patch_size_cams(trained):
+    root, _ = trained
+    files = []
+    for size in ("full", "patch"):
+        folder = infer(root, f"--vis --png threshold --threshold 0.3 --cam_size {size}")
+        files.append([np.asarray(Image.open(path)) for name in ("vis", "png") for path in sorted((folder / name).iterdir())])
+    for full, patch in zip(*files, strict=True):
+        assert (full != patch).mean() < 1e-3  # of rounding
+
+
+def test_patch_size_cams_have_one_scale(trained):
+    with pytest.raises(InputError, match=r"--cam-size patch takes one of --scales, got 0\.5 1: their grids differ"):
+        infer(trained[0], "--dict --cam_size patch --scales 0.5 1")
+
+
+def cams_of(folder: Path) -> dict[str, dict[int, np.ndarray]]:
+    return {path.stem: read_cam_dict(path) for path in sorted((folder / "dict").iterdir())}
+
+
+def assert_close(found: dict[str, dict[int, np.ndarray]], expected: dict[str, dict[int, np.ndarray]], atol: float) -> None:
+    assert found.keys() == expected.keys()
+    for image_id, cams in expected.items():
+        assert found[image_id].keys() == cams.keys()
+        for c, cam in cams.items():
+            np.testing.assert_allclose(found[image_id][c], cam, atol=atol)
+
+
+def test_images_of_one_size_can_go_through_together(trained):
+    one = cams_of(infer(trained[0], "--dict"))
+    assert_close(cams_of(infer(trained[0], "--dict --batch_size 3")), one, atol=1e-4)
+
+
+def test_the_cams_of_several_scales_are_summed_and_then_normalised(trained):
+    root, data = trained
+    found = cams_of(infer(root, "--dict --scales 0.5 1.5"))
+    model = load_cam_model(root / "run", device="cpu")
+    image = open_rgb(data / "JPEGImages" / "2007_000001.jpg")
+    for c, cam in found["2007_000001"].items():
+        total = 0
+        for scale in (0.5, 1.5):
+            pixels = network_pixels(image, 0, (scale,))[0][None].float() / 255
+            maps = model.net.predict([pixels]).maps[0][:, c, None]
+            total = total + torch.nn.functional.interpolate(maps, cam.shape, mode="bilinear")
+        np.testing.assert_allclose(cam, normalize_cam(total)[0, 0], atol=1e-5)
+
+
+def test_the_same_scales_go_on_where_they_were_stopped(trained, capsys):
+    folder = infer(trained[0], "--dict --scales 0.5 1.5")
+    (folder / "dict" / "2007_000001.npy").unlink()
+    infer(trained[0], "--dict --scales 0.5 1.5", before="")
+    assert (folder / "dict" / "2007_000001.npy").exists()
+    assert "of them there already" in capsys.readouterr().out
+
+
+def test_an_image_too_small_at_a_scale_is_named(trained):
+    with pytest.raises(InputError, match=r"2007_\d+ is \d+ x \d pixels, smaller than one patch of 8"):
+        infer(trained[0], "--dict --scales 0.1")
+
+
+def test_bfloat16_gives_nearly_the_same_cams_and_is_not_mixed_with_others(trained):
+    root, _ = trained
+    exact = cams_of(infer(root, "--dict"))
+    with pytest.raises(InputError, match="amp"):
+        infer(root, "--dict --amp bf16", before="")
+    found = cams_of(infer(root, "--dict --amp bf16"))
+    differences = [np.abs(found[i][c] - cam).mean() for i, cams in exact.items() for c, cam in cams.items()]
+    assert 0 < np.mean(differences) < 0.03

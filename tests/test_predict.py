@@ -118,7 +118,9 @@ def test_a_bad_image_does_not_keep_the_others_from_being_done(root, tmp_path):
     bad, small = tmp_path / "bad.jpg", tmp_path / "small.png"
     bad.write_bytes(b"no image")
     Image.new("RGB", (3, 3)).save(small)
-    with pytest.raises(InputError, match=r"2 of 3 images .*bad\.jpg is no .*small\.png is 3 x 3 .*; all others are done$"):
+    with pytest.raises(
+        InputError, match=r"2 of 3 images .*bad\.jpg is no .*small\.png: the image is 3 x 3 .*; all others are done$"
+    ):
         run(root, tmp_path / "out", "--labels dog", bad, small, image_of(root))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{DOG}.png", f"{DOG}_dog.png"]
 

@@ -31,6 +31,41 @@ def weights(folder: Path, epoch: int = 0) -> dict[str, torch.Tensor]:
     return torch.load(folder / "ckpt" / f"{epoch:03d}net_trm.pth", weights_only=True)
 
 
+def test_gradient_checkpoints_change_no_bit(tmp_path, toy_voc):
+    kept, again = (
+        weights(train(tmp_path, toy_voc, name, f"--epochs 1 --start_epoch 0 --drop_path 0.5 --lfca_drop_path 0.5 {flag}"))
+        for name, flag in (("kept", ""), ("again", "--grad_checkpoint"))
+    )
+    assert equal(kept, again)
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused(tmp_path, toy_voc):
+    with pytest.raises(InputError, match="--accum 3 does not divide the 2 images of a step"):
+        train(tmp_path, toy_voc, "run", "--accum 3")
+
+
+def test_a_batch_in_parts_has_the_losses_of_the_whole(tmp_path, toy_voc):
+    whole, parts = (
+        logged(train(tmp_path, toy_voc, name, f"--epochs 1 --start_epoch 0 --lfca_drop_path 0 --batch_size 4 {flag}"))
+        for name, flag in (("whole", ""), ("parts", "--accum 2"))
+    )
+    assert parts == pytest.approx(whole, abs=2e-4)  # of four digits
+
+
+def logged(folder: Path) -> list[float]:
+    """Losses of the first epoch."""
+    line = next(line for line in (folder / "log.txt").read_text().splitlines() if "epoch 0 done" in line)
+    return [float(word) for word in line.partition("done:")[2].split()[1::2]]
+
+
+def test_the_last_epochs_and_the_best_one_are_kept(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 5 --val_from 0 --keep 2")
+    scores = read_scores(folder)
+    best = max(scores, key=lambda epoch: scores[epoch]["miou"])
+    kept = {path.name for path in (folder / "ckpt").glob("*net_trm.pth")}
+    assert kept == {f"{int(epoch):03d}net_trm.pth" for epoch in {best, "3", "4"}}
+
+
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 

@@ -1,10 +1,12 @@
 """The U-Net against denoising-diffusion-pytorch, whose checkpoints it shares."""
 
+from functools import partial
+
 import pytest
 import torch
 from denoising_diffusion_pytorch import Unet
 
-from diffusion.unet import UNet
+from diffusion.unet import UNet, Upsample
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,23 @@ def test_equal_weights_predict_equally(pair, size):
     ours, theirs = pair
     x, step = torch.randn(3, 3, *size), torch.tensor([0, 100, 999])
     torch.testing.assert_close(ours(x, step), theirs(x, step), rtol=1e-4, atol=1e-5)
+
+
+def test_compiled_passes_compute_the_same(pair, monkeypatch):
+    # Tracing and its guards without the code generation, which takes minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    ours = UNet(8).eval().requires_grad_(False)
+    x, step = torch.randn(2, 3, 16, 16), torch.tensor([3, 700])
+    expected = ours(x, step), ours.features(x, step)
+    ours.compile_passes()
+    torch.testing.assert_close((ours(x, step), ours.features(x, step)), expected)
+
+
+def test_upsampling_is_repetition_and_convolution():
+    torch.manual_seed(0)
+    layer, x = Upsample(5, 3), torch.randn(2, 5, 4, 6)
+    repeated = x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    torch.testing.assert_close(layer(x), layer[1](repeated), rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_are_equal(pair):

@@ -1,0 +1,94 @@
+"""Measures everything and renews docs/performance.md: python -m benchmarks
+
+Each measurement has a process of its own, for the peak memory is a process's.
+"""
+
+import multiprocessing
+import platform
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from utils.cores import available_cores
+from utils.errors import InputError, run_script
+from utils.files import whole_file
+from utils.runlog import progress
+
+from . import evaluation, inference, training
+from .measure import Measurement, report
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+START, END = "<!-- measured: python -m benchmarks -->", "<!-- end -->"
+WORK = (
+    (training, ""),
+    (training, "--amp bf16"),
+    (training, "--amp bf16 --guidance shared"),
+    (training, "--grad-checkpoint"),
+    (training, "--amp bf16 --guidance shared --grad-checkpoint"),
+    (inference, ""),
+    (inference, "--amp bf16"),
+    (evaluation, ""),
+)
+# Dense matrix products in TF32 and in bfloat16, FLOP/s, as the makers' data sheets have them.
+GPUS = {"24 GB, RTX 4090": (82.6e12, 165.2e12), "80 GB, A100": (156e12, 312e12)}
+SHARES = (0.25, 0.5)
+"""Assumed, of those rates."""
+BATCH = 32
+
+
+def main(args: list[str]) -> None:
+    if args:
+        raise InputError(
+            f"python -m benchmarks takes no flags, got {args[0]}; its parts do: python -m benchmarks.training -h"
+        )
+    # Measurements
+    found: list[Measurement] = []
+    for module, line in progress(WORK, "benchmarks"):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            result = pool.submit(module.measure, line.split()).result()
+        found += result if isinstance(result, list) else [result]
+
+    # Page
+    text = "\n\n".join((machine(), report(*found), estimates(found)))
+    before, _, rest = PAGE.read_text().partition(START)
+    after = rest.partition(END)[2]
+    with whole_file(PAGE) as file:
+        file.write(f"{before}{START}\n\n{text}\n\n{END}{after}".encode())
+    print(text)
+    print(PAGE)
+
+
+def machine() -> str:
+    """What was measured on."""
+    kind = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{available_cores()} cores, {processor()}"
+    return f"Measured on {kind}, PyTorch {torch.__version__}; best of several calls."
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def estimates(found: Sequence[Measurement]) -> str:
+    """A table of what a step of the paper's batch should take elsewhere, from the FLOPs counted here."""
+    rows = ["| estimate, not measured | precision | " + " | ".join(GPUS) + " |", "|---" * (len(GPUS) + 2) + "|"]
+    for measurement in found[:3]:
+        half = "bfloat16" in measurement.work
+        spans = [
+            " to ".join(f"{BATCH * measurement.flops / (rates[half] * share):.1f}" for share in reversed(SHARES)) + " s"
+            for rates in GPUS.values()
+        ]
+        guidance = "shared" if "shared" in measurement.work else "exact"
+        precision = "bfloat16" if half else "float32 (TF32)"
+        rows.append(f"| step of {BATCH} images, {guidance} guidance | {precision} | {' | '.join(spans)} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    run_script(main)
