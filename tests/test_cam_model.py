@@ -142,6 +142,22 @@ def test_probabilities_are_the_sigmoid_of_the_mean_logit_of_image_and_mirror(exp
     torch.testing.assert_close(torch.tensor([*ours.values()]), logits.mean(0).sigmoid())
 
 
+def test_what_is_found_is_what_is_probable(model, experiment):
+    probabilities = model.probabilities(file_of(experiment))
+    threshold = sorted(probabilities.values())[10]
+    cams, found = model.found(file_of(experiment), threshold)
+    assert found == {name: p for name, p in probabilities.items() if p >= threshold}
+    assert len(found) == 10
+    for name, cam in model.cam(file_of(experiment), tuple(found)).items():
+        np.testing.assert_array_equal(cams[name], cam)
+
+
+def test_bfloat16_gives_nearly_the_same_cams(model, experiment):
+    half = load_cam_model(experiment[0], device="cpu", amp="bf16")
+    found, expected = (m.cam(file_of(experiment), "dog")["dog"] for m in (half, model))
+    assert 0 < np.abs(found - expected).mean() < 0.03
+
+
 def test_an_epoch_or_a_file_can_be_chosen(experiment, tmp_path):
     folder, _ = experiment
     last, first = (load_cam_model(folder, epoch, device="cpu") for epoch in (None, 0))
@@ -170,6 +186,7 @@ def test_weights_without_a_run_take_names_and_recipe_from_the_caller(experiment,
     [
         ({"epoch": 7}, r"007net_trm\.pth is missing\. Train first"),
         ({"weights": "nowhere.pth"}, r"nowhere\.pth is missing"),
+        ({"amp": "fp8"}, "amp must be one of off, bf16, fp16, got 'fp8'"),
         ({"device": "tpu"}, "device must be one of auto, cuda, mps, cpu, got 'tpu'"),
     ],
 )
