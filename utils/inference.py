@@ -74,6 +74,7 @@ def predict(net: nn.Module, images: Sequence[tuple[str, Sequence[Tensor]]], prec
         height, width = min((p.shape[-2:] for p in pixels), key=min)
         if min(height, width) < net.patch_size:
             raise InputError(f"{name} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
-    scales = [torch.stack(same) for same in zip(*(pixels for _, pixels in images), strict=True)]
+    scales = zip(*(pixels for _, pixels in images), strict=True)
+    on_device = [torch.stack([to_device(pixels, precision.device) for pixels in same]) for same in scales]
     with precision.autocast():
-        return net.predict([to_device(pixels, precision.device).float() / 255 for pixels in scales])
+        return net.predict([pixels.float() / 255 for pixels in on_device])
