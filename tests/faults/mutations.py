@@ -411,7 +411,7 @@ def read_image(path: Path) -> tuple[Any, Any]:
         else:
             expected = np.array(image.convert("RGB"))
     expected = turn(expected)
-    return (found, sample.image.permute(1, 2, 0).numpy(), sample.size), (expected, expected, expected.shape[:2])
+    return (found, sample.pixels[0].permute(1, 2, 0).numpy(), sample.size), (expected, expected, expected.shape[:2])
 
 
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
