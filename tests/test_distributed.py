@@ -120,14 +120,15 @@ def runs(tmp_path_factory) -> Path:
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("name", ["two", "parts"])
-def test_two_processes_take_the_steps_of_one(runs, name):
+# Sums in yet another order: of ten steps of 1e-4, rounding that AdamW blows up has been seen to take 1.4e-5.
+@pytest.mark.parametrize(("name", "apart"), [("two", 1e-5), ("parts", 5e-5)])
+def test_two_processes_take_the_steps_of_one(runs, name, apart):
     one, two = weights(runs / "one"), weights(runs / name)
     # The gradient of a key's bias is zero but for rounding, which softmax does not see and AdamW blows up to whole steps.
     D = one["pos_embed"].shape[-1]
     for name in [name for name in one if name.endswith("attn.qkv.bias")]:
         one[name][D : 2 * D] = two[name][D : 2 * D] = 0
-    assert max((one[name] - two[name]).abs().max() for name in one) < 1e-5
+    assert max((one[name] - two[name]).abs().max() for name in one) < apart
     first = torch.load(runs / "one" / "ckpt" / "000net_trm.pth", weights_only=True)
     assert max((one[name] - first[name]).abs().max() for name in first) > 2e-4  # they did go somewhere
 
