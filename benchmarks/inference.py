@@ -4,7 +4,6 @@ Prints a Markdown row: seconds per image (best of several), the share of the mac
 same run and precision, and the peak memory.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import build_dig
 from utils.device import Precision, prepare_device
 
-from .measure import Measurement, best_time, matrix_rate, peak_memory, report
+from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, report
 
 
 def main(args: list[str]) -> None:
@@ -24,13 +23,9 @@ def main(args: list[str]) -> None:
 def measure(args: Sequence[str]) -> Measurement:
     """Runs what a command line asks for."""
     # Options
-    parser = argparse.ArgumentParser(prog="benchmarks.inference", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
-    parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
+    parser = network_parser("benchmarks.inference", __doc__, repeats=5)
     parser.add_argument("--size", type=int, nargs=2, default=(375, 500), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(args)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)

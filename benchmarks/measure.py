@@ -1,5 +1,6 @@
 """What all benchmarks measure alike: time, the machine's own rate beside it, memory, and the Markdown row of both."""
 
+import argparse
 import resource
 import sys
 import time
@@ -32,6 +33,16 @@ class Measurement:
         share = f"{self.share:.0%} of {self.rate / 1e9:.0f} GFLOP/s" if self.flops else ""
         memory = f"{self.memory / 1e9:.2f} GB" if self.memory else ""
         return f"| {self.work} | {self.seconds:.3f} | {gflop} | {share} | {memory} |"
+
+
+def network_parser(program: str, description: str, repeats: int) -> argparse.ArgumentParser:
+    """A parser of the flags that all benchmarks of networks have."""
+    parser = argparse.ArgumentParser(prog=program, description=description.splitlines()[0])
+    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
+    parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--repeats", type=int, default=repeats)
+    return parser
 
 
 def report(*measurements: Measurement) -> str:

@@ -4,7 +4,6 @@ Prints a Markdown row: seconds per image (best of several), the share of the mac
 same run and precision, and the peak memory. Weights and images are random: neither time nor memory depends on them.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 
@@ -19,7 +18,7 @@ from utils.device import Precision, prepare_device
 from utils.engine import TrainingStep
 from utils.options import TrainOptions
 
-from .measure import Measurement, best_time, matrix_rate, peak_memory, report
+from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, report
 
 
 def main(args: list[str]) -> None:
@@ -29,14 +28,10 @@ def main(args: list[str]) -> None:
 def measure(args: Sequence[str]) -> Measurement:
     """Runs what a command line asks for."""
     # Options: those of the paper's recipe, but for the batch
-    parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
-    parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
+    parser = network_parser("benchmarks.training", __doc__, repeats=3)
     parser.add_argument("--guidance", default="exact", choices=("exact", "shared"))
     parser.add_argument("--batch-size", type=int, default=2, help="at least 2")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--grad-checkpoint", action="store_true")
-    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(args)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
