@@ -12,6 +12,9 @@ from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+QUERY_ROWS = 256
+"""Tokens whose attention is computed at a time. A training image has fewer, a photograph of 1000 x 750 pixels 2900."""
+
 
 class ViTOutput(NamedTuple):
     """What the transformer gives to its heads and to LFCA."""
@@ -35,7 +38,10 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that also hands out its attention matrix and its queries."""
+    """Multi-head self-attention that also hands out its attention matrix and its queries.
+
+    Heads are averaged a few rows at a time, so that the matrices of all heads are never there at once.
+    """
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -54,9 +60,14 @@ class Attention(nn.Module):
         B, L, D = x.shape
         qkv = self.qkv(x)  # (B, L, 3D)
         q, k, v = qkv.view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
-        attention = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, L, L)
-        out = (attention @ v).transpose(1, 2).reshape(B, L, D)
-        return self.proj(out), attention.mean(dim=1), qkv[..., :D]
+        k, v = k.transpose(-2, -1).contiguous(), v.contiguous()
+        attended, means = [], []
+        for rows in (q * self.scale).split(QUERY_ROWS, dim=2):
+            attention = (rows @ k).softmax(dim=-1)  # (B, heads, rows, L)
+            attended.append(attention @ v)
+            means.append(attention.mean(dim=1))
+        out = torch.cat(attended, dim=2).transpose(1, 2).reshape(B, L, D)
+        return self.proj(out), torch.cat(means, dim=1), qkv[..., :D]
 
 
 class Block(nn.Module):

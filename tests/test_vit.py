@@ -4,6 +4,8 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from models import build_dig, load_deit
 from models.vit import MultiClassTokenViT
@@ -50,6 +52,40 @@ def test_queries_are_those_of_the_last_two_blocks_last_first(vit):
     last, before_last = vit.forward_tokens(torch.randn(1, 3, 32, 32)).queries
     assert torch.equal(last, queries[-1])
     assert torch.equal(before_last, queries[-2])
+
+
+def test_attention_is_the_same_however_many_rows_are_computed_at_a_time(vit, monkeypatch):
+    image = torch.randn(2, 3, 32, 32)  # 5 + 16 tokens
+    results = []
+    for rows in (21, 4):
+        monkeypatch.setattr("models.vit.QUERY_ROWS", rows)
+        vit.zero_grad()
+        tokens = vit.forward_tokens(image)
+        (tokens.attention.square().sum() + tokens.patch_tokens.square().sum()).backward()
+        results.append((tokens.attention, tokens.patch_tokens, vit.blocks[0].attn.qkv.weight.grad))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole)
+
+
+@torch.no_grad()
+def test_the_attention_of_all_heads_is_never_there_at_once(vit, monkeypatch):
+    monkeypatch.setattr("models.vit.QUERY_ROWS", 10)
+    image = torch.randn(1, 3, 80, 80)  # L = 5 + 100 tokens, 2 heads
+    with LargestTensor() as largest:
+        vit.forward_tokens(image)
+    assert largest.numel == 105 * 105  # averaged over heads
+
+
+class LargestTensor(TorchDispatchMode):
+    """Number of elements of the largest tensor that any operation gave meanwhile."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.numel = max([self.numel, *(t.numel() for t in tensors)])
+        return result
 
 
 def test_position_embedding_of_the_training_grid_is_the_parameter_itself(vit):
