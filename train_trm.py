@@ -14,6 +14,7 @@ from datasets.images import TrainingImages, epoch_loader, inference_loader
 from datasets.layout import Layout, open_layout, read_truth
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, init_mimetic, load_deit
+from utils.backward_updates import update_in_backward
 from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
 from utils.classification import ClassificationScores
 from utils.cores import loader_count
@@ -87,6 +88,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
         # Optimiser
         optimizer = build_optimizer(net, options)
+        if options.update_in_backward:
+            update_in_backward(optimizer)
         scheduler = build_scheduler(optimizer, options)
         interruptions = Interruptions(options.ckpt_minutes)
         training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions, options.accum)

@@ -26,7 +26,7 @@ WORK = (
     (training, "--amp bf16"),
     (training, "--amp bf16 --guidance shared"),
     (training, "--grad-checkpoint"),
-    (training, "--amp bf16 --guidance shared --grad-checkpoint"),
+    (training, "--grad-checkpoint --update-in-backward"),
     (inference, ""),
     (inference, "--amp bf16"),
     (evaluation, ""),

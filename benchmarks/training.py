@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion import Guidance, build_denoiser
 from models import DiGLoss, build_dig, imagenet_normalize
+from utils.backward_updates import update_in_backward
 from utils.device import Precision, prepare_device
 from utils.engine import TrainingStep
 from utils.options import TrainOptions
@@ -32,6 +33,7 @@ def measure(args: Sequence[str]) -> Measurement:
     parser.add_argument("--guidance", default="exact", choices=("exact", "shared"))
     parser.add_argument("--batch-size", type=int, default=2, help="at least 2")
     parser.add_argument("--grad-checkpoint", action="store_true")
+    parser.add_argument("--update-in-backward", action="store_true")
     options = parser.parse_args(args)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
@@ -46,6 +48,8 @@ def measure(args: Sequence[str]) -> Measurement:
     if options.compile:
         step.compile_networks()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-5, fused=True)
+    if options.update_in_backward:
+        update_in_backward(optimizer)
 
     # Measure
     image01 = torch.rand(options.batch_size, 3, recipe.input_size, recipe.input_size, device=device)
@@ -68,12 +72,13 @@ def measure(args: Sequence[str]) -> Measurement:
     rate = matrix_rate(device, precision.dtype or torch.float32)
 
     # What the memory is for
-    fixed = 4 * sum(p.numel() * (4 if p.requires_grad else 1) for p in step.parameters())
+    gradients = not options.update_in_backward
+    fixed = 4 * sum(p.numel() * (3 + gradients if p.requires_grad else 1) for p in step.parameters())
     kept = kept_bytes(lambda: loss(2), step) - kept_bytes(lambda: loss(1), step)
-    note = (
-        f"weights, gradients, moments and denoiser {fixed / 1e9:.2f} GB; for the backward pass {kept / 1e9:.3f} GB an image"
-    )
+    there = f"weights,{' gradients,' * gradients} moments and denoiser"
+    note = f"{there} {fixed / 1e9:.2f} GB; for the backward pass {kept / 1e9:.3f} GB an image"
     kind = [str(precision), options.guidance] + ["compiled"] * options.compile + ["checkpoints"] * options.grad_checkpoint
+    kind += ["updates in the backward pass"] * options.update_in_backward
     work = f"training step per image, batch {options.batch_size}, {', '.join(kind)}"
     return Measurement(work, seconds, flops, rate, memory, note)
 

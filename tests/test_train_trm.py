@@ -39,6 +39,34 @@ def test_gradient_checkpoints_change_no_bit(tmp_path, toy_voc):
     assert equal(kept, again)
 
 
+@pytest.mark.parametrize("flag", ["", "--grad_checkpoint", "--amp bf16"])
+def test_updates_in_the_backward_pass_change_no_bit(tmp_path, toy_voc, flag):
+    after, during = (
+        train(tmp_path, toy_voc, name, f"--epochs 2 --start_epoch 0 --drop_path 0.5 {flag} {more}")
+        for name, more in (("after", ""), ("during", "--update_in_backward"))
+    )
+    after, during = (torch.load(folder / "ckpt" / "last.pth", weights_only=True) for folder in (after, during))
+    assert equal(after["model"], during["model"])
+    moments, others = after["optimizer"]["state"], during["optimizer"]["state"]
+    assert moments.keys() == others.keys()
+    assert all(equal(moments[i], others[i]) for i in moments)
+
+
+@pytest.mark.parametrize("other", ["--accum 2", "--amp fp16"])
+def test_updates_in_the_backward_pass_need_gradients_that_are_final_by_then(tmp_path, toy_voc, other):
+    with pytest.raises(InputError, match=f"--update-in-backward does not go with {other}"):
+        train(tmp_path, toy_voc, "run", f"--update_in_backward {other}")
+
+
+def test_a_run_short_of_memory_may_be_resumed_with_less(tmp_path, toy_voc):
+    whole = train(tmp_path, toy_voc, "whole", "--epochs 2")
+    train(tmp_path, toy_voc, "run", "--epochs 2")
+    (tmp_path / "run" / "ckpt" / "001net_trm.pth").unlink()
+    (tmp_path / "run" / "ckpt" / "last.previous.pth").replace(tmp_path / "run" / "ckpt" / "last.pth")
+    resumed = train(tmp_path, toy_voc, "run", "--resume --grad_checkpoint --update_in_backward")
+    assert equal(weights(resumed, 1), weights(whole, 1))
+
+
 def test_parts_that_do_not_divide_a_batch_are_refused(tmp_path, toy_voc):
     with pytest.raises(InputError, match="--accum 3 does not divide the 2 images of a step"):
         train(tmp_path, toy_voc, "run", "--accum 3")

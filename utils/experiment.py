@@ -17,6 +17,7 @@ EPOCH_FILES = "*net_trm.pth"
 RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "nproc", "num_workers", "print_freq"}
 RESUMABLE |= {"val_from", "val_every", "val_also", "keep", "ckpt_minutes", "check_data"}
 RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
+RESUMABLE |= {"grad_checkpoint", "update_in_backward"}
 """Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
 SCORES = ("miou", "threshold", "map", "f1")
 """What is kept of an epoch's validation, in percent but for the threshold."""

@@ -132,6 +132,10 @@ class OptimizationOptions:
     grad_checkpoint: bool = option(
         False, "compute activations of transformer and LFCA again in the backward pass instead of keeping them: less memory"
     )
+    update_in_backward: bool = option(
+        False,
+        "update each weight as soon as its gradient is there, and free that: less memory; one process, no --accum, no fp16",
+    )
     lr: float = option(5e-4, "learning rate for a batch of 512; scales with the batch", low=0)
     weight_decay: float = option(0.05, "weight decay of AdamW", low=0)
     warmup_epochs: int = option(5, "epochs of linear warm-up", low=0)
@@ -180,6 +184,9 @@ class TrainOptions(
             raise InputError(f"--embed-dim {self.embed_dim} must be a multiple of 8 and of --num-heads {self.num_heads}")
         if self.diffusion_dim % 8:
             raise InputError(f"--diffusion-dim {self.diffusion_dim} must be a multiple of 8")
+        if self.update_in_backward and (self.accum > 1 or self.amp == "fp16"):
+            other = "--amp fp16" if self.amp == "fp16" else f"--accum {self.accum}"
+            raise InputError(f"--update-in-backward does not go with {other}: gradients would change after it")
         steps = (*self.feature_steps, self.image_step)
         if len(set(steps)) < len(steps):
             raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")
