@@ -24,7 +24,7 @@ demo: $(RUNTIME)
 ablation: $(RUNTIME)
 	$(SCRIPT) -m benchmarks.ablation --jobs 2
 
-# About five minutes: time and memory of training, inference and scoring, into docs/performance.md.
+# About ten minutes on two CPU cores: time and memory of training, inference and scoring, into docs/performance.md.
 bench: $(RUNTIME)
 	$(SCRIPT) -m benchmarks
 
