@@ -49,6 +49,7 @@ class Attention(nn.Module):
         self.scale = (dim // num_heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
+        self.attend = attend
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Args:
@@ -61,13 +62,25 @@ class Attention(nn.Module):
         qkv = self.qkv(x)  # (B, L, 3D)
         q, k, v = qkv.view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
         k, v = k.transpose(-2, -1).contiguous(), v.contiguous()
-        attended, means = [], []
-        for rows in (q * self.scale).split(QUERY_ROWS, dim=2):
-            attention = (rows @ k).softmax(dim=-1)  # (B, heads, rows, L)
-            attended.append(attention @ v)
-            means.append(attention.mean(dim=1))
-        out = torch.cat(attended, dim=2).transpose(1, 2).reshape(B, L, D)
-        return self.proj(out), torch.cat(means, dim=1), qkv[..., :D]
+        parts = [self.attend(rows, k, v) for rows in (q * self.scale).split(QUERY_ROWS, dim=2)]
+        out, attention = zip(*parts, strict=True)
+        out = torch.cat(out, dim=2).transpose(1, 2).reshape(B, L, D)
+        return self.proj(out), torch.cat(attention, dim=1), qkv[..., :D]
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of some tokens to all.
+
+    Args:
+        queries: (B, heads, rows, d), scaled.
+        keys: (B, heads, d, L).
+        values: (B, heads, L, d).
+
+    Returns:
+        what each head gathers (B, heads, rows, d), and the attention averaged over heads (B, rows, L).
+    """
+    attention = (queries @ keys).softmax(dim=-1)  # (B, heads, rows, L)
+    return attention @ values, attention.mean(dim=1)
 
 
 class Block(nn.Module):
@@ -165,8 +178,9 @@ class MultiClassTokenViT(nn.Module):
 
     def compile_blocks(self) -> None:
         """Has torch.compile translate attention and MLP: all blocks share what is made of the first."""
+        compiled = torch.compile(attend)
         for block in self.blocks:
-            block.attn.compile()
+            block.attn.attend = compiled
             block.mlp.compile()
 
     def position_embedding(self, h: int, w: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The whole network at a tiny size."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -137,6 +138,23 @@ def test_compiled_blocks_compute_the_same_whatever_the_size(net, image, monkeypa
     expected = [net.eval()(x) for x in (image, image[..., :24])]
     net.compile_blocks()
     torch.testing.assert_close([net(x) for x in (image, image[..., :24])], expected)
+
+
+def test_what_is_compiled_for_two_sizes_does_for_all(net, monkeypatch):
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr("models.vit.QUERY_ROWS", 16)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    net.eval().compile_blocks()
+    counts = []
+    for size in (32, 56, 64, 80, 96, 120):  # 3 + 16 tokens to 3 + 225, in 2 to 15 parts
+        net(torch.randn(1, 3, size, size))
+        counts.append(len(graphs))
+    assert counts[1:] == counts[1:2] * 5
 
 
 def test_no_labels_give_no_maps(net, image):
