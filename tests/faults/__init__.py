@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+SMALL_NETWORK = {"input_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+"""Options of the smallest network whose files are damaged."""
+
 
 @dataclass(frozen=True)
 class Tally:

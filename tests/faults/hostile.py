@@ -40,7 +40,7 @@ from utils.masks import read_mask
 from utils.options import TrainOptions, load_run, save_options
 
 from ..toy import make_toy_coco, make_toy_voc, write_lines
-from . import Tally
+from . import SMALL_NETWORK, Tally
 from .mutations import MOST_MEMORY, SECONDS, Hang, alarm
 
 DEEP = 200_000
@@ -214,11 +214,7 @@ def checkpoints(folder: Path, canary: Path, voc: Path) -> list[Attack]:
         exp="dig_nano",
         experiments=str(folder),
         data_path=str(voc),
-        input_size=32,
-        patch_size=8,
-        embed_dim=16,
-        depth=2,
-        num_heads=2,
+        **SMALL_NETWORK,
     )
     save_options(options, VOC_CLASSES)
     net = build_dig(20, lfca=False, **options.architecture)

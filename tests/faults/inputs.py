@@ -39,6 +39,7 @@ from utils.options import TrainOptions, load_run, save_options
 from utils.runlog import RunLog
 
 from ..toy import make_toy_coco, make_toy_voc, write_json, write_lines
+from . import SMALL_NETWORK
 
 ID = "2007_000001"
 
@@ -59,12 +60,8 @@ def make_kinds(folder: Path) -> dict[str, Kind]:
         name="run",
         exp="dig_nano",
         experiments=str(folder),
-        input_size=32,
-        patch_size=8,
-        embed_dim=16,
-        depth=2,
-        num_heads=2,
         feature_steps=(0, 2),
+        **SMALL_NETWORK,
     )
     save_options(options, VOC_CLASSES)
     images = make_images(folder / "images")
