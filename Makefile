@@ -18,7 +18,7 @@ demo: $(RUNTIME)
 	$(SCRIPT) train_trm.py --name toy --exp dig_toy
 	$(SCRIPT) infer_trm.py --name toy --dict
 	$(SCRIPT) evaluation.py --name toy
-	$(SCRIPT) -m utils.report --name toy
+	$(SCRIPT) -m tools.report --name toy
 
 # About an hour on two CPU cores, after `make demo`: what each part of the method adds, in experiment/ablation.
 ablation: $(RUNTIME)

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from datasets.classes import class_names
-from datasets.coco import find_mask
-from datasets.layout import Layout, is_data_set, open_layout
+from datasets.layouts.base import Layout, is_data_set, open_layout
+from datasets.layouts.coco import find_mask
 from datasets.lists import draw, find_list, read_ids, split_count
 from datasets.pixels import turned_like
-from utils.best_threshold import write_best
-from utils.cam_files import read_cam_dict, read_score_dict
+from utils.cams.files import read_cam_dict, read_score_dict
+from utils.cams.folders import crf_folders, inside_or_path, made_with
+from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.files import whole_file
-from utils.flags import parse_options
-from utils.masks import read_mask
-from utils.metrics import Confusion, Scores, ThresholdSweep, label_map
-from utils.options import EvaluationOptions
-from utils.parallel import in_parallel
-from utils.result_folders import crf_folders, inside_or_path, made_with
+from utils.machine.parallel import in_parallel
+from utils.options.flags import parse_options
+from utils.options.results import EvaluationOptions
+from utils.scoring.best_threshold import write_best
+from utils.scoring.metrics import Confusion, Scores, ThresholdSweep, label_map
 
 IMAGES_PER_TASK = 8
 

@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 
 from datasets.images import inference_loader
-from datasets.layout import Layout
+from datasets.layouts.base import Layout
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from models import WEIGHTS_HINT, load_network
-from utils.best_threshold import read_best
-from utils.cam_files import write_cam_dict
-from utils.cores import available_cores, loader_count
-from utils.crf import refine, require_crf
-from utils.device import Precision, hardware, prepare_device
-from utils.distributed import (
+from utils.cams.crf import refine, require_crf
+from utils.cams.files import write_cam_dict
+from utils.cams.folders import crf_folder, crf_record, score_record, start_folder, threshold_record
+from utils.cams.masks import write_mask
+from utils.cams.patch_size import full_size_cams
+from utils.cams.pictures import cam_overlay, save_picture
+from utils.cams.pseudo_masks import score_mask, threshold_mask
+from utils.errors import InputError, run_script
+from utils.experiment import epoch_file, latest_epoch
+from utils.machine.cores import available_cores, loader_count
+from utils.machine.device import Precision, hardware, prepare_device
+from utils.machine.distributed import (
     barrier,
     first_on_each_machine,
     gather,
@@ -28,18 +34,12 @@ from utils.distributed import (
     process_group,
     share,
 )
-from utils.engine import infer_images
-from utils.errors import InputError, run_script
-from utils.experiment import epoch_file, latest_epoch
-from utils.flags import parse_options
-from utils.interruptions import Interruptions
-from utils.masks import write_mask
-from utils.options import InferOptions
-from utils.parallel import in_background
-from utils.patch_cams import full_size_cams
-from utils.pictures import cam_overlay, save_picture
-from utils.pseudo_masks import score_mask, threshold_mask
-from utils.result_folders import crf_folder, crf_record, score_record, start_folder, threshold_record
+from utils.machine.interruptions import Interruptions
+from utils.machine.parallel import in_background
+from utils.options.flags import parse_options
+from utils.options.inference import InferOptions
+from utils.scoring.best_threshold import read_best
+from utils.training.engine import infer_images
 
 
 def main(args: list[str]) -> None:

@@ -9,18 +9,18 @@ from PIL import Image
 from datasets.classes import class_names, require_class_names
 from datasets.images import FOLDER_SUFFIXES
 from models import CamModel, load_cam_model
-from utils.best_threshold import evaluation_file, read_best
-from utils.device import hardware
+from utils.cams.masks import write_mask
+from utils.cams.pictures import cam_overlay, save_picture
+from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
-from utils.flags import parse_options
-from utils.masks import write_mask
-from utils.options import OPTIONS_FILE
-from utils.pictures import cam_overlay, save_picture
-from utils.predict_options import PredictOptions
-from utils.pseudo_masks import threshold_mask
-from utils.rgb import open_rgb
-from utils.runlog import progress
+from utils.images import open_rgb
+from utils.log import progress
+from utils.machine.device import hardware
+from utils.options.experiment import OPTIONS_FILE
+from utils.options.flags import parse_options
+from utils.options.inference import PredictOptions
+from utils.scoring.best_threshold import evaluation_file, read_best
 
 DEFAULT_BACKGROUND = 0.4
 

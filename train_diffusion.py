@@ -13,10 +13,13 @@ from torch.utils.data import DataLoader
 from datasets.check import check_images
 from datasets.images import FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
-from utils.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
-from utils.cores import loader_count
-from utils.device import Precision, hardware, prepare_device, to_device
-from utils.distributed import (
+from utils.cams.pictures import save_grid
+from utils.errors import InputError, Stopped, run_script
+from utils.experiment import open_experiment, parse_run, start_run
+from utils.log import RunLog, progress
+from utils.machine.cores import loader_count
+from utils.machine.device import Precision, hardware, prepare_device, to_device
+from utils.machine.distributed import (
     barrier,
     first_on_each_machine,
     in_processes,
@@ -32,14 +35,11 @@ from utils.distributed import (
     share_of_rows,
     world_size,
 )
-from utils.errors import InputError, Stopped, run_script
-from utils.experiment import open_experiment, parse_run, start_run
-from utils.interruptions import SAVE, Interruptions
-from utils.options import DenoiserOptions
-from utils.pictures import save_grid
-from utils.recipes import named_recipe, recipe
-from utils.runlog import RunLog, progress
-from utils.seeding import Stream, derive_seed, sample_noise
+from utils.machine.interruptions import SAVE, Interruptions
+from utils.options.recipes import named_recipe, recipe
+from utils.options.training import DenoiserOptions
+from utils.training.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from utils.training.seeding import Stream, derive_seed, sample_noise
 
 FORMAT_VERSION = "1.8.8"
 """Version of denoising-diffusion-pytorch whose checkpoints these are."""

@@ -11,15 +11,23 @@ from torch.utils.data import DataLoader
 
 from datasets.check import check_images
 from datasets.images import TrainingImages, epoch_loader, inference_loader
-from datasets.layout import Layout, open_layout, read_truth
+from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import Guidance, build_denoiser
 from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, init_mimetic, load_deit
-from utils.backward_updates import update_in_backward
-from utils.checkpoint import load_file, load_strictly, save_file, state_dict_of
-from utils.classification import ClassificationScores
-from utils.cores import loader_count
-from utils.device import Precision, hardware, prepare_device
-from utils.distributed import (
+from utils.errors import InputError, run_script
+from utils.experiment import (
+    add_score,
+    epoch_file,
+    open_experiment,
+    parse_run,
+    read_scores,
+    remove_old_epochs,
+    start_run,
+)
+from utils.log import RunLog
+from utils.machine.cores import loader_count
+from utils.machine.device import Precision, hardware, prepare_device
+from utils.machine.distributed import (
     first_on_each_machine,
     gather,
     in_processes,
@@ -33,22 +41,14 @@ from utils.distributed import (
     share,
     share_of_batch,
 )
-from utils.engine import Training, TrainingStep, score_cams
-from utils.errors import InputError, run_script
-from utils.experiment import (
-    add_score,
-    epoch_file,
-    open_experiment,
-    parse_run,
-    read_scores,
-    remove_old_epochs,
-    start_run,
-)
-from utils.interruptions import Interruptions
-from utils.metrics import Scores
-from utils.options import TrainOptions
-from utils.recipes import named_recipe
-from utils.runlog import RunLog
+from utils.machine.interruptions import Interruptions
+from utils.options.recipes import named_recipe
+from utils.options.training import TrainOptions
+from utils.scoring.classification import ClassificationScores
+from utils.scoring.metrics import Scores
+from utils.training.backward_updates import update_in_backward
+from utils.training.checkpoint import load_file, load_strictly, save_file, state_dict_of
+from utils.training.engine import Training, TrainingStep, score_cams
 
 VIT_HINT = (
     "It is DeiT-S, published at https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth; "

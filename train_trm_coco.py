@@ -4,8 +4,8 @@ The same training as train_trm.py, with COCO's recipe as the default.
 """
 
 import train_trm
-from utils.distributed import in_processes
 from utils.errors import run_script
+from utils.machine.distributed import in_processes
 
 
 def main(args: list[str]) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from utils.cores import available_cores
 from utils.errors import InputError, run_script
 from utils.files import whole_file
-from utils.runlog import progress
+from utils.log import progress
+from utils.machine.cores import available_cores
 
 from . import evaluation, inference, training
 from .measure import Measurement, report

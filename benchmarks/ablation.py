@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.cores import available_cores
 from utils.errors import InputError, run_script
 from utils.experiment import read_scores
 from utils.files import whole_file
-from utils.recipes import recipe
-from utils.runlog import progress
+from utils.log import progress
+from utils.machine.cores import available_cores
+from utils.options.recipes import recipe
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.cam_files import write_cam_dict
-from utils.masks import write_mask
-from utils.patch_cams import full_size_cams
+from utils.cams.files import write_cam_dict
+from utils.cams.masks import write_mask
+from utils.cams.patch_size import full_size_cams
 
 from .measure import Measurement, best_time, report
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_dig
-from utils.device import Precision, prepare_device
+from utils.machine.device import Precision, prepare_device
 
 from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, report
 

@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion import Guidance, build_denoiser
 from models import DiGLoss, build_dig, imagenet_normalize
-from utils.backward_updates import update_in_backward
-from utils.device import Precision, prepare_device
-from utils.engine import TrainingStep
-from utils.options import TrainOptions
+from utils.machine.device import Precision, prepare_device
+from utils.options.training import TrainOptions
+from utils.training.backward_updates import update_in_backward
+from utils.training.engine import TrainingStep
 
 from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, report
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from utils.cores import available_cores
 from utils.errors import InputError
 from utils.files import whole_file
-from utils.runlog import progress
+from utils.log import progress
+from utils.machine.cores import available_cores
 
 from .labels import cache_path, read_cache, write_cache
 from .pixels import open_rgb

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from utils.distributed import rank, share_of_batch, world_size
+from utils.cams.inference import network_pixels
 from utils.errors import InputError
-from utils.inference import network_pixels
-from utils.interruptions import leave_process_group
-from utils.seeding import Stream, derive_seed, seeded
+from utils.machine.distributed import rank, share_of_batch, world_size
+from utils.machine.interruptions import leave_process_group
+from utils.training.seeding import Stream, derive_seed, seeded
 
-from .layout import Layout
+from .layouts.base import Layout
 from .pixels import open_rgb
 
 FOLDER_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}

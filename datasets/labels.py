@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.cores import available_cores
 from utils.errors import InputError
 from utils.files import whole_file
-from utils.runlog import progress
+from utils.log import progress
+from utils.machine.cores import available_cores
 
 
 def cache_folder() -> Path:

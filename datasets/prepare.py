@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.cams.masks import write_mask
 from utils.errors import InputError, run_script
 from utils.files import claim, whole_file
-from utils.flags import parse_options
-from utils.masks import write_mask
-from utils.options import PrepareCocoOptions, PrepareVocOptions
-from utils.parallel import in_parallel
+from utils.machine.parallel import in_parallel
+from utils.options.data import PrepareCocoOptions, PrepareVocOptions
+from utils.options.flags import parse_options
 
 from .classes import class_names
-from .coco_annotations import class_indices, draw_mask, load_annotations
+from .layouts.coco_annotations import class_indices, draw_mask, load_annotations
+from .layouts.voc import VocLayout, sbd_folder, sbd_ids
 from .lists import read_ids
 from .matlab import struct_field
-from .voc import VocLayout, sbd_folder, sbd_ids
 
 MOVE_AWAY = "Move it away first, or name another folder with --out"
 MASKS_AT_A_TIME = 32

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from utils.errors import InputError
 from utils.experiment import run_of
-from utils.options import TrainOptions
+from utils.options.training import TrainOptions
 
-from .layout import Layout, open_layout
+from .layouts.base import Layout, open_layout
 
 
 def open_run(folder: Path, exp: str, data_path: str, val_list: str) -> tuple[TrainOptions, Layout]:

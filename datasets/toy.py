@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from utils.cams.masks import write_mask
 from utils.errors import run_script
 from utils.files import claim, whole_file
-from utils.flags import parse_options
-from utils.masks import write_mask
-from utils.metrics import IGNORE
-from utils.options import ToyOptions
-from utils.runlog import progress
+from utils.log import progress
+from utils.options.data import ToyOptions
+from utils.options.flags import parse_options
+from utils.scoring.metrics import IGNORE
 
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A function of coordinates x and y, which are about -1 to 1 over an object; y points down."""

@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from utils.checkpoint import load_file, load_strictly, state_dict_of
-from utils.device import AMP_DTYPES, Precision, prepare_device
+from utils.cams.inference import network_pixels, predict
 from utils.errors import InputError
 from utils.experiment import epoch_file, latest_epoch, run_of
-from utils.inference import network_pixels, predict
-from utils.options import OPTIONS_FILE, TrainOptions
-from utils.rgb import open_rgb, upright_rgb
+from utils.images import open_rgb, upright_rgb
+from utils.machine.device import AMP_DTYPES, Precision, prepare_device
+from utils.options.experiment import OPTIONS_FILE
+from utils.options.training import TrainOptions
+from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .toy import make_toy_coco, make_toy_voc
+from .helpers.toy_data import make_toy_coco, make_toy_voc
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,17 +10,17 @@ import torch
 
 import train_trm
 from datasets.images import InferenceImages
-from datasets.voc import VocLayout
+from datasets.layouts.voc import VocLayout
 from diffusion import Guidance, build_denoiser
 from evaluation import main as evaluate
 from models import DiGLoss, build_dig, imagenet_normalize
-from utils.cam_files import write_cam_dict
-from utils.cores import available_cores
-from utils.device import keep_freed_memory
-from utils.masks import read_mask
-from utils.options import TrainOptions
+from utils.cams.files import write_cam_dict
+from utils.cams.masks import read_mask
+from utils.machine.cores import available_cores
+from utils.machine.device import keep_freed_memory
+from utils.options.training import TrainOptions
 
-from .shared import PARITY, VOC_MINI, needs_parity, needs_voc_mini, parity_module
+from .helpers.shared import PARITY, VOC_MINI, needs_parity, needs_voc_mini, parity_module
 
 pytestmark = [pytest.mark.parity, needs_parity]
 

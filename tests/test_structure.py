@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from utils.flag_tables import COMMANDS, PAGE, page
+from tests.helpers import ROOT
+from tools.flag_tables import COMMANDS, PAGE, page
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("models", "diffusion", "datasets", "utils", "tools")
 SCRIPTS = tuple(command for command in COMMANDS if command.endswith(".py"))
 READERS = {
-    "-m utils.crf": "tools/refine_cams.py",
-    "-m utils.pseudo_masks": "tools/write_masks.py",
-    "-m utils.report": "tools/report.py",
+    "-m tools.crf": "tools/crf.py",
+    "-m tools.masks": "tools/masks.py",
+    "-m tools.report": "tools/report.py",
     "-m datasets.toy": "datasets/toy.py",
     "-m datasets.prepare coco": "datasets/prepare.py",
     "-m datasets.prepare voc": "datasets/prepare.py",
@@ -68,7 +68,7 @@ def test_scoring_starts_without_pytorch():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_read(command):
-    shared = [*(ROOT / "utils").glob("*options.py"), ROOT / "utils" / "experiment.py", ROOT / "utils" / "crf.py"]
+    shared = [*(ROOT / "utils").glob("options/*.py"), ROOT / "utils" / "experiment.py", ROOT / "utils" / "cams" / "crf.py"]
     readers = (ROOT / READERS.get(command, command), *shared)
     code = "".join(path.read_text() for path in readers)
     unread = [f.name for f in dataclasses.fields(COMMANDS[command]) if not re.search(rf"\b(options|self)\.{f.name}\b", code)]
@@ -76,7 +76,7 @@ def test_every_flag_is_read(command):
 
 
 def test_the_page_of_flags_lists_every_flag_as_it_is():
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m utils.flag_tables`"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tools.flag_tables`"
 
 
 def test_what_the_readme_promises_is_tested():

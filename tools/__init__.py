@@ -1,1 +1,1 @@
-"""Commands on the files of an experiment, run as python -m utils.crf, utils.pseudo_masks and utils.report."""
+"""Commands on the files of an experiment, run as python -m tools.NAME."""

@@ -1,4 +1,4 @@
-"""Writes report.html, one file that shows an experiment to anyone: python -m utils.report --name NAME"""
+"""Writes report.html, one file that shows an experiment to anyone: python -m tools.report --name NAME"""
 
 import dataclasses
 from functools import partial
@@ -6,25 +6,26 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.layout import Layout, is_data_set, open_layout, read_truth
-from utils.cam_files import read_cam_dict
+from datasets.layouts.base import Layout, is_data_set, open_layout, read_truth
+from utils.cams.files import read_cam_dict
+from utils.cams.folders import inside_or_path
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.files import whole_file
-from utils.flags import parse_options
-from utils.options import ReportOptions, TrainOptions
+from utils.images import open_rgb
+from utils.options.flags import parse_options
+from utils.options.results import ReportOptions
+from utils.options.training import TrainOptions
 from utils.report.gallery import build_gallery
 from utils.report.history import read_losses, read_progress
 from utils.report.page import CamFindings, Findings, build_page, name_flags
 from utils.report.scoring import score_images
 from utils.report.sheet import write_sheet
-from utils.result_folders import inside_or_path
-from utils.rgb import open_rgb
 
 
 def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
-    options = parse_options(ReportOptions, args, "utils.report", __doc__)
+    options = parse_options(ReportOptions, args, "python -m tools.report", __doc__)
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is missing: give the --name of an experiment, or its folder with --experiments")
     run, classes = run_of(options.folder, "", "")

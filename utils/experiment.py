@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from .errors import InputError
 from .files import previous_file, whole_file
-from .flags import build_parser, dashed, flag_name, make_options, parse_options, show
-from .options import OPTIONS_FILE, DenoiserOptions, RunOptions, TrainOptions, load_options, load_run, save_options
-from .recipes import recipe
+from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
+from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
+from .options.recipes import recipe
+from .options.training import DenoiserOptions, TrainOptions, load_run
 
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
 EPOCH_FILES = "*net_trm.pth"

@@ -13,12 +13,12 @@ import torch
 
 import train_diffusion
 import train_trm
-from utils.checkpoint import load_file
-from utils.engine import Training
+from tests.helpers.toy_data import make_toy_voc
 from utils.errors import InputError
 from utils.files import previous_file
+from utils.training.checkpoint import load_file
+from utils.training.engine import Training
 
-from ..toy import make_toy_voc
 from . import Tally
 
 TRAIN = (

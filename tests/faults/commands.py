@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import ROOT
+
 NETWORK = "--input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --feature-steps 0 2"
 TRAIN = (
     f"train_trm.py --name run --exp dig_nano --data-path VOC2012 {NETWORK} --diffusion_weights random --diffusion-dim 8 "

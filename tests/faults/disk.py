@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..toy import make_toy_coco, make_toy_voc
+from tests.helpers.toy_data import make_toy_coco, make_toy_voc
+
 from . import Tally
 from .commands import DENOISER, EVALUATE, INFER, TRAIN, finish, succeed
 

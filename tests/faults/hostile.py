@@ -26,20 +26,21 @@ import infer_trm
 import train_diffusion
 import train_trm
 from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names
-from datasets.coco_annotations import load_annotations
-from datasets.layout import open_layout
+from datasets.layouts.base import open_layout
+from datasets.layouts.coco_annotations import load_annotations
+from datasets.layouts.voc import VocLayout
 from datasets.pixels import open_rgb
 from datasets.prepare import sbd_mask, write_coco_mask
-from datasets.voc import VocLayout
 from models import build_dig
-from utils.cam_files import read_cam_dict
-from utils.checkpoint import load_file, load_strictly, state_dict_of
+from tests.helpers.toy_data import make_toy_coco, make_toy_voc, write_lines
+from utils.cams.files import read_cam_dict
+from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.experiment import read_scores
-from utils.masks import read_mask
-from utils.options import TrainOptions, load_run, save_options
+from utils.options.experiment import save_options
+from utils.options.training import TrainOptions, load_run
+from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
-from ..toy import make_toy_coco, make_toy_voc, write_lines
 from . import SMALL_NETWORK, Tally
 from .mutations import MOST_MEMORY, SECONDS, Hang, alarm
 

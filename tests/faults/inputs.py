@@ -21,24 +21,25 @@ from scipy.io import savemat
 import infer_trm
 import train_trm
 from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names
-from datasets.coco import CocoLayout
-from datasets.coco_annotations import class_indices, load_annotations
 from datasets.images import InferenceImages, TrainingImages, Visit
+from datasets.layouts.coco import CocoLayout
+from datasets.layouts.coco_annotations import class_indices, load_annotations
+from datasets.layouts.voc import VocLayout
 from datasets.pixels import open_rgb
 from datasets.prepare import sbd_mask, write_coco_mask
-from datasets.voc import VocLayout
 from diffusion import build_denoiser
 from evaluation import Job
 from models import build_dig
-from utils.cam_files import read_cam_dict, write_cam_dict
-from utils.checkpoint import load_last, load_strictly, save_file, state_dict_of
+from tests.helpers.toy_data import make_toy_coco, make_toy_voc, write_json, write_lines
+from utils.cams.files import read_cam_dict, write_cam_dict
+from utils.cams.masks import read_mask
 from utils.experiment import read_scores
-from utils.masks import read_mask
-from utils.metrics import SWEEP
-from utils.options import TrainOptions, load_run, save_options
-from utils.runlog import RunLog
+from utils.log import RunLog
+from utils.options.experiment import save_options
+from utils.options.training import TrainOptions, load_run
+from utils.scoring.metrics import SWEEP
+from utils.training.checkpoint import load_last, load_strictly, save_file, state_dict_of
 
-from ..toy import make_toy_coco, make_toy_voc, write_json, write_lines
 from . import SMALL_NETWORK
 
 ID = "2007_000001"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from ..toy import make_toy_voc
+from tests.helpers.toy_data import make_toy_voc
+
 from . import Tally
 from .commands import DENOISER, INFER, TRAIN, start, succeed
 

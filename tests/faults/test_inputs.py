@@ -13,14 +13,15 @@ import evaluation
 import infer_trm
 import train_trm
 from datasets.classes import COCO_CLASSES
-from datasets.coco import CocoLayout
-from datasets.voc import VocLayout
+from datasets.layouts.coco import CocoLayout
+from datasets.layouts.voc import VocLayout
+from tests.datasets.test_pixels import STORED, save_turned
+from tests.helpers.toy_data import make_toy_voc, save_mask, toy_mask, write_annotation, write_lines
+from tests.scripts.test_train_trm import SMALL
 from utils.errors import InputError
-from utils.options import TrainOptions, load_options
+from utils.options.experiment import load_options
+from utils.options.training import TrainOptions
 
-from ..test_pixels import STORED, save_turned
-from ..test_train_trm import SMALL
-from ..toy import make_toy_voc, save_mask, toy_mask, write_annotation, write_lines
 from .checkpoints import try_damaged_checkpoints
 from .hostile import hostile_pickles, try_hostile
 from .mutations import try_mutations

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ..toy import make_toy_voc
+from tests.helpers.toy_data import make_toy_voc
+
 from .commands import DENOISER, EVALUATE, INFER, TRAIN, finish, start, succeed
 from .disk import try_full_disk
 from .kills import digests, try_kills

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..metrics import IGNORE, label_map
-from ..pictures import cam_overlay
+from ..cams.pictures import cam_overlay
+from ..scoring.metrics import IGNORE, label_map
 from .markup import Element, tag
 from .scoring import ImageScores, Reader, examples, sweep_image
 

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..flags import make_options
-from ..options import TrainOptions
-from ..recipes import recipe
+from ..options.flags import make_options
+from ..options.recipes import recipe
+from ..options.training import TrainOptions
 from .history import Curve
 from .markup import Element, document, tag
 from .scoring import ImageScores

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from ..metrics import IGNORE, SWEEP, Scores, ThresholdSweep
-from ..parallel import in_parallel
+from ..machine.parallel import in_parallel
+from ..scoring.metrics import IGNORE, SWEEP, Scores, ThresholdSweep
 
 IMAGES_PER_TASK = 8
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..flags import flag_name, show
-from ..metrics import Scores
-from ..options import TrainOptions
+from ..options.flags import flag_name, show
+from ..options.training import TrainOptions
+from ..scoring.metrics import Scores
 from .charts import Mark, Points, bar_chart, line_chart, nice_ticks, x_axis, y_axis
 from .history import Curve
 from .markup import Content, Element, table, tag

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..pictures import save_picture
+from ..cams.pictures import save_picture
 from .gallery import ImageOpener, draw_sample
 from .scoring import ImageScores, Reader, examples
 

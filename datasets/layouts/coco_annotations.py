@@ -1,0 +1,165 @@
+"""COCO's instance annotations through pycocotools: which classes an image shows, and its mask."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+
+from utils.errors import InputError
+from utils.scoring.metrics import IGNORE
+
+from ..labels import cache_path, read_cache, write_cache
+
+
+def load_annotations(path: Path, classes: Sequence[str]) -> COCO:
+    """The annotations of a split.
+
+    Raises:
+        InputError: the file is damaged, or its categories are not the classes of the data set.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(path))
+        names = tuple(coco.cats[category]["name"] for category in sorted(coco.cats))
+        for image in coco.imgs.values():
+            require(image, {"id": int, "file_name": str, "height": int, "width": int}, "image")
+            if "\0" in image["file_name"] or not is_size(image["height"], image["width"]):
+                raise ValueError(
+                    f"image {image['id']} cannot be {image['file_name']!r}, {image['width']} x {image['height']} pixels"
+                )
+        for annotation in coco.dataset["annotations"]:
+            require(annotation, {"id": int, "category_id": int, "image_id": int}, "annotation")
+            if annotation["category_id"] not in coco.cats or annotation["image_id"] not in coco.imgs:
+                raise ValueError(f"annotation {annotation['id']} refers to a category or image that is not in the file")
+    # A damaged file can raise nearly anything.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no file of COCO instances: {type(error).__name__}: {reason}") from error
+    if names != tuple(classes):
+        odd = next((name for name in names if name not in classes), names[:3])
+        raise InputError(
+            f"{path} has {len(names)} categories and the data set {len(classes)} classes; they differ in {odd!r}"
+        )
+    return coco
+
+
+def require(entry: dict, kinds: dict[str, type], what: str) -> None:
+    """Raises ValueError for an entry that lacks a value or has one of another kind."""
+    for name, kind in kinds.items():
+        if name not in entry:
+            raise ValueError(f"{what} {entry.get('id')} has no {name}")
+        if not isinstance(entry[name], kind) or isinstance(entry[name], bool):
+            raise ValueError(f"{what} {entry.get('id')} has the {name} {entry[name]!r}")
+
+
+def is_size(height: int, width: int) -> bool:
+    """Whether an image can have this size in pixels."""
+    return 0 < min(height, width) <= max(height, width) < 1 << 16 and height * width < 1 << 28
+
+
+def class_indices(coco: COCO) -> dict[int, int]:
+    """From category id, 1 .. 90 with gaps, to class index, 0 .. 79."""
+    return {category: c for c, category in enumerate(sorted(coco.cats))}
+
+
+def annotated_classes(path: Path, classes: Sequence[str]) -> dict[int, list[int]]:
+    """Indices of the classes in every image of `instances_<split>.json`, by image number; kept in a cache.
+
+    Crowd regions count: what they name is in the image.
+    """
+    stat = path.stat()
+    cache = cache_path(path)
+    # One line of the table stands for the file itself, so that a changed file is read again.
+    state = ([stat.st_size, stat.st_mtime_ns], list(classes))
+    table = read_cache(cache)
+    if table.pop("", None) != state:
+        coco = load_annotations(path, classes)
+        index = class_indices(coco)
+        table = {
+            str(image): ([0, 0], sorted({index[annotation["category_id"]] for annotation in coco.imgToAnns[image]}))
+            for image in coco.imgs
+        }
+        write_cache(cache, {"": state, **table})
+    return {int(image): present for image, (_, present) in table.items()}
+
+
+def draw_mask(
+    annotations: Sequence[dict], index: dict[int, int], height: int, width: int, crowds: str = "ignore"
+) -> np.ndarray:
+    """One label per pixel from instances that may overlap.
+
+    Larger objects are drawn first, so smaller ones lie on top of them; crowd regions lie under all of them. Size is the
+    number of pixels; of equals, the one annotated later is on top.
+
+    Args:
+        annotations: of one image, as COCO's file has them.
+        index: from category id to class index.
+        height, width: of the image in pixels.
+        crowds: what crowd regions become: "ignore" is 255, "class" their class, "background" nothing.
+
+    Returns:
+        (height, width) uint8: 0 background, class index + 1, 255 ignored.
+    """
+    layers = []
+    for annotation in annotations:
+        crowd = bool(annotation.get("iscrowd", 0))
+        if crowd and crowds == "background":
+            continue
+        pixels = region(annotation["segmentation"], height, width)
+        value = IGNORE if crowd and crowds == "ignore" else index[annotation["category_id"]] + 1
+        layers.append((not crowd, -int(pixels.sum()), annotation["id"], value, pixels))
+    mask = np.zeros((height, width), np.uint8)
+    for _, _, _, value, pixels in sorted(layers, key=lambda layer: layer[:3]):
+        mask[pixels] = value
+    return mask
+
+
+def region(segmentation: list | dict, height: int, width: int) -> np.ndarray:
+    """Polygons or a run-length encoding as (height, width) bool.
+
+    Raises:
+        ValueError: it does not describe a part of such an image.
+    """
+    if not isinstance(segmentation, list):
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"a region is {tuple(segmentation['size'])}, its image {(height, width)}")
+        return paint_runs(segmentation["counts"], height, width)
+    # Of corners far away or nowhere, pycocotools would write beyond its memory or never come to an end.
+    far = 2 * max(height, width)
+    if not all(-far <= value <= far for polygon in segmentation for value in polygon):
+        raise ValueError("a polygon has corners far outside the image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
+
+
+def paint_runs(counts: list[int] | str | bytes, height: int, width: int) -> np.ndarray:
+    """Run lengths down the columns, plain or as text, as (height, width) bool; pycocotools would not check their sum."""
+    runs = np.asarray(counts if isinstance(counts, list) else run_lengths(counts))
+    if runs.ndim != 1 or runs.dtype.kind != "i" or runs.min() < 0 or runs.max() > height * width:
+        raise ValueError("a region has run lengths that are none")
+    if runs.sum() != height * width:
+        raise ValueError(f"a region has run lengths for {runs.sum()} pixels, its image has {height * width}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((height, width), order="F")
+
+
+def run_lengths(text: str | bytes) -> list[int]:
+    """Run lengths from COCO's text: five bits a byte, the lowest first, and from the fourth on less the one before last."""
+    counts: list[int] = []
+    value = shift = 0
+    for byte in text.encode() if isinstance(text, str) else text:
+        bits = byte - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("a region is no text of run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits >> 4 & 1) << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts

@@ -1,0 +1,220 @@
+"""Images of one's own as a data set: where things are, and which images belong to which set.
+
+The labels are told by the first of these that is there (`datasets.folder_labels`):
+
+- `labels.csv`, with a line `image,label,label,…` for every image, and a header `image,…` or none;
+- `labels.json`, `{"image": ["label", …], …}`;
+- a sub-folder for every class: `dog/1.jpg` shows a dog.
+
+Both files name images relative to the folder or to its `images/`, with or without suffix. Where neither file is there, every
+sub-folder but `RESERVED` is a class. It must hold images and no folders, no image may lie outside of them, and there must be
+two of them or a `classes.txt` that names the one: so a plain folder of images, or one of splits, is never taken for classes.
+A folder with the marks of VOC or COCO is theirs, and one that has a file of labels too is refused.
+
+An image's id is its path inside the folder or its `images/`, less the suffix, with `__` for every slash: `dog__1` of
+`dog/1.jpg`. CAMs, pictures and masks are named after it, as each of them lie side by side: `dog__1.npy`, `masks/dog__1.png`.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import InputError
+
+from ..classes import class_names, read_lines, require_class_names
+from ..lists import LONGEST_ID, draw, find_list, require_distinct, split_count
+from .coco import find_mask
+from .folder_labels import (
+    LABEL_FILES,
+    LabelledImage,
+    class_folders,
+    holds_images,
+    id_of,
+    label_files,
+    labelled_images,
+    visible_folders,
+)
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """A folder of images with labels.csv, labels.json or a sub-folder per class, and, for scoring, masks.
+
+    Masks, `<id>.png`, are in `masks/` or `SegmentationClass/`; lists, one image per line, in `lists/` or
+    `ImageSets/Segmentation/`. Neither is needed.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        InputError: nothing says what is in the images, or more than one thing does.
+    """
+
+    root: Path
+
+    def __post_init__(self):
+        for names in (LABEL_FILES, ("masks", "SegmentationClass")):
+            if all((self.root / name).exists() for name in names):
+                raise InputError(f"{self.root} has both {names[0]} and {names[1]}: move the one away that does not count")
+        if not label_files(self.root):
+            class_folders(self.root)
+
+    def __reduce__(self):
+        # A task of a worker process takes the folder's name along, not the table, which the worker reads once for all tasks.
+        return reopened, (self.root,)
+
+    @property
+    def source(self) -> Path:
+        """What tells the labels: a file, or the folder of the classes' folders."""
+        return next(iter(label_files(self.root)), self.root)
+
+    @functools.cached_property
+    def images(self) -> dict[str, LabelledImage]:
+        """All images by their ids, in the order of the labels.
+
+        Raises:
+            InputError: the labels are damaged, an image is missing or named twice, or two images have one id.
+        """
+        return labelled_images(self.root, self.source)
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names without background: those of `classes.txt`, else all labels that occur, sorted."""
+        if (self.root / "classes.txt").exists():
+            return class_names(self.root)
+        names = tuple(sorted({label for image in self.images.values() for label in image.labels}))
+        require_class_names(names, self.source)
+        return names
+
+    def image_path(self, image_id: str) -> Path:
+        """The image file of an id.
+
+        Raises:
+            InputError: there is none.
+        """
+        return self.image(image_id).path
+
+    def image(self, image_id: str) -> LabelledImage:
+        """The image of an id.
+
+        Raises:
+            InputError: there is none.
+        """
+        if image_id not in self.images:
+            raise InputError(f"{self.source} knows no image {image_id!r}")
+        return self.images[image_id]
+
+    @property
+    def mask_folder(self) -> Path:
+        """Where the ground truth is, if there is any: only scoring needs it."""
+        devkit = self.root / "SegmentationClass"
+        return devkit if devkit.is_dir() else self.root / "masks"
+
+    def mask_path(self, image_id: str) -> Path:
+        """The ground truth of an id."""
+        return find_mask(self.mask_folder, image_id)
+
+    def list_path(self, name: str) -> Path:
+        """The file of a list, whether it exists or not."""
+        path = find_list(self.root, name)
+        return path if path.is_file() else self.root / "lists" / (name if name.endswith(".txt") else f"{name}.txt")
+
+    def read_list(self, name: str) -> list[str]:
+        """Image ids of a list.
+
+        Args:
+            name: a file, a name in `lists/` or ImageSets/Segmentation, or, without such a list, `all` images or `train`,
+                all less those of a list `val`; `name:count` draws some of them (`datasets.lists.draw`).
+
+        Raises:
+            InputError: the list is missing, empty, names an image twice or one that is not there.
+        """
+        name, count = split_count(name)
+        path = self.list_path(name)
+        if path.is_file():
+            ids = self.listed_ids(path)
+        elif name == "all":
+            ids = list(self.images)
+        elif name == "train":
+            held_out = set(self.listed_ids(self.list_path("val"))) if self.list_path("val").is_file() else set()
+            ids = [image_id for image_id in self.images if image_id not in held_out]
+            if not ids:
+                raise InputError(f"{self.list_path('val')} leaves no image to train on")
+        else:
+            raise InputError(f"{path} is missing: name another list, a file with one image per line, or all, for all images")
+        return draw(ids, count)
+
+    def listed_ids(self, path: Path) -> list[str]:
+        """Ids of a list file, which may name images by their ids or their files."""
+        lines = [line.strip() for line in read_lines(path) if line.strip()]
+        ids = [line if line in self.images else id_of(line) for line in lines]
+        if not ids:
+            raise InputError(f"{path} names no image")
+        for line, image_id in zip(lines, ids, strict=True):
+            if image_id not in self.images:
+                raise InputError(f"{path} names {line[:LONGEST_ID]!r}, which {self.source} does not know")
+        require_distinct(ids, path)
+        return ids
+
+    def training_ids(self, train_list: str = "") -> tuple[list[str], str]:
+        """Ids to train on, and a description of where they come from.
+
+        Args:
+            train_list: a list to take; empty takes the list `train`, else all images less those of a list `val`.
+
+        Raises:
+            InputError: there is no image to train on.
+        """
+        name, _ = split_count(train_list or "train")
+        source = str(self.source)
+        if self.list_path(name).is_file():
+            source = str(self.list_path(name))
+        elif name == "train" and self.list_path("val").is_file():
+            source += " less val"
+        return self.read_list(train_list or "train"), source
+
+    def labels(self, ids: Sequence[str]) -> np.ndarray:
+        """Which classes are in which of n images: (n, C) bool.
+
+        Raises:
+            InputError: an image is not there, or has a label that is no class of `classes.txt`.
+        """
+        index = {name: c for c, name in enumerate(self.classes)}
+        labels = np.zeros((len(ids), len(index)), bool)
+        for row, image in zip(labels, map(self.image, ids), strict=True):
+            for label in image.labels:
+                if label not in index:
+                    raise InputError(f"{image.place} has the label {label!r}, none of the {len(index)} in classes.txt")
+                row[index[label]] = True
+        return labels
+
+
+@functools.lru_cache(maxsize=1)
+def reopened(root: Path) -> FolderLayout:
+    """The data set of a worker process: the same one, with its table, for all tasks."""
+    return FolderLayout(root)
+
+
+def is_folder_data_set(root: Path, guess: bool = False) -> bool:
+    """Whether a folder that has no other layout is a data set by its labels or the sub-folders of its classes.
+
+    Args:
+        root: the folder.
+        guess: nobody has named it as a data set: then sub-folders must be confirmed by a `classes.txt`.
+    """
+    if label_files(root):
+        return True
+    if guess and not (root / "classes.txt").is_file():
+        return False
+    try:
+        return bool(class_folders(root))
+    except InputError:
+        return False
+
+
+def may_be_own_images(root: Path) -> bool:
+    """Whether a folder holds what a `FolderLayout` is made of, be it enough or not."""
+    return bool(label_files(root)) or any(map(holds_images, (root, root / "images", *visible_folders(root))))

@@ -1,0 +1,211 @@
+"""Masks and pictures of loose images: which files, which labels, what is refused."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import predict
+from datasets.classes import VOC_CLASSES
+from models import build_dig, load_cam_model
+from tests.helpers.toy_data import make_toy_voc
+from tests.models.test_cam_model import make_run
+from utils.cams.masks import read_mask, voc_palette
+from utils.cams.pictures import cam_overlay
+from utils.errors import InputError, run_script
+from utils.options.flags import build_parser, make_options, option, parse_options, spelling
+from utils.options.inference import PredictOptions
+from utils.options.recipes import RECIPES
+from utils.options.training import TrainOptions
+from utils.scoring.best_threshold import evaluation_file
+from utils.scoring.metrics import label_map
+from utils.training.checkpoint import save_file
+
+DOG, CAT = "2007_000001", "2007_000000"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A folder with the experiment `run` and the data set `VOC2012`."""
+    root = tmp_path_factory.mktemp("predict")
+    make_run(root, make_toy_voc(root / "VOC2012"))
+    return root
+
+
+def line(root: Path, images: str, extra: str) -> list[str]:
+    return f"{images} --name run --experiments {root} --device cpu {extra}".split()
+
+
+def image_of(root: Path, name: str = DOG) -> Path:
+    return root / "VOC2012" / "JPEGImages" / f"{name}.jpg"
+
+
+def run(root: Path, out: Path, extra: str, *images: Path) -> list[str]:
+    """Predicts; returns the names of the files that are there then."""
+    predict.main(line(root, " ".join(map(str, images or (image_of(root),))), f"--out {out} {extra}"))
+    return sorted(path.name for path in out.iterdir())
+
+
+def test_an_image_gets_a_mask_and_a_picture_of_each_label(root, tmp_path):
+    names = run(root, tmp_path, "--labels dog,sofa --threshold 0.3")
+    assert names == [f"{DOG}.png", f"{DOG}_dog.png", f"{DOG}_sofa.png"]
+    cams = load_cam_model(root / "run", device="cpu").cam(image_of(root), ["dog", "sofa"])
+    scores = {0: np.full(cams["dog"].shape, 0.3, np.float32), 12: cams["dog"], 18: cams["sofa"]}
+    mask = read_mask(tmp_path / f"{DOG}.png", cams["dog"].shape, 20)
+    np.testing.assert_array_equal(mask, label_map(scores))
+    assert set(np.unique(mask)) == {0, 12, 18}
+    picture = cam_overlay(np.asarray(Image.open(image_of(root))), cams["sofa"])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{DOG}_sofa.png")), picture)
+
+
+def test_masks_have_vocs_colours(root, tmp_path):
+    run(root, tmp_path, "--labels dog")
+    assert Image.open(tmp_path / f"{DOG}.png").getpalette() == voc_palette().flatten().tolist()
+
+
+def test_labels_may_be_spaced_and_repeated():
+    options = parse_options(PredictOptions, ["a.jpg", "--name", "x", "--labels", "potted plant, dog,dog"], "predict.py", "")
+    assert options.named_labels == ("potted plant", "dog")
+
+
+def test_auto_takes_the_classes_that_the_network_finds_and_says_so(root, tmp_path, capsys):
+    probabilities = load_cam_model(root / "run", device="cpu").probabilities(image_of(root))
+    second, first = sorted(probabilities.values())[-2:]
+    name = max(probabilities, key=probabilities.get)
+    names = run(root, tmp_path, f"--label_threshold {(first + second) / 2}")
+    assert names == [f"{DOG}.png", f"{DOG}_{name}.png"]
+    assert f"{DOG}.jpg: {name} {first:.2f} -> {tmp_path}/{DOG}.png" in capsys.readouterr().out
+
+
+def test_auto_that_finds_nothing_makes_a_mask_of_background(root, tmp_path, capsys):
+    assert run(root, tmp_path, "--label_threshold 1") == [f"{DOG}.png"]
+    assert not read_mask(tmp_path / f"{DOG}.png", None, 20).any()
+    assert "no class of probability 1 or more" in capsys.readouterr().out
+
+
+def test_a_folder_means_the_images_in_it_and_each_counts_once(root, tmp_path, capsys):
+    folder = root / "VOC2012" / "JPEGImages"
+    names = run(root, tmp_path, "--labels cat", folder, folder / f"{CAT}.jpg")
+    assert [name for name in names if "cat" not in name] == [f"{path.stem}.png" for path in sorted(folder.iterdir())]
+    assert "6 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (None, "background score 0.4 (the default)"),
+        ("{", "background score 0.4 (the default)"),
+        ("[]", "background score 0.4 (the default)"),
+        (json.dumps({"threshold": 0.27, "weights": "", "miou": 1}), "background score 0.27 (the best of "),
+    ],
+)
+def test_the_background_score_is_the_experiments_best_where_there_is_one(root, tmp_path, capsys, content, shown):
+    path = evaluation_file(root / "run")
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_text(content)
+    run(root, tmp_path, "--labels dog")
+    path.unlink(missing_ok=True)
+    assert shown in capsys.readouterr().out
+
+
+def test_a_bad_image_does_not_keep_the_others_from_being_done(root, tmp_path):
+    bad, small = tmp_path / "bad.jpg", tmp_path / "small.png"
+    bad.write_bytes(b"no image")
+    Image.new("RGB", (3, 3)).save(small)
+    with pytest.raises(
+        InputError, match=r"2 of 3 images .*bad\.jpg is no .*small\.png: the image is 3 x 3 .*; all others are done$"
+    ):
+        run(root, tmp_path / "out", "--labels dog", bad, small, image_of(root))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{DOG}.png", f"{DOG}_dog.png"]
+
+
+def test_two_images_of_one_stem_are_refused_before_anything_is_written(root, tmp_path):
+    twin = tmp_path / f"{DOG}.png"
+    Image.new("RGB", (30, 30)).save(twin)
+    with pytest.raises(InputError, match=rf"{DOG}\.jpg and .*{DOG}\.png would both be written to .*out/{DOG}\.png"):
+        run(root, tmp_path / "out", "--labels dog", image_of(root), twin)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_that_would_replace_a_picture_is_refused(root, tmp_path):
+    for name in ("a.jpg", "a_dog.jpg"):
+        Image.new("RGB", (30, 30)).save(tmp_path / name)
+    with pytest.raises(InputError, match=r"would both be written to .*a_dog\.png"):
+        run(root, tmp_path / "out", "", tmp_path)
+
+
+def test_results_never_replace_an_image(root, tmp_path):
+    Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(InputError, match=r"a\.png, a result of .*, would replace an image: name another folder with --out"):
+        run(root, tmp_path, "--labels dog", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_class_names_that_lead_elsewhere_are_refused(root, tmp_path):
+    folder = make_run(tmp_path, root / "VOC2012")
+    path = folder / "options.json"
+    path.write_text(path.read_text().replace('"dog"', '"../dog"'))
+    with pytest.raises(InputError, match=r"options\.json names '\.\./dog'; files are named after classes"):
+        run(tmp_path, tmp_path / "out", "", image_of(root))
+
+
+@pytest.mark.parametrize(
+    ("images", "extra", "message"),
+    [
+        ("nowhere.jpg", "--labels wolf", "'wolf' is no class of "),
+        ("nowhere.jpg", "--labels dog,", "--labels takes auto or names with commas between, such as dog,sofa"),
+        ("nowhere.jpg", "--threshold 2", "--threshold must be at most 1"),
+        ("nowhere.jpg", "--load_epo 9", r"009net_trm\.pth is missing"),
+        ("nowhere.jpg", "--labels dog", r"1 of 1 images cannot be used: nowhere\.jpg is missing$"),
+        ("", "", "the following arguments are required: IMAGE"),
+        ("{root}/run", "", r"run holds no image \(looked for .*not in sub-folders\)"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line(root, tmp_path, monkeypatch, images, extra, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        predict.main(line(root, images.format(root=root), extra))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_published_weights_need_no_run_and_no_data_set(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    architecture = make_options(TrainOptions, {**RECIPES["dig_nano"].train, "name": "by_hand"}).architecture
+    save_file(build_dig(20, **architecture, feature_channels=8).state_dict(), Path("experiment/by_hand/ckpt/019net_trm.pth"))
+    predict.main(f"{image_of(root)} --name by_hand --exp dig_nano --labels dog --device cpu".split())
+    assert sorted(path.name for path in Path("predictions").iterdir()) == [f"{DOG}.png", f"{DOG}_dog.png"]
+
+
+def test_the_command_ends_with_code_2_and_one_line_after_the_others_were_done(root, tmp_path, monkeypatch, capsys):
+    args = line(root, f"{tmp_path}/nowhere.jpg {image_of(root)}", f"--labels dog --out {tmp_path}/out")
+    monkeypatch.setattr(sys, "argv", ["predict.py", *args])
+    with pytest.raises(SystemExit) as stop:
+        run_script(predict.main)
+    output, errors = capsys.readouterr()
+    assert stop.value.code == 2
+    assert errors == f"error: 1 of 2 images cannot be used: {tmp_path}/nowhere.jpg is missing; all others are done\n"
+    assert f"{DOG}.jpg: dog -> " in output
+    assert (tmp_path / "out" / f"{DOG}.png").exists()
+
+
+def test_values_without_a_flag_are_shown_and_read_as_such():
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        files: tuple[str, ...] = option(..., "what to read", positional=True)
+        batch_size: int = option(1, "how many")
+
+    options = parse_options(Options, ["a", "b", "--batch_size", "3"], "script.py", "")
+    assert (options.files, options.batch_size) == (("a", "b"), 3)
+    assert [spelling(f) for f in Options.__dataclass_fields__.values()] == ["FILES", "--batch-size"]
+    assert "FILES [FILES ...]" in build_parser(Options, "script.py", "").format_help()
+
+
+def test_the_classes_shown_where_a_label_is_unknown_are_the_runs(root):
+    with pytest.raises(InputError, match=f"knows {', '.join(VOC_CLASSES)}"):
+        predict.main(line(root, "a.jpg", "--labels wolf"))

@@ -1,0 +1,300 @@
+"""Training of DiG at its smallest: what it writes, what it repeats, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from timm.scheduler import create_scheduler_v2
+
+import train_trm
+from diffusion import build_denoiser
+from models import LFCA_PREFIXES, build_dig
+from tests.helpers.small_runs import SMALL
+from utils.errors import InputError
+from utils.experiment import read_scores
+from utils.options.training import TrainOptions
+from utils.training.engine import Training
+
+
+def train(tmp_path: Path, data: Path, name: str, extra: str = "--epochs 1") -> Path:
+    train_trm.main(f"--name {name} --experiments {tmp_path} --data-path {data} {SMALL} {extra}".split())
+    return tmp_path / name
+
+
+def weights(folder: Path, epoch: int = 0) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "ckpt" / f"{epoch:03d}net_trm.pth", weights_only=True)
+
+
+def test_gradient_checkpoints_change_no_bit(tmp_path, toy_voc):
+    kept, again = (
+        weights(train(tmp_path, toy_voc, name, f"--epochs 1 --start_epoch 0 --drop_path 0.5 --lfca_drop_path 0.5 {flag}"))
+        for name, flag in (("kept", ""), ("again", "--grad_checkpoint"))
+    )
+    assert equal(kept, again)
+
+
+@pytest.mark.parametrize("flag", ["", "--grad_checkpoint", "--amp bf16"])
+def test_updates_in_the_backward_pass_change_no_bit(tmp_path, toy_voc, flag):
+    after, during = (
+        train(tmp_path, toy_voc, name, f"--epochs 2 --start_epoch 0 --drop_path 0.5 {flag} {more}")
+        for name, more in (("after", ""), ("during", "--update_in_backward"))
+    )
+    after, during = (torch.load(folder / "ckpt" / "last.pth", weights_only=True) for folder in (after, during))
+    assert equal(after["model"], during["model"])
+    moments, others = after["optimizer"]["state"], during["optimizer"]["state"]
+    assert moments.keys() == others.keys()
+    assert all(equal(moments[i], others[i]) for i in moments)
+
+
+@pytest.mark.parametrize("other", ["--accum 2", "--amp fp16"])
+def test_updates_in_the_backward_pass_need_gradients_that_are_final_by_then(tmp_path, toy_voc, other):
+    with pytest.raises(InputError, match=f"--update-in-backward does not go with {other}"):
+        train(tmp_path, toy_voc, "run", f"--update_in_backward {other}")
+
+
+def test_a_run_short_of_memory_may_be_resumed_with_less(tmp_path, toy_voc):
+    whole = train(tmp_path, toy_voc, "whole", "--epochs 2")
+    train(tmp_path, toy_voc, "run", "--epochs 2")
+    (tmp_path / "run" / "ckpt" / "001net_trm.pth").unlink()
+    (tmp_path / "run" / "ckpt" / "last.previous.pth").replace(tmp_path / "run" / "ckpt" / "last.pth")
+    resumed = train(tmp_path, toy_voc, "run", "--resume --grad_checkpoint --update_in_backward")
+    assert equal(weights(resumed, 1), weights(whole, 1))
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused(tmp_path, toy_voc):
+    with pytest.raises(InputError, match="--accum 3 does not divide the 2 images of a step"):
+        train(tmp_path, toy_voc, "run", "--accum 3")
+
+
+def test_a_batch_in_parts_has_the_losses_of_the_whole(tmp_path, toy_voc):
+    whole, parts = (
+        logged(train(tmp_path, toy_voc, name, f"--epochs 1 --start_epoch 0 --lfca_drop_path 0 --batch_size 4 {flag}"))
+        for name, flag in (("whole", ""), ("parts", "--accum 2"))
+    )
+    assert parts == pytest.approx(whole, abs=2e-4)  # of four digits
+
+
+def logged(folder: Path) -> list[float]:
+    """Losses of the first epoch."""
+    line = next(line for line in (folder / "log.txt").read_text().splitlines() if "epoch 0 done" in line)
+    return [float(word) for word in line.partition("done:")[2].split()[1::2]]
+
+
+def test_the_last_epochs_and_the_best_one_are_kept(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 5 --val_from 0 --keep 2")
+    scores = read_scores(folder)
+    best = max(scores, key=lambda epoch: scores[epoch]["miou"])
+    kept = {path.name for path in (folder / "ckpt").glob("*net_trm.pth")}
+    assert kept == {f"{int(epoch):03d}net_trm.pth" for epoch in {best, "3", "4"}}
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_writes_weights_options_log_and_events(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 2 --W 1 1 1 1 2")
+    assert {p.name for p in (folder / "ckpt").iterdir()} == {
+        "000net_trm.pth",
+        "001net_trm.pth",
+        "last.pth",
+        "last.previous.pth",
+    }
+    assert list(folder.glob("events.*"))
+    saved = json.loads((folder / "options.json").read_text())
+    assert saved["options"]["W"] == [1, 1, 1, 1, 2]
+    assert len(saved["classes"]) == 20
+    log = (folder / "log.txt").read_text()
+    assert "left out for having no label" in log
+    assert "mIoU" in log
+
+
+def test_validation_scores_cams_and_classification_in_log_events_and_file(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run")
+    scores = read_scores(folder)["0"]
+    events = EventAccumulator(str(folder)).Reload()
+    for name, key in (("mIoU", "miou"), ("mAP", "map"), ("F1", "f1"), ("threshold", "threshold")):
+        assert events.Scalars(name)[0].value == pytest.approx(scores[key])
+    cams = f"epoch 0 mIoU {scores['miou']:.2f} at threshold {scores['threshold']:.2f} on train"
+    labels = f"mAP {scores['map']:.2f} (of the 5 classes of 20 that occur), F1 {scores['f1']:.2f}"
+    assert f"{cams}; {labels}\n" in (folder / "log.txt").read_text()
+
+
+def test_an_epochs_file_holds_what_inference_needs_and_no_more(tmp_path, toy_voc):
+    state = weights(train(tmp_path, toy_voc, "run"))
+    assert not any(name.startswith(LFCA_PREFIXES) for name in state)
+    build_dig(20, lfca=False, image_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2).load_state_dict(state)
+
+
+def test_training_changes_both_branches(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 2 --warmup-epochs 0 --weight-decay 0")
+    before, after = weights(folder, 0), weights(folder, 1)
+    assert not torch.equal(before["blocks.0.attn.qkv.weight"], after["blocks.0.attn.qkv.weight"])
+    assert torch.equal(before["norm.weight"], after["norm.weight"])
+    moments = torch.load(folder / "ckpt" / "last.pth", weights_only=True)["optimizer"]["state"]
+    assert all(state["exp_avg"].any() for state in moments.values())
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_workers(tmp_path, toy_voc):
+    runs = [train(tmp_path, toy_voc, f"workers{n}", f"--epochs 2 --drop-path 0.3 --num_workers {n}") for n in (0, 1, 3)]
+    contents = [torch.load(run / "ckpt" / "last.pth", weights_only=True)["model"] for run in runs]
+    assert equal(contents[0], contents[1])
+    assert equal(contents[0], contents[2])
+
+
+def test_another_seed_gives_other_weights(tmp_path, toy_voc):
+    assert not equal(weights(train(tmp_path, toy_voc, "a")), weights(train(tmp_path, toy_voc, "b", "--epochs 1 --seed 1")))
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, toy_voc, monkeypatch):
+    whole = train(tmp_path, toy_voc, "whole", "--epochs 3 --drop-path 0.3")
+
+    original = Training.train_epoch
+
+    def stop_in_the_last_epoch(training, loader, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return original(training, loader, epoch)
+
+    monkeypatch.setattr(Training, "train_epoch", stop_in_the_last_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3")
+    monkeypatch.undo()
+    train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())  # the run knows its own options
+    assert equal(weights(whole, 2), weights(tmp_path / "cut", 2))
+
+
+def test_a_resumed_run_keeps_its_options(tmp_path, toy_voc):
+    train(tmp_path, toy_voc, "run")
+    before = (tmp_path / "run" / "options.json").read_text()
+    with pytest.raises(InputError, match=r"options\.json: a resumed run keeps its options, and this one has --lr 0\.064"):
+        train_trm.main(f"--name run --experiments {tmp_path} --resume --lr 1".split())
+    assert (tmp_path / "run" / "options.json").read_text() == before
+
+
+def test_there_must_be_something_to_resume(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"last\.pth is missing: there is no run to resume"):
+        train(tmp_path, toy_voc, "run", "--resume")
+
+
+def test_a_published_checkpoint_put_there_is_not_overwritten(tmp_path, toy_voc):
+    published = tmp_path / "run" / "ckpt" / "019net_trm.pth"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"published")
+    with pytest.raises(InputError, match=r"019net_trm\.pth exists"):
+        train(tmp_path, toy_voc, "run")
+    assert published.read_bytes() == b"published"
+
+
+def test_an_experiment_that_exists_is_not_overwritten_by_accident(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run")
+    before = weights(folder)
+    with pytest.raises(InputError, match="--resume continues it as it was, --overwrite starts afresh"):
+        train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5")
+    assert equal(before, weights(folder))
+    train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5 --overwrite")
+    assert not equal(before, weights(folder))
+
+
+def test_overwriting_removes_nothing_while_an_input_is_missing(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run")
+    with pytest.raises(InputError, match=r"nowhere\.pt is missing"):
+        train(tmp_path, toy_voc, "run", f"--epochs 1 --overwrite --diffusion_weights {tmp_path}/nowhere.pt")
+    assert (folder / "ckpt" / "last.pth").exists()
+
+
+def test_a_missing_denoiser_says_what_else_will_do(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"model-140\.pt is missing\. .*train_diffusion\.py.*--diffusion_weights random"):
+        train(tmp_path, toy_voc, "run", f"--diffusion_weights {tmp_path}/model-140.pt")
+
+
+def test_a_missing_transformer_says_what_else_will_do(tmp_path, toy_voc):
+    with pytest.raises(
+        InputError, match=r"deit\.pth is missing\. .*https://dl\.fbaipublicfiles\.com/deit/.*--vit_weights timm"
+    ):
+        train(tmp_path, toy_voc, "run", f"--vit_weights {tmp_path}/deit.pth")
+
+
+@pytest.mark.parametrize("spelling", ["model-140-pascal.pt", "model-140-pascal.pth", "model-140-pascal.ptht.pth"])
+def test_the_published_denoiser_is_found_under_all_its_names(tmp_path, toy_voc, spelling):
+    torch.manual_seed(0)
+    torch.save({"step": 1, "model": build_denoiser(16).state_dict(), "ema": {}, "scaler": None}, tmp_path / spelling)
+    folder = train(tmp_path, toy_voc, "run", f"--epochs 1 --diffusion_weights {tmp_path}/model-140-pascal.pt")
+    assert f"{spelling}, width 16" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state}])
+def test_a_deit_file_starts_the_transformer(tmp_path, toy_voc, wrap):
+    deit = build_dig(1, lfca=False, image_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2).state_dict()
+    deit = {name: value for name, value in deit.items() if not name.startswith("head")}
+    torch.save(wrap(deit), tmp_path / "deit.pth")
+    still = "--epochs 1 --warmup-epochs 0 --lr 0 --min-lr 0 --weight-decay 0"
+    state = weights(train(tmp_path, toy_voc, "run", f"{still} --vit_weights {tmp_path}/deit.pth"))
+    assert torch.equal(state["blocks.1.mlp.fc1.weight"], deit["blocks.1.mlp.fc1.weight"])
+    assert torch.equal(state["cls_token"][:, 7:8], deit["cls_token"])
+
+
+def test_a_deit_of_another_size_is_refused_by_name(tmp_path, toy_voc):
+    torch.save({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "deit.pth")
+    with pytest.raises(InputError, match=r"deit\.pth does not fit the network: .*is missing"):
+        train(tmp_path, toy_voc, "run", f"--vit_weights {tmp_path}/deit.pth")
+
+
+def test_too_few_images_for_a_batch_are_refused(tmp_path, toy_voc):
+    with pytest.raises(InputError, match="fewer than --batch-size 64"):
+        train(tmp_path, toy_voc, "run", "--batch-size 64")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"epoch 1 step \d+: loss \w+ is (nan|inf)|no longer finite"):
+        train(tmp_path, toy_voc, "run", "--epochs 3 --warmup-epochs 1 --lr 1e30")
+    assert "stopped: InputError" in (tmp_path / "run" / "log.txt").read_text()
+    state = weights(tmp_path / "run", 0)
+    assert all(value.isfinite().all() for value in state.values())
+    assert not (tmp_path / "run" / "ckpt" / "001net_trm.pth").exists()
+
+
+def test_a_data_set_without_all_masks_is_trained_on_and_not_scored(tmp_path, toy_voc):
+    (toy_voc / "SegmentationClass" / "2007_000001.png").unlink()
+    log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
+    assert "1 of 4 images of train have no mask" in log
+    assert "mIoU" not in log
+
+
+def test_images_without_a_label_are_left_out_and_counted(tmp_path, toy_voc):
+    first = sorted((toy_voc / "Annotations").iterdir())[0]
+    first.write_text("<annotation></annotation>")
+    ids = "\n".join(p.stem for p in sorted((toy_voc / "Annotations").iterdir()))
+    (tmp_path / "all.txt").write_text(ids)
+    log = (train(tmp_path, toy_voc, "run", f"--epochs 1 --train_list {tmp_path}/all.txt") / "log.txt").read_text()
+    assert "1 left out for having no label" in log
+
+
+def test_learning_rates_are_those_of_timms_factory():
+    options = TrainOptions(name="x")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    ours, theirs = (torch.optim.AdamW([parameter], lr=options.scaled_lr) for _ in range(2))
+    schedule = train_trm.build_scheduler(ours, options)
+    reference, _ = create_scheduler_v2(
+        theirs, "cosine", num_epochs=60, min_lr=1e-5, warmup_epochs=5, warmup_lr=1e-6, warmup_prefix=False, cooldown_epochs=0
+    )
+    for epoch in range(60):
+        schedule.step(epoch)
+        reference.step(epoch)
+        assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+
+
+def test_learning_rates_follow_the_papers_schedule():
+    options = TrainOptions(name="x")
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=options.scaled_lr)
+    schedule = train_trm.build_scheduler(optimizer, options)
+    rates = []
+    for epoch in range(60):
+        schedule.step(epoch)
+        rates.append(optimizer.param_groups[0]["lr"])
+    peak = 5e-4 * 32 / 512
+    cosine = 1e-5 + (peak - 1e-5) * (1 + torch.cos(torch.pi * torch.arange(60, dtype=torch.float64) / 60)) / 2
+    assert rates[:5] == pytest.approx([1e-6 + e * (peak - 1e-6) / 5 for e in range(5)])
+    assert rates[5:] == pytest.approx(cosine[5:].tolist())

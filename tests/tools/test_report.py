@@ -1,0 +1,415 @@
+"""The report of an experiment: what it shows, what it leaves out, and that it is safe to open anywhere."""
+
+import base64
+import dataclasses
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.classes import class_names
+from evaluation import main as evaluate
+from tests.helpers import ROOT
+from tests.helpers.toy_data import make_toy_voc, write_json, write_lines
+from tools.report import main
+from utils.cams.files import write_cam_dict
+from utils.errors import InputError
+from utils.log import RunLog
+from utils.options.experiment import save_options
+from utils.options.flags import make_options
+from utils.options.recipes import recipe
+from utils.options.results import ReportOptions
+from utils.options.training import TrainOptions
+from utils.report import gallery
+from utils.report.charts import nice_ticks
+from utils.report.history import MOST_POINTS, read_losses
+from utils.report.scoring import examples, score_images, sweep_image
+from utils.report.sheet import GAP, SIDE
+from utils.scoring.metrics import ThresholdSweep
+from utils.training.engine import Training
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SECTIONS = ["losses", "progress", "classes", "threshold", "images", "options"]
+LOSSES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
+        return [a for name, a in self.tags if name == tag and attributes.items() <= a.items()]
+
+
+def log_line(epoch: int, step: int, losses: str, steps: int = 10) -> str:
+    return f"2026-01-01 00:00:00,000 epoch {epoch} step {step}/{steps} lr 0.01 {losses} 0.10 s/step"
+
+
+def make_experiment(root: Path, name: str = "toy run", classes: tuple[str, ...] = ()) -> list[str]:
+    """Writes a data set of six images and an experiment with all that a report shows; returns the flags to report it."""
+    data = make_toy_voc(root / "data")
+    if classes:
+        write_lines(data / "classes.txt", *classes)
+    ids = sorted(path.stem for path in (data / "JPEGImages").iterdir())
+    write_lines(data / "ImageSets" / "Segmentation" / "six.txt", *ids)
+    values = {"name": name, "exp": "dig_nano", "experiments": str(root), "data_path": str(data)}
+    values |= {"val_list": "six", "lr": 0.5}
+    options = make_options(TrainOptions, {**recipe("dig_nano").train, **values})
+    save_options(options, class_names(data))
+    write_json(options.folder / "scores.json", {e: {"miou": 20 + e, "threshold": 0.3, "map": 50 + e} for e in (1, 2, 3)})
+    names = " ".join(f"{name} 0.5" for name in LOSSES[:-1])
+    lines = [log_line(e, 10, f"total {3 - e / 2} {names} rcams_consistency 0.0000") for e in range(4)]
+    write_lines(options.folder / "log.txt", *lines)
+    for i, image_id in enumerate(ids):
+        mask = np.array(Image.open(data / "SegmentationClass" / f"{image_id}.png"))
+        # From image to image, a column more of the CAMs is wrong.
+        cams = {c - 1: np.where(mask == c, 0.9, 0.1) for c in sorted({*np.unique(mask).tolist()} - {0, 255})}
+        for cam in cams.values():
+            cam[:, : 3 * i] = 0.0
+        write_cam_dict(options.folder / "dict" / f"{image_id}.npy", cams)
+    return ["--name", name, "--experiments", str(root), "--num-workers", "1"]
+
+
+@pytest.fixture
+def flags(tmp_path) -> list[str]:
+    return make_experiment(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path, flags) -> Path:
+    return tmp_path / "toy run"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    """The report of a whole experiment."""
+    root = tmp_path_factory.mktemp("report")
+    main(make_experiment(root))
+    return (root / "toy run" / "report.html").read_text(encoding="utf-8")
+
+
+def report(flags: list[str]) -> Page:
+    main(flags)
+    return Page((Path(flags[3]) / flags[1] / "report.html").read_text(encoding="utf-8"))
+
+
+def test_all_sections_are_there(page):
+    assert [a["id"] for a in Page(page).all("section")] == SECTIONS
+    assert [a["href"] for a in Page(page).all("a")] == [f"#{key}" for key in SECTIONS]
+
+
+def test_ids_are_unique(page):
+    ids = Counter(attributes["id"] for _, attributes in Page(page).tags if "id" in attributes)
+    assert max(ids.values()) == 1
+
+
+def test_every_chart_has_a_title_and_a_description(page):
+    parsed = Page(page)
+    ids = {attributes.get("id") for _, attributes in parsed.tags}
+    charts = parsed.all("svg")
+    assert len(charts) == 5 + 2 + 2 + 1  # losses but the one that is zero, mIoU and mAP, classes in two columns, threshold
+    assert all({chart["aria-labelledby"], chart["aria-describedby"]} <= ids for chart in charts)
+
+
+def test_every_image_has_its_pictures(page):
+    parsed = Page(page)
+    assert len(parsed.all("figure", **{"class": "sample"})) == 6
+    # Image, truth and mask of each, and CAMs of eight labels.
+    assert len(parsed.all("img")) == 6 * 3 + 9
+    assert all(a["alt"] for a in parsed.all("img"))
+
+
+def test_pictures_are_in_the_file(page):
+    for attributes in Page(page).all("img"):
+        kind, _, data = attributes["src"].partition(",")
+        assert kind == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert max(image.size) == gallery.SIDES[0]
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    assert "://" not in page
+    assert "@import" not in page
+    assert "url(" not in page
+    loaded = {a[key] for _, a in Page(page).tags for key in ("src", "href", "srcset", "data") if key in a}
+    assert all(value.startswith(("data:", "#")) for value in loaded)
+
+
+def test_the_headline_is_what_evaluation_finds(tmp_path, flags):
+    evaluate([*flags, "--json", str(tmp_path / "scores.json")])
+    best = json.loads((tmp_path / "scores.json").read_text())["best"]
+    parsed = report(flags)
+    assert f"{best['miou']:.2f} %" in parsed.text
+    assert f"{best['threshold']:.2f}" in parsed.text
+
+
+def test_images_go_from_the_worst_up_and_from_the_best_down(page):
+    names = [a["aria-label"] for a in Page(page).all("figure", **{"class": "sample"})]
+    scores = [float(re.search(r"mIoU ([\d.]+) percent", name)[1]) for name in names]
+    assert scores[0] <= scores[1] <= scores[2] <= scores[3] <= scores[5] <= scores[4]
+
+
+def test_images_of_a_group_are_as_many_as_asked_for(flags):
+    assert len(report([*flags, "--images", "1"]).all("figure", **{"class": "sample"})) == 3
+
+
+def test_options_that_differ_from_the_recipe_come_first(page):
+    differing = page.index("What differs from the recipe dig_nano (3)")
+    assert differing < page.index("--lr", differing) < page.index("All options")
+
+
+def test_the_same_inputs_make_the_same_file(folder, flags):
+    main(flags)
+    first = (folder / "report.html").read_bytes()
+    main(flags)
+    assert (folder / "report.html").read_bytes() == first
+
+
+def test_the_file_is_small(page):
+    assert len(page) < 3_000_000
+
+
+def test_pictures_shrink_where_they_would_be_too_many_bytes(flags, monkeypatch):
+    monkeypatch.setattr(gallery, "BYTES", 100_000)
+    data = report(flags).all("img")[0]["src"].partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert max(image.size) in gallery.SIDES[1:]
+
+
+def test_its_pictures_are_one_picture_too(folder, flags):
+    main([*flags, "--images", "1"])
+    sheet = np.array(Image.open(folder / "report.png"))  # three images, each with image, truth, mask and a CAM or more
+    cell = SIDE + 2 * GAP
+    assert sheet.shape[0] == 3 * (cell + 14)
+    assert sheet.shape[1] % cell == 0
+    assert sheet.shape[1] >= 4 * cell
+    assert (sheet[:, : 4 * cell] != 255).any()
+
+
+def test_names_become_text_and_never_markup(tmp_path):
+    bad = "<img src=x onerror=alert(1)>"
+    classes = tuple(f"{bad} {i}" for i in range(20))
+    parsed = report(make_experiment(tmp_path, f"</title>{bad}&amp;'".replace("/", ""), classes))
+    assert not any("onerror" in attributes for _, attributes in parsed.tags)
+    assert len(parsed.all("script")) == 1
+    assert f"<title>{bad}&amp;'" in parsed.text
+    assert classes[8] in parsed.text
+
+
+@pytest.mark.parametrize(
+    ("file", "sections", "way_out"),
+    [
+        ("log.txt", ["losses"], "python train_trm.py --name 'toy run'"),
+        ("scores.json", ["progress"], "--val-from"),
+        ("dict", ["classes", "threshold", "images"], "python infer_trm.py --name 'toy run'"),
+        ("../data/SegmentationClass", ["classes", "threshold", "images"], "no true masks"),
+        ("../data", ["classes", "threshold", "images"], "--data-path"),
+    ],
+)
+def test_a_section_without_data_says_what_makes_them(folder, flags, file, sections, way_out):
+    (folder / file).rename(folder / "elsewhere")
+    parsed = report(flags)
+    assert [a["id"] for a in parsed.all("section")] == SECTIONS
+    assert len(parsed.all("p", **{"class": "missing"})) == len(sections)
+    assert way_out in parsed.text
+
+
+def test_weights_that_came_without_options_are_reported(folder, flags):
+    (folder / "options.json").unlink()
+    parsed = report([*flags, "--data-path", str(folder.parent / "data"), "--list", "val"])
+    assert "options.json is missing" in parsed.text
+    assert len(parsed.all("figure", **{"class": "sample"})) == 2
+
+
+def test_an_image_without_labels_is_shown(folder, flags):
+    path = folder.parent / "data" / "SegmentationClass" / "2007_000000.png"
+    Image.fromarray(np.zeros_like(np.array(Image.open(path)))).save(path)
+    write_cam_dict(folder / "dict" / "2007_000000.npy", {})
+    assert "2007_000000, mIoU 100.0 percent" in {a.get("aria-label") for a in report(flags).all("figure")}
+
+
+def test_a_damaged_cam_file_is_named(folder, flags):
+    (folder / "dict" / "2007_000003.npy").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"2007_000003\.npy is no CAM dict"):
+        main(flags)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_data_set_with_other_classes_is_refused(folder, flags):
+    write_lines(folder.parent / "data" / "classes.txt", "cat", "dog")
+    with pytest.raises(InputError, match="other classes than the run"):
+        main(flags)
+
+
+@pytest.mark.parametrize("content", ['{"x": {"miou": 1, "threshold": 0}}', '{"1": {"miou": NaN, "threshold": 0}}', "[]"])
+def test_damaged_scores_are_refused(folder, flags, content):
+    (folder / "scores.json").write_text(content)
+    with pytest.raises(InputError, match=r"scores\.json"):
+        main(flags)
+
+
+def test_a_folder_without_an_experiment_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no experiment"):
+        main(["--name", "empty", "--experiments", str(tmp_path)])
+
+
+def command(flags: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "tools.report", *flags], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_command_says_what_it_has_written(tmp_path, flags):
+    result = command([*flags, "--out", str(tmp_path / "there" / "r.html")])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"done: {tmp_path}/there/r.html, 0.")
+    assert (tmp_path / "there" / "r.html").exists()
+
+
+def test_the_command_ends_with_one_line_where_there_is_no_experiment(tmp_path):
+    result = command(["--name", "nobody", "--experiments", str(tmp_path)])
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        f"error: {tmp_path}/nobody is missing: give the --name of an experiment, or its folder with --experiments"
+    ]
+
+
+def test_every_flag_is_read():
+    code = (ROOT / "tools" / "report.py").read_text() + (ROOT / "utils" / "options.py").read_text()
+    unread = [f.name for f in dataclasses.fields(ReportOptions) if not re.search(rf"\b(options|self)\.{f.name}\b", code)]
+    assert unread == []
+
+
+def test_counts_of_single_images_add_up_to_those_of_all():
+    rng = np.random.default_rng(0)
+    samples = {}
+    for name in "abc":
+        classes = rng.choice(9, 2, replace=False)
+        mask = rng.choice([0, 255, *(classes + 1)], (8, 9)).astype(np.uint8)
+        samples[name] = {int(c): rng.random((8, 9), np.float32) for c in classes}, mask
+    together = ThresholdSweep(9)
+    for cams, mask in samples.values():
+        together.add(cams, mask)
+    result = score_images(samples.__getitem__, list(samples), 9, workers=1)
+    np.testing.assert_array_equal(result.together.iou, together.scores().iou)
+
+
+def test_an_image_is_counted_among_its_own_classes():
+    mask = np.array([[0, 8, 255]], np.uint8)
+    classes, own = sweep_image({3: np.array([[0.2, 0.9, 0.9]], np.float32)}, mask)
+    assert classes == [3, 7]
+    assert own.counts.shape[:2] == (3, 2)
+    assert own.counts.sum() == 2
+
+
+def test_groups_of_examples_do_not_overlap():
+    groups = examples(np.array([50, 10, np.nan, 90, 20, 70, 40, 30, 80]), 2)
+    assert groups == {"worst": [1, 4], "median": [6, 0], "best": [3, 8]}
+
+
+@pytest.mark.parametrize("count", range(7))
+def test_few_images_are_shown_once_each(count):
+    shown = [i for group in examples(np.arange(count, dtype=float), 3).values() for i in group]
+    assert len(shown) == len(set(shown))
+    assert len(shown) >= min(count, 2)
+
+
+def test_losses_are_read_as_training_logs_them(tmp_path):
+    with RunLog(tmp_path) as log:
+        training = SimpleNamespace(
+            waiting=[(torch.tensor([0.25, 0.5]), [0])],
+            log=log,
+            sums={},
+            epoch=2,
+            steps_done=1,
+            optimizer=SimpleNamespace(param_groups=[{"lr": 1e-7}]),
+        )
+        Training.report(training, ["cls", "pred_diff"], range(4), 0.1)
+    assert read_losses(tmp_path / "log.txt") == {"total": [(2.25, 0.75)], "cls": [(2.25, 0.25)], "pred_diff": [(2.25, 0.5)]}
+
+
+def test_steps_that_were_taken_anew_after_a_kill_count_once(tmp_path):
+    lines = [log_line(0, s, f"total {v} cls {v}") for s, v in ((5, 3), (10, 2))]
+    lines += ["t resuming after step 5 of epoch 0 from last.pth", log_line(0, 10, "total 1 cls 1")]
+    assert read_losses(write_lines(tmp_path / "log.txt", *lines))["total"] == [(0.5, 3), (1, 1)]
+
+
+def test_a_run_that_was_started_afresh_counts_alone(tmp_path):
+    start = "2026-01-01 00:00:00,000 dig_nano on cpu in float32, 20 classes of data"
+    lines = [start, log_line(0, 1, "total 9 cls 9"), start, log_line(0, 5, "total 3 cls 3")]
+    assert read_losses(write_lines(tmp_path / "log.txt", *lines))["total"] == [(0.5, 3)]
+
+
+@pytest.mark.parametrize("losses", ["total nan cls nan", "total 1 cls", "total x cls x", "cls 1"])
+def test_lines_that_are_no_losses_are_passed_over(tmp_path, losses):
+    assert read_losses(write_lines(tmp_path / "log.txt", log_line(0, 1, losses), log_line(1, 1, "total 1 cls 1", 0))) == {}
+
+
+def test_long_curves_are_thinned_to_means(tmp_path):
+    steps = 3 * MOST_POINTS
+    path = write_lines(tmp_path / "log.txt", *(log_line(0, s + 1, f"total {s % 3} cls 1", steps) for s in range(steps)))
+    curve = read_losses(path)["total"]
+    assert len(curve) == MOST_POINTS
+    assert {value for _, value in curve} == {1}
+    assert curve[-1][0] == 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.0061), (61.4, 67.5), (0, 0), (5, 5), (-2, 3), (0, 1e9)])
+def test_ticks_enclose_the_values(low, high):
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low <= high <= ticks[-1]
+    assert 2 <= len(ticks) <= 8
+
+
+# Runs in a page that holds the report in frames, for windows themselves cannot be narrower than 500 pixels.
+MEASURE = """onload = () => {
+    const found = [...document.querySelectorAll("iframe")].map((frame) => {
+        const page = frame.contentDocument, root = page.documentElement;
+        for (const details of page.querySelectorAll("details")) details.open = true;
+        const samples = [...page.querySelectorAll(".sample")];
+        samples[0].focus();
+        page.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+        const picture = page.querySelector(".sample img").naturalWidth;
+        return [root.clientWidth, root.scrollWidth, root.scrollHeight, picture, samples.indexOf(page.activeElement)];
+    });
+    document.title = JSON.stringify(found);
+}"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+def test_a_browser_shows_all_of_it_in_the_width_of_its_window(page, tmp_path):
+    widths = (360, 390, 1400)
+    frames = "".join(f'<iframe style="width: {w}px; border: 0" srcdoc="{html.escape(page)}"></iframe>' for w in widths)
+    path = tmp_path / "frames.html"
+    path.write_text(f"<!DOCTYPE html><meta charset=utf-8>{frames}<script>{MEASURE}</script>", encoding="utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += f" --disable-component-update --disable-sync --user-data-dir={tmp_path}/profile --dump-dom"
+    result = subprocess.run([CHROMIUM, *flags.split(), f"file://{path}"], capture_output=True, text=True, timeout=120)
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", result.stdout)[1]))
+    for width, (clear, needed, height, picture, focused) in zip(widths, found, strict=True):
+        assert needed <= clear <= width
+        assert height > 2000
+        assert picture == gallery.SIDES[0]
+        assert focused == 1

@@ -1,0 +1,72 @@
+"""The log of a run: terminal, file and TensorBoard."""
+
+import re
+
+import pytest
+
+from utils.log import RunLog, progress
+
+
+def test_lines_go_to_the_terminal_as_they_are(tmp_path, capsys):
+    with RunLog(tmp_path) as log:
+        log.info("epoch 3 done")
+    assert "epoch 3 done\n" in capsys.readouterr().out
+
+
+def test_lines_go_to_the_file_with_the_time(tmp_path):
+    with RunLog(tmp_path) as log:
+        log.info("epoch 3 done")
+        log.info("29.5 °C")
+    lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", "", line) for line in lines] == ["epoch 3 done", "29.5 °C"]
+    assert lines[0] != "epoch 3 done"
+
+
+def test_a_second_log_of_the_same_folder_continues_the_file(tmp_path):
+    for message in ("first", "second"):
+        with RunLog(tmp_path) as log:
+            log.info(message)
+    assert [line.split()[-1] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["first", "second"]
+
+
+def test_two_logs_do_not_mix(tmp_path):
+    with RunLog(tmp_path / "a") as first, RunLog(tmp_path / "b") as second:
+        first.info("of the first")
+        second.info("of the second")
+    assert "second" not in (tmp_path / "a" / "log.txt").read_text()
+    assert "first" not in (tmp_path / "b" / "log.txt").read_text()
+
+
+def test_the_folder_is_made(tmp_path):
+    with RunLog(tmp_path / "deep" / "run"):
+        pass
+    assert (tmp_path / "deep" / "run" / "log.txt").exists()
+
+
+def test_errors_inside_the_log_are_not_hidden(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunLog(tmp_path):
+        1 / 0  # noqa: B018
+
+
+def test_scalars_are_read_back_by_tensorboard(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with RunLog(tmp_path) as log:
+        log.scalars({"loss/cls": 0.5, "lr": 1e-3}, 10)
+        log.scalars({"loss/cls": 0.25}, 20)
+    reader = events.EventAccumulator(str(tmp_path))
+    reader.Reload()
+    assert [(e.step, e.value) for e in reader.Scalars("loss/cls")] == [(10, 0.5), (20, 0.25)]
+    assert [(e.step, e.value) for e in reader.Scalars("lr")] == [(10, pytest.approx(1e-3))]
+
+
+def test_progress_passes_everything_on():
+    assert list(progress(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
+
+
+def test_progress_is_silent_where_standard_error_is_no_terminal(capfd):
+    list(progress(range(3), "numbers"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_knows_its_length():
+    assert len(progress(range(7), "numbers")) == 7

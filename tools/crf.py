@@ -1,0 +1,67 @@
+"""Refines CAMs that are there with a dense CRF: python -m tools.crf --name NAME --alphas 4 8"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.pixels import open_rgb
+from datasets.runs import open_run
+from utils.cams.crf import refine, require_crf
+from utils.cams.files import read_cam_dict, write_cam_dict
+from utils.cams.folders import crf_folder, crf_record, inside_or_path, made_with, require_files, start_folder, unfinished
+from utils.errors import run_script
+from utils.machine.parallel import in_parallel
+from utils.options.flags import parse_options
+from utils.options.results import CrfOptions, RefineOptions
+
+
+def main(args: list[str]) -> None:
+    # Options: data set and classes are the run's
+    options = parse_options(RefineOptions, args, "python -m tools.crf", __doc__)
+    require_crf()
+    run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
+
+    # Files: what is not there yet
+    ids = layout.read_list(run.val_list)
+    cams = inside_or_path(options.folder, options.dict_dir)
+    require_files(cams, ids)
+    record = made_with(cams) | {"data": str(layout.root.resolve())}
+    tasks = []
+    for alpha in options.alphas:
+        folder = crf_folder(options.folder, alpha)
+        start_folder(folder, crf_record(record, options.crf_settings, alpha), "*.npy", options.overwrite)
+        tasks += [(i, layout.image_path(i), alpha) for i in unfinished(ids, folder, ".npy", (cams,))]
+    there = len(options.alphas) * len(ids) - len(tasks)
+    print(f"{cams}: {len(ids)} images of {run.val_list}, {len(options.alphas)} alphas; {there} files are there already")
+
+    # Loop: every image by itself
+    job = Job(cams, options.folder, len(layout.classes), options)
+    for _ in in_parallel(job.refine, tasks, options.num_workers, "CRF"):
+        pass
+    print(f"done: {', '.join(str(crf_folder(options.folder, alpha)) for alpha in options.alphas)}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker process needs to know."""
+
+    cams: Path
+    folder: Path  # the experiment's
+    num_classes: int
+    options: CrfOptions
+
+    def refine(self, task: tuple[str, Path, float]) -> None:
+        """Writes the scores of one image with one exponent.
+
+        Raises:
+            InputError: the image or its CAMs are damaged, or do not fit each other.
+        """
+        image_id, image_path, alpha = task
+        image = np.asarray(open_rgb(image_path))
+        cams = read_cam_dict(self.cams / f"{image_id}.npy", image.shape[:2], self.num_classes)
+        write_cam_dict(crf_folder(self.folder, alpha) / f"{image_id}.npy", refine(image, cams, alpha, self.options))
+
+
+if __name__ == "__main__":
+    run_script(main)

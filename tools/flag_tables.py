@@ -1,0 +1,65 @@
+"""Tables of all flags, from the options themselves: python -m tools.flag_tables writes docs/flags.md."""
+
+import dataclasses
+from pathlib import Path
+
+from utils.files import whole_file
+from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
+from utils.options.flags import show, spelling
+from utils.options.inference import InferOptions, PredictOptions
+from utils.options.recipes import RECIPES
+from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions
+from utils.options.training import DenoiserOptions, TrainOptions
+
+COMMANDS = {
+    "train_trm.py": TrainOptions,
+    "train_diffusion.py": DenoiserOptions,
+    "infer_trm.py": InferOptions,
+    "evaluation.py": EvaluationOptions,
+    "predict.py": PredictOptions,
+    "-m tools.crf": RefineOptions,
+    "-m tools.masks": PseudoMaskOptions,
+    "-m tools.report": ReportOptions,
+    "-m datasets.toy": ToyOptions,
+    "-m datasets.prepare coco": PrepareCocoOptions,
+    "-m datasets.prepare voc": PrepareVocOptions,
+}
+PAGE = Path(__file__).parents[1] / "docs" / "flags.md"
+RECIPE_COLUMNS = ("dig_nano", "dig_toy")
+INTRODUCTION = """# All flags
+
+Flags may be spelt with `-` or `_`. `--exp` picks a recipe, whose values stand beside the defaults; a flag given on the
+command line wins. `train_trm_coco.py` has the flags of `train_trm.py`, with `dig_coco_eccv24` as its recipe. This page is
+written by `python -m tools.flag_tables`.
+"""
+
+
+def flag_table(cls: type) -> str:
+    """A Markdown table of one command's flags, with the values that the small recipes put in place of the defaults."""
+    part = {TrainOptions: "train", DenoiserOptions: "denoiser"}.get(cls)
+    recipes = {name: getattr(RECIPES[name], part) for name in RECIPE_COLUMNS} if part else {}
+    head = ["flag", "default", *(f"`{name}`" for name in recipes), "meaning"]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for f in dataclasses.fields(cls):
+        if f.default is dataclasses.MISSING:
+            default = "required"
+        elif f.type is bool:
+            default = "off"
+        else:
+            default = f"`{show(f.default)}`" if f.default not in ("", ()) else ""
+        choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+        meaning = f.metadata["help"].replace("<", "\\<") + choices  # Markdown would take <epoch> for a tag
+        others = [f"`{show(values[f.name])}`" if f.name in values else "" for values in recipes.values()]
+        rows.append(f"| `{spelling(f)}` | " + " | ".join([default, *others, meaning]) + " |")
+    return "\n".join(rows)
+
+
+def page() -> str:
+    """The text of docs/flags.md."""
+    parts = [f"\n## python {command}\n\n{flag_table(cls)}\n" for command, cls in COMMANDS.items()]
+    return INTRODUCTION + "".join(parts)
+
+
+if __name__ == "__main__":
+    with whole_file(PAGE) as file:
+        file.write(page().encode())

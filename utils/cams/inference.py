@@ -1,0 +1,80 @@
+"""Whole images through the network: the one way that validation, inference and `models.CamModel` share."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from ..errors import InputError
+from ..machine.device import Precision, to_device
+
+WAITING_BATCHES = 4
+"""How many batches of images may be held back in search of others of their size."""
+
+Sample = TypeVar("Sample")
+
+
+def network_pixels(image: Image.Image, shorter_side: int, scales: Sequence[float] = (1.0,)) -> tuple[Tensor, ...]:
+    """An RGB image as the network takes it.
+
+    Args:
+        image: the image.
+        shorter_side: that it is resized to in pixels; 0 leaves it as it is.
+        scales: of the image so resized; 1 is its own size.
+
+    Returns:
+        (3, H, W) uint8 for each scale.
+    """
+    if shorter_side:
+        image = v2.functional.resize(image, shorter_side, v2.InterpolationMode.BICUBIC)
+    pixels = []
+    for scale in scales:
+        size = [max(1, round(scale * side)) for side in (image.height, image.width)]
+        scaled = image if scale == 1 else v2.functional.resize(image, size, v2.InterpolationMode.BICUBIC)
+        pixels.append(v2.functional.pil_to_tensor(scaled))
+    return tuple(pixels)
+
+
+def batches_of_one_size(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
+    """Batches of images that have one size, in nearly their order.
+
+    Args:
+        samples: with `pixels`, as `network_pixels` gives them.
+        batch_size: images of a batch; fewer where too many others would have to wait, and at the end.
+    """
+    waiting: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in samples:
+        size = tuple(sample.pixels[0].shape)
+        waiting.setdefault(size, []).append(sample)
+        if len(waiting[size]) == batch_size:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= WAITING_BATCHES * batch_size:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+def predict(net: nn.Module, images: Sequence[tuple[str, Sequence[Tensor]]], precision: Precision):
+    """CAMs and image-level probabilities of images that have one size, from one pass for each scale.
+
+    Args:
+        net: `models.DiG`, in evaluation mode.
+        images: B names and what `network_pixels` makes of the images.
+        precision: of the network.
+
+    Returns:
+        `models.Prediction`, on the network's device.
+
+    Raises:
+        InputError: an image is smaller than one patch.
+    """
+    for name, pixels in images:
+        height, width = min((p.shape[-2:] for p in pixels), key=min)
+        if min(height, width) < net.patch_size:
+            raise InputError(f"{name} is {width} x {height} pixels, smaller than one patch of {net.patch_size}")
+    scales = zip(*(pixels for _, pixels in images), strict=True)
+    on_device = [torch.stack([to_device(pixels, precision.device) for pixels in same]) for same in scales]
+    with precision.autocast():
+        return net.predict([pixels.float() / 255 for pixels in on_device])

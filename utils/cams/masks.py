@@ -1,0 +1,64 @@
+"""Ground truth and pseudo-masks: indexed PNGs, 0 background, 1 .. C classes, 255 ignored."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from ..files import whole_file
+from ..scoring.metrics import IGNORE
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Kinds of image files that are read, whatever their names say: some others run programs."""
+
+
+def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:
+    """A label image.
+
+    Args:
+        path: the file.
+        shape: (H, W) that it must have; None admits any.
+        num_classes: classes without background; only 0 .. num_classes and 255 may occur.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        InputError: the file is missing, no label image, of another shape, or names a class beyond the set.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode not in ("P", "L"):
+                raise InputError(f"{path} is no mask: it has mode {image.mode}, not one index per pixel")
+            mask = np.array(image)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except InputError:
+        raise
+    # A damaged file can raise nearly anything.
+    except Exception as error:
+        raise InputError(f"{path} is no readable image: {error}") from error
+    if shape is not None and mask.shape != shape:
+        raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}")
+    beyond = mask[(mask > num_classes) & (mask != IGNORE)]
+    if beyond.size:
+        raise InputError(f"{path} holds class {beyond[0]}; there are {num_classes}")
+    return mask
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Writes (H, W) uint8 as an indexed PNG with VOC's colours; the file appears only when it is complete."""
+    image = Image.fromarray(mask, "L")
+    image.putpalette(voc_palette().tobytes())
+    with whole_file(path) as file:
+        image.save(file, "png")
+
+
+def voc_palette() -> np.ndarray:
+    """The devkit's colours: (256, 3) uint8. Bits 0, 3, 6 of an index are red's highest, 1, 4, 7 green's, 2, 5 blue's."""
+    index = np.arange(256)
+    bits = index[:, None] >> np.arange(8) & 1  # (256, 8), lowest first
+    place = 128 >> np.arange(3)
+    channels = [bits[:, channel::3] @ place[: bits[:, channel::3].shape[1]] for channel in range(3)]
+    return np.stack(channels, 1).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""What a run has to do with the machine: devices, processes, cores, signals."""

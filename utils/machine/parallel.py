@@ -1,0 +1,98 @@
+"""Work shared out among processes of this machine: files that depend on nothing but their own image."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from ..errors import InputError, ignore_interrupt
+from ..log import progress
+from .cores import available_cores
+from .interruptions import leave_process_group
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str, together: int = 1
+) -> Iterator[Result]:
+    """What `work` makes of every task, in their order, with a progress bar.
+
+    Args:
+        work: a function that can be pickled.
+        tasks: each with all that `work` needs.
+        workers: processes, at least 1; -1: one per core.
+        description: of the progress bar.
+        together: tasks that a process is handed at a time, which costs about a millisecond.
+
+    Raises:
+        InputError: a task raised it, or a process died.
+    """
+    wanted = available_cores() if workers < 0 else workers
+    with worker_pool(max(1, min(wanted, len(tasks)))) as pool:
+        yield from progress(pool.map(work, tasks, chunksize=together), description, len(tasks))
+
+
+@contextlib.contextmanager
+def in_background(workers: int) -> Iterator[Callable[..., None]]:
+    """Gives a function `do(work, *args)` that returns before the work is done, unless the processes have fallen behind.
+
+    All is done when the block has ended well. An error of a task is raised by a later call or at the end.
+
+    Args:
+        workers: processes; 0: a thread of the calling one.
+
+    Raises:
+        InputError: a task raised it, or a process died.
+    """
+    pending = set()
+    kept_waiting = 2 * max(1, workers)
+
+    def do(work: Callable[..., None], *args: object) -> None:
+        nonlocal pending
+        if len(pending) >= kept_waiting:  # in memory
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+        pending.add(pool.submit(work, *args))
+
+    with worker_pool(workers) if workers else ThreadPoolExecutor(1) as pool:
+        yield do
+        for future in as_completed(pending):
+            future.result()
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block, and what has not begun with them.
+
+    Raises:
+        InputError: one of them died.
+    """
+    with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise InputError("a process died, perhaps for lack of memory: try fewer --num-workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def start_worker() -> None:
+    """Makes a process its parent's to stop: not a signal to the group's, and not one that outlives its parent."""
+    ignore_interrupt()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_process_group(0)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Ends this process when its parent is gone: no one else would, and it would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,68 @@
+"""Options that say which experiment is meant, what it runs on, and the file that keeps a run's options."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import whole_file
+from .flags import OptionsT, make_options, option
+
+OPTIONS_FILE = "options.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentOptions:
+    """Where an experiment is."""
+
+    name: str = option(..., "name of the experiment: its files are in EXPERIMENTS/NAME")
+    experiments: str = option("./experiment", "folder of all experiments")
+
+    @property
+    def folder(self) -> Path:
+        """This experiment's folder; without a name, one that holds no run."""
+        return Path(self.experiments) / self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ExperimentOptions):
+    """Where a run's results are and what it runs on."""
+
+    exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
+    device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
+    nproc: int = option(0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256)
+    num_workers: int = option(
+        -1, "workers of each process that load images, -1: one per core, 8 at most; results are the same", low=-1, high=256
+    )
+
+
+def amp_option(help: str):
+    """The field of `--amp`."""
+    return option("off", help, choices=("off", "bf16", "fp16"))
+
+
+def compile_option():
+    """The field of `--compile`."""
+    return option(False, "compile the networks with torch.compile: minutes at the start (on CPUs it needs a C++ compiler)")
+
+
+def save_options(options: Any, classes: Sequence[str], job: str = "") -> None:
+    """Writes `options.json` into the experiment: the options used, the names of the classes, and torchrun's job."""
+    content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job}
+    with whole_file(options.folder / OPTIONS_FILE, durable=True) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
+    """The options that a run saved.
+
+    Raises:
+        InputError: the file is damaged, of another kind of run, or was written by another version.
+    """
+    try:
+        return make_options(cls, json.loads(path.read_text())["options"])
+    except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
+        raise InputError(f"{path} is not the options of a run: {error}") from error

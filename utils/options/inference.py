@@ -1,0 +1,98 @@
+"""Options of commands with a trained network: CAMs of a data set, masks of loose images."""
+
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option
+from .flags import check_ranges, option, show
+from .results import CrfOptions, ThresholdOptions
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
+    """`infer_trm.py`. Data set, classes and architecture come from the run; an empty flag takes the run's value."""
+
+    exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
+    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
+    weights: str = option("", "weights file, instead of an epoch of the experiment")
+    data_path: str = option("", "data set; empty: the run's")
+    val_list: str = option("", "list of images, a name or a file; empty: the run's")
+    infer_size: int = option(-1, "shorter side of an image in pixels, 0: as it is; -1: the run's", low=-1, high=4096)
+    overwrite: bool = option(False, "remove what other weights or options have written there, instead of refusing")
+    amp: str = amp_option("precision of the network: off is float32; CAMs are normalised in float32 always")
+    compile: bool = compile_option()
+    batch_size: int = option(1, "images of one size that go through the network together", low=1, high=4096)
+    scales: tuple[float, ...] = option(
+        (1.0,),
+        "sizes that each image is seen at, times its own; their CAMs are summed before normalisation",
+        low=0.1,
+        high=8,
+    )
+    cam_size: str = option(
+        "full",
+        "resolution of the CAM dicts, full: every pixel; patch: as the network has them, some 3 KB a class in place of 750,"
+        " from which evaluation.py and all other commands make the same full-size CAMs; takes one of --scales",
+        choices=("full", "patch"),
+    )
+    dict: bool = option(False, "write CAM dicts to dict/")
+    vis: bool = option(False, "write a picture per image and class to vis/")
+    crf: bool = option(False, "write CRF-refined score dicts to crf/<alpha>/ (needs pydensecrf2)")
+    png: str = option(
+        "none",
+        "write pseudo-masks to png/, threshold: of CAMs; crf: of CRF scores. One --threshold or one of --alphas labels every"
+        " pixel, as for DeepLab; --low and --high, or two alphas, only where both agree, the rest 255, as for IRN",
+        choices=("none", "threshold", "crf"),
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (self.dict or self.vis or self.crf or self.png != "none"):
+            raise InputError("nothing to write: give --dict, --vis or --crf, or --png threshold or crf")
+        if self.cam_size == "patch" and len(self.scales) > 1:
+            raise InputError(f"--cam-size patch takes one of --scales, got {show(self.scales)}: their grids differ")
+        if self.png == "crf" and len(self.alphas) > 2:
+            raise InputError(f"--png crf takes one of --alphas or two, got {show(self.alphas)}")
+        if self.png == "threshold":
+            _ = self.thresholds  # says what is wrong with them
+
+    @property
+    def uses_crf(self) -> bool:
+        """Whether anything that is asked for takes the CRF."""
+        return self.crf or self.png == "crf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(ExperimentOptions):
+    """`predict.py`. Classes and architecture come from the run."""
+
+    image: tuple[str, ...] = option(..., "image files, and folders whose images are meant", positional=True)
+    exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
+    device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
+    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
+    weights: str = option("", "weights file, instead of an epoch of the experiment")
+    data_path: str = option("", "data set that names the classes; needed only where the experiment has no options.json")
+    labels: str = option(
+        AUTO, "classes in the images, with commas between; auto: those that the network itself finds in each of them"
+    )
+    label_threshold: float = option(0.5, "probability from which --labels auto takes a class to be there", low=0, high=1)
+    threshold: float = option(
+        -1.0,
+        "background score of the masks, from 0 to 1; -1: the best that evaluation.py has found for the experiment, else 0.4",
+        low=-1,
+        high=1,
+    )
+    out: str = option("predictions", "folder that masks and pictures go to; those of the same names are replaced")
+
+    @property
+    def named_labels(self) -> tuple[str, ...] | None:
+        """The classes in the images, each once; None where the network is to find them."""
+        if self.labels == AUTO:
+            return None
+        return tuple(dict.fromkeys(name.strip() for name in self.labels.split(",")))
+
+    def __post_init__(self):
+        check_ranges(self)
+        if self.named_labels is not None and "" in self.named_labels:
+            raise InputError(f"--labels takes auto or names with commas between, such as dog,sofa, got {self.labels!r}")

@@ -1,0 +1,134 @@
+"""Recipes: what `--exp` puts in place of the flags' defaults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of defaults for training DiG and for training its denoiser."""
+
+    summary: str
+    train: Mapping[str, Any] = field(default_factory=dict)
+    denoiser: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def denoiser_file(self) -> str:
+        """Where this recipe's training looks for a denoiser of its own; empty where it takes the published one."""
+        return self.train.get("diffusion_weights", "")
+
+
+# 5,200 of the training images are enough to follow a score by; the draw is the same in every run.
+COCO_DATA = {"data_path": "./data/COCO2014", "val_list": "train2014:5200"}
+
+NANO = Recipe(
+    "the same method at a size that two CPU cores train from scratch: for tests, demos and debugging",
+    train={
+        "input_size": 64,
+        "infer_size": 96,
+        "patch_size": 8,
+        "embed_dim": 128,
+        "depth": 4,
+        "num_heads": 4,
+        "drop_path": 0.0,
+        "vit_weights": "mimetic",
+        "diffusion_weights": "./pretrained/model-nano.pt",
+        "diffusion_dim": 16,
+        "W": (1.0, 1.0, 1.0, 1.0, 1.0),
+        "start_epoch": 20,
+        "epochs": 40,
+        "batch_size": 16,
+        "lr": 6.4e-2,
+        "scale": (0.5, 1.0),
+        "print_freq": 5,
+        "val_from": 9,
+        "val_every": 10,
+    },
+    denoiser={
+        "dim": 16,
+        "image_size": 64,
+        "steps": 1000,
+        "batch_size": 8,
+        "lr": 1e-3,
+        "sample_every": 500,
+        "num_samples": 16,
+    },
+)
+
+TOY = Recipe(
+    "dig_nano on the images that datasets.toy draws",
+    train={
+        **NANO.train,
+        "data_path": "./data/toy",
+        "val_list": "val",
+        "input_size": 32,
+        "infer_size": 0,
+        "patch_size": 4,
+        "diffusion_weights": "./pretrained/model-toy.pt",
+        "diffusion_dim": 8,
+        "epochs": 5,
+        "start_epoch": 2,
+        "lr": 1.6e-2,
+        "warmup_epochs": 1,
+        "warmup_lr": 1e-4,
+        "scale": (0.3, 1.0),
+        "print_freq": 25,
+        "val_from": 3,
+        "val_every": 1,
+    },
+    denoiser={
+        **NANO.denoiser,
+        "dim": 8,
+        "image_size": 32,
+        "steps": 600,
+        "batch_size": 16,
+        "lr": 2e-3,
+        "sample_every": 300,
+    },
+)
+
+RECIPES = {
+    "dig_eccv24": Recipe("the paper's VOC setting: the defaults of all flags"),
+    "dig_coco_eccv24": Recipe(
+        "the paper's COCO setting",
+        train={
+            **COCO_DATA,
+            "diffusion_weights": "./pretrained/model-140-coco.pt",
+            "batch_size": 64,
+            "T": 10.0,
+            "A": 0.1,
+            "aa": "rand-m9-mstd0.5-inc1",
+            "val_also": (3,),
+            "val_from": 11,
+        },
+    ),
+    "dig_nano": NANO,
+    "dig_toy": TOY,
+    "dig_coco_nano": Recipe("dig_nano on COCO", train={**NANO.train, **COCO_DATA}, denoiser=NANO.denoiser),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in RECIPES:
+        known = ", ".join(f"{known} ({r.summary})" for known, r in RECIPES.items())
+        raise InputError(f"--exp {name} is no recipe; there are {known}")
+    return RECIPES[name]
+
+
+def named_recipe(args: Sequence[str], default: str = "dig_eccv24") -> Recipe:
+    """The recipe that a command line names, before its other flags are read."""
+    name = default
+    for i, arg in enumerate(args):
+        if arg == "--exp" and i + 1 < len(args):
+            name = args[i + 1]
+        elif arg.startswith("--exp="):
+            name = arg.removeprefix("--exp=")
+    return recipe(name)

@@ -1,0 +1,150 @@
+"""Options of what is made of CAMs: CRF scores, pseudo-masks, scores, reports."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .experiment import ExperimentOptions
+from .flags import check_ranges, option, show
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfOptions:
+    """The dense CRF; the settings usual in this field are the defaults."""
+
+    alphas: tuple[float, ...] = option(
+        (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
+    )
+    iterations: int = option(10, "mean-field iterations of the CRF", low=1, high=1000)
+    gaussian_sxy: float = option(3.0, "reach of the smoothness term in pixels", low=0.1, high=1000)
+    gaussian_weight: float = option(3.0, "weight of the smoothness term", low=0)
+    bilateral_sxy: float = option(80.0, "reach of the colour term in pixels", low=0.1, high=1000)
+    bilateral_srgb: float = option(13.0, "reach of the colour term in grey levels, of 255", low=0.1, high=255)
+    bilateral_weight: float = option(10.0, "weight of the colour term", low=0)
+
+    def __post_init__(self):
+        check_ranges(self)
+        if len({f"{alpha:g}" for alpha in self.alphas}) < len(self.alphas):
+            raise InputError(f"--alphas must all differ, got {show(self.alphas)}")
+
+    @property
+    def crf_settings(self) -> dict[str, float]:
+        """What all exponents share."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfOptions) if f.name != "alphas"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdOptions:
+    """The background's score in pseudo-masks of CAMs."""
+
+    threshold: str = option(
+        "best",
+        "background score in masks of CAMs, 0 to 1; best: the one that evaluation.py --task cam has found for these CAMs",
+    )
+    low: float = option(
+        -1.0,
+        "with --high, in place of --threshold: what has the same label at both is certain, the rest 255; -1: not used",
+        low=-1,
+        high=1,
+    )
+    high: float = option(-1.0, "see --low", low=-1, high=1)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """One, or two in ascending order; none where the best one is to be looked up.
+
+        Raises:
+            InputError: they are no scores, or do not go together.
+        """
+        if self.low >= 0 or self.high >= 0:
+            if self.threshold != "best":
+                raise InputError("--threshold and --low with --high exclude each other")
+            if not 0 <= self.low < self.high:
+                raise InputError(f"--low and --high take two scores, 0 <= LOW < HIGH, got {self.low:g} and {self.high:g}")
+            return (self.low, self.high)
+        if self.threshold == "best":
+            return ()
+        try:
+            threshold = float(self.threshold)
+        except ValueError:
+            threshold = -1.0
+        if not 0 <= threshold <= 1:
+            raise InputError(f"--threshold takes best or a number from 0 to 1, got {self.threshold!r}")
+        return (threshold,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesOptions(ExperimentOptions):
+    """What commands have that make files of an experiment's files. Data set and classes come from the run."""
+
+    exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
+    data_path: str = option("", "data set; empty: the run's")
+    val_list: str = option("", "list of images, a name or a file; empty: the run's")
+    dict_dir: str = option("dict", "CAM dicts: a folder in the experiment, or a path")
+    num_workers: int = option(-1, "processes, at least 1; -1: one per core; results are the same", low=-1, high=256)
+    overwrite: bool = option(False, "remove what was made otherwise, instead of refusing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions(CrfOptions, FilesOptions):
+    """`python -m tools.crf`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoMaskOptions(ThresholdOptions, FilesOptions):
+    """`python -m tools.masks`."""
+
+    source: str = option(
+        "dict", "dict: of CAMs, by --threshold; crf: of the scores in crf/<alpha>/", choices=("dict", "crf")
+    )
+    alphas: tuple[float, ...] = option(
+        (),
+        "crf/<alpha> that --source crf takes: one labels every pixel, two only where they agree, the rest 255; empty: all",
+        low=0,
+    )
+
+    def __post_init__(self):
+        check_ranges(self)
+        if len(self.alphas) > 2:
+            raise InputError(f"--source crf takes one of --alphas or two, got {show(self.alphas)}")
+        if self.source == "dict":
+            _ = self.thresholds  # says what is wrong with them
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(ExperimentOptions):
+    """`evaluation.py`. Data set and classes come from the run; an empty flag takes the run's value."""
+
+    name: str = option("", "experiment; not needed where --dict-dir, --gt-dir and --list are all paths")
+    exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
+    task: str = option(
+        "cam",
+        "cam: threshold sweep; crf, dl: score dicts with background; png: label images",
+        choices=("cam", "crf", "dl", "png"),
+    )
+    dict_dir: str = option(
+        "", "predictions: a folder in the experiment, or a path; empty: dict, png, or the only crf/<alpha>, by the task"
+    )
+    gt_dir: str = option("SegmentationClass", "masks: a folder in the data set, or a path")
+    list: str = option("", "images to score, a name or a file; empty: the run's validation list")
+    data_path: str = option("", "data set; empty: the run's")
+    json: str = option("", "file to write the scores to")
+    num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(ExperimentOptions):
+    """`python -m tools.report`. Data set and classes come from the run; an empty flag takes the run's value."""
+
+    dict_dir: str = option("dict", "CAM dicts: a folder in the experiment, or a path")
+    data_path: str = option("", "data set; empty: the run's")
+    list: str = option("", "images to score, a name or a file; empty: the run's validation list")
+    images: int = option(3, "images shown of each group: the worst, the median and the best", low=1, high=20)
+    out: str = option("", "file to write; empty: report.html in the experiment")
+    num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
+
+    def __post_init__(self):
+        check_ranges(self)

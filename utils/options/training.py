@@ -1,0 +1,221 @@
+"""Options of training: of DiG, and of the denoiser that guides it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
+from .flags import check_ranges, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """What every training loop has."""
+
+    seed: int = option(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
+    amp: str = amp_option(
+        "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32"
+    )
+    compile: bool = compile_option()
+    print_freq: int = option(50, "steps between two lines of the log", low=1)
+    check_data: str = option(
+        "first",
+        "whether all images are decoded before the start: those not seen good before, all, or none",
+        choices=("first", "always", "never"),
+    )
+    ckpt_minutes: float = option(15.0, "minutes between two checkpoints: what a kill can lose", low=0)
+    resume: bool = option(False, "continue from ckpt/last.pth with the options of that run")
+    overwrite: bool = option(False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images."""
+
+    data_path: str = option("./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes")
+    sbd_path: str = option("", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH")
+    train_list: str = option(
+        "", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived; on COCO train2014"
+    )
+    val_list: str = option("train", "list to validate and infer on, a name or a file; NAME:COUNT is a fixed draw from it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureOptions:
+    """The network."""
+
+    input_size: int = option(224, "side of a training image in pixels", low=32, high=4096)
+    infer_size: int = option(0, "shorter side of an image at inference in pixels; 0: as it is", low=0, high=4096)
+    patch_size: int = option(16, "side of a patch in pixels", low=4, high=64)
+    embed_dim: int = option(384, "width of the transformer's tokens", low=8)
+    depth: int = option(12, "transformer blocks", low=2)
+    num_heads: int = option(6, "attention heads of a block", low=1)
+    drop_path: float = option(0.1, "stochastic-depth rate of the last block", low=0, high=0.99)
+    lfca_drop_path: float = option(0.1, "stochastic-depth rate of LFCA's patches", low=0, high=0.99)
+    vit_weights: str = option(
+        "./pretrained/deit_small_imagenet.pth",
+        "DeiT to start from: a file, timm (downloads), mimetic (random, with attention between like patches), none (random)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceOptions:
+    """The denoiser's part."""
+
+    diffusion_weights: str = option(
+        "./pretrained/model-140-pascal.pt", "denoiser: a file, or random (for tests and ablations)"
+    )
+    diffusion_dim: int = option(64, "width of a random denoiser; a file carries its own", low=8)
+    feature_steps: tuple[int, ...] = option((0, 1, 2, 3, 4), "diffusion steps that give features", low=0, high=999)
+    guidance: str = option(
+        "exact",
+        "exact: a pass of the denoiser for each feature step, as published; shared: one pass stands for all of them",
+        choices=("exact", "shared"),
+    )
+    image_step: int = option(100, "diffusion step that the image is denoised from", low=0, high=999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """Weights and constants of the losses."""
+
+    W: tuple[float, ...] = option(
+        (1.0, 1.0, 1.0, 1.0, 10.0), "weights: cls, pred_diff, cam_consistency, cls_diff, rcams_consistency", low=0
+    )
+    T: float = option(5.0, "temperature of the distillation", low=0.01)
+    A: float = option(0.2, "share of the labels in pred_diff; the rest is distilled", low=0, high=1)
+    start_epoch: int = option(10, "first epoch, from 0, of the two consistency losses", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationOptions:
+    """AdamW with a cosine schedule, and the augmentation."""
+
+    epochs: int = option(60, "epochs to train", low=1)
+    batch_size: int = option(32, "images of a step, in all processes together", low=1)
+    accum: int = option(
+        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
+    )
+    grad_checkpoint: bool = option(
+        False, "compute activations of transformer and LFCA again in the backward pass instead of keeping them: less memory"
+    )
+    update_in_backward: bool = option(
+        False,
+        "update each weight as soon as its gradient is there, and free that: less memory; one process, no --accum, no fp16",
+    )
+    lr: float = option(5e-4, "learning rate for a batch of 512; scales with the batch", low=0)
+    weight_decay: float = option(0.05, "weight decay of AdamW", low=0)
+    warmup_epochs: int = option(5, "epochs of linear warm-up", low=0)
+    warmup_lr: float = option(1e-6, "learning rate that the warm-up starts from", low=0)
+    min_lr: float = option(1e-5, "learning rate that the cosine ends at", low=0)
+    scale: tuple[float, float] = option((0.3, 1.2), "area of a random crop, as shares of the image", low=0.01, high=4)
+    ratio: tuple[float, float] = option((3 / 4, 4 / 3), "aspect ratio of a random crop", low=0.1, high=10)
+    aa: str = option("", "policy of timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; empty: none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """When the CAMs are scored during training."""
+
+    val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0)
+    val_every: int = option(1, "epochs between two validations", low=1)
+    val_also: tuple[int, ...] = option((), "further epochs, from 0, after which CAMs are scored", low=0)
+    keep: int = option(
+        0, "epochs whose ckpt/<epoch>net_trm.pth are kept, the last ones and the one of the best mIoU; 0: all", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(
+    ValidationOptions,
+    OptimizationOptions,
+    LossOptions,
+    GuidanceOptions,
+    ArchitectureOptions,
+    DataOptions,
+    LoopOptions,
+    RunOptions,
+):
+    """`train_trm.py`."""
+
+    def __post_init__(self):
+        check_ranges(self)
+        if len(self.W) != 5:
+            raise InputError(f"--W takes 5 weights, got {len(self.W)}")
+        for name in ("scale", "ratio"):
+            if getattr(self, name)[0] > getattr(self, name)[1]:
+                raise InputError(f"--{name} takes the smaller number first, got {getattr(self, name)}")
+        if self.input_size % self.patch_size or self.input_size % 8:
+            raise InputError(f"--input-size {self.input_size} must be a multiple of 8 and of --patch-size {self.patch_size}")
+        if self.embed_dim % self.num_heads or self.embed_dim % 8:
+            raise InputError(f"--embed-dim {self.embed_dim} must be a multiple of 8 and of --num-heads {self.num_heads}")
+        if self.diffusion_dim % 8:
+            raise InputError(f"--diffusion-dim {self.diffusion_dim} must be a multiple of 8")
+        if self.update_in_backward and (self.accum > 1 or self.amp == "fp16"):
+            other = "--amp fp16" if self.amp == "fp16" else f"--accum {self.accum}"
+            raise InputError(f"--update-in-backward does not go with {other}: gradients would change after it")
+        steps = (*self.feature_steps, self.image_step)
+        if len(set(steps)) < len(steps):
+            raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")
+
+    @property
+    def architecture(self) -> dict[str, int]:
+        """What `models.build_dig` is told, beside the number of classes and what only training needs."""
+        return {
+            "image_size": self.input_size,
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+        }
+
+    @property
+    def scaled_lr(self) -> float:
+        """Learning rate after warm-up."""
+        return self.lr * self.batch_size / 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserOptions(LoopOptions, RunOptions):
+    """`train_diffusion.py`."""
+
+    data: str = option(..., "folder of images, searched through all its sub-folders")
+    out: str = option(
+        "", "where the finished denoiser goes; empty: where the recipe looks for its own, else denoiser.pt in the experiment"
+    )
+    dim: int = option(64, "width of the U-Net in channels", low=8)
+    image_size: int = option(224, "side of a training image in pixels", low=16, high=4096)
+    crop: str = option(
+        "crop", "crop: the shorter side is resized and a square drawn; resize: squeezed", choices=("crop", "resize")
+    )
+    steps: int = option(140_000, "training steps", low=1)
+    batch_size: int = option(16, "images of a step, in all processes together", low=1)
+    lr: float = option(8e-5, "learning rate of Adam", low=0)
+    ema_decay: float = option(0.995, "decay of the averaged weights", low=0, high=1)
+    ema_every: int = option(10, "steps between two updates of the average", low=1)
+    sample_every: int = option(1000, "steps between two sample grids and checkpoints", low=1)
+    num_samples: int = option(25, "images of a sample grid", low=1)
+    sample_steps: int = option(50, "DDIM steps of a sample", low=1, high=1000)
+
+    def __post_init__(self):
+        check_ranges(self)
+        for name in ("dim", "image_size"):
+            if getattr(self, name) % 8:
+                raise InputError(f"--{name.replace('_', '-')} must be a multiple of 8, got {getattr(self, name)}")
+
+
+def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
+    """The options that an experiment was trained with and its class names; None where it holds none.
+
+    Raises:
+        InputError: the file is damaged or was written by another version.
+    """
+    path = folder / OPTIONS_FILE
+    if not path.exists():
+        return None
+    options = load_options(TrainOptions, path)
+    classes = json.loads(path.read_text()).get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{path} is not the options of a run: it names no classes")
+    return options, tuple(classes)

@@ -1,0 +1,1 @@
+"""Scores of CAMs, masks and labels."""

@@ -1,0 +1,66 @@
+"""The threshold with the best mIoU, which scoring leaves in an experiment for those who make masks."""
+
+import json
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import whole_file
+
+
+def evaluation_file(folder: Path) -> Path:
+    """Where an experiment keeps it."""
+    return folder / "evaluation.json"
+
+
+def write_best(folder: Path, threshold: float, miou: float, images: str, data: Path, weights: str) -> None:
+    """Keeps the result of scoring an experiment's CAMs.
+
+    Args:
+        folder: the experiment's.
+        threshold: background score with the best mIoU.
+        miou: in percent.
+        images: the list that was scored.
+        data: the data set.
+        weights: digest of the weights that the CAMs are of; empty where it is not known.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    content = {
+        "task": "cam",
+        "list": images,
+        "data": str(data.resolve()),
+        "weights": weights,
+        "threshold": threshold,
+        "miou": miou,
+    }
+    with whole_file(evaluation_file(folder)) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_best(folder: Path, weights: str) -> float:
+    """The threshold that was kept.
+
+    Args:
+        folder: the experiment's.
+        weights: digest of the weights of the CAMs that it is wanted for; empty where it is not known.
+
+    Raises:
+        InputError: there is none, the file is damaged, or it is of CAMs of other weights.
+    """
+    path = evaluation_file(folder)
+    try:
+        content = json.loads(path.read_text())
+        threshold, scored = float(content["threshold"]), str(content["weights"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is missing: --threshold best needs evaluation.py --name {folder.name} --task cam first; "
+            "or give a number"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error!r}; score the CAMs anew") from error
+    if not 0 <= threshold <= 1:
+        raise InputError(f"{path} has a threshold of {threshold}; score the CAMs anew")
+    if scored and weights and scored != weights:
+        raise InputError(f"{path} is of CAMs of other weights, {scored}, not {weights}: score these, or give a number")
+    return threshold

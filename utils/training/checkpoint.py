@@ -1,0 +1,160 @@
+"""Checkpoints: written whole or not at all, read without executing anything, loaded strictly."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..files import previous_file, whole_file
+
+
+def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
+    """Writes a checkpoint that is either complete or, if something fails on the way, not there.
+
+    Args:
+        content: tensors and plain values.
+        path: the file.
+        keep_previous: the checkpoint that has the name now goes to `previous_file(path)`.
+
+    Raises:
+        InputError: it cannot be written, because the disk is full for example; what was there before is kept.
+    """
+    with whole_file(path, durable=True, previous=previous_file(path) if keep_previous else None) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # PyTorch's writer says in its own words what the disk said.
+            if not isinstance(error.__context__, OSError) and "PytorchStreamWriter" not in str(error):
+                raise
+            raise error.__context__ or OSError(str(error).splitlines()[0]) from error
+
+
+def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
+    """The newest good checkpoint of a run, and whether it is not `path` but the one before.
+
+    Args:
+        path: the run's last checkpoint.
+        warn: is told where the one before had to be taken.
+
+    Raises:
+        InputError: neither is there and good.
+    """
+    try:
+        return load_file(path), False
+    except InputError as error:
+        if not previous_file(path).is_file():
+            raise
+        warn(f"warning: {error}; going on from the checkpoint before, {previous_file(path)}")
+        return load_file(previous_file(path)), True
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the bytes of a checkpoint; None for one whose checksums all agree.
+
+    PyTorch's format is a zip archive, which has a checksum for every tensor; PyTorch itself does not look at them.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # PyTorch stores tensors as they are; anything else could be a few bytes that unpack to all there is of memory.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                return "it is compressed"
+            bad = archive.testzip()
+    # A damaged archive can raise nearly anything.
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"the checksum of {bad!r} is wrong" if bad is not None else None
+
+
+def require_finite(module: nn.Module) -> None:
+    """Raises InputError where a parameter is not finite: such weights must not replace the last good checkpoint."""
+    bad = next((name for name, p in module.named_parameters() if not p.isfinite().all()), None)
+    if bad:
+        raise InputError(f"{bad} is no longer finite; the last checkpoint is from before. Try a smaller --lr or --amp off")
+
+
+def load_file(path: Path, hint: str = "") -> Any:
+    """Reads a checkpoint onto the CPU; large tensors are only mapped into memory.
+
+    Args:
+        path: the file.
+        hint: what to say where it is missing: where it is published and what else will do.
+
+    Raises:
+        InputError: the file is missing, is no checkpoint, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing" + (f". {hint}" if hint else ""))
+    # Only the zip format, PyTorch's own since 1.6, has checksums and can be mapped.
+    try:
+        archive = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        archive = True
+    if archive and (problem := damage(path)):
+        raise InputError(f"{path} is damaged: {problem}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    # A damaged file can raise nearly anything.
+    except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and (foreign := re.search(r"GLOBAL (\S+)", str(error))):
+            reason = f"it refers to {foreign[1]}; only tensors and plain values are loaded"
+            raise InputError(f"{path} could run code and is refused: {reason}") from error
+        raise InputError(f"{path} is no PyTorch checkpoint or is damaged ({type(error).__name__})") from error
+
+
+def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
+    """The parameters in a checkpoint: at its top or under `model`, with or without DistributedDataParallel's prefix.
+
+    Raises:
+        InputError: there are none.
+    """
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
+        raise InputError(f"{path} holds no parameters, neither at its top nor under 'model'")
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ignore: Collection[str] = ()) -> None:
+    """Loads parameters, all of them and no others.
+
+    Args:
+        module: what receives them.
+        state: parameters by name.
+        path: their file, for the message.
+        ignore: prefixes of names that the file may hold without the module needing them.
+
+    Raises:
+        InputError: names or shapes differ, or a value is not finite; the first few are named.
+    """
+    state = {name: value for name, value in state.items() if not name.startswith(tuple(ignore))}
+    own = module.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is not known" for name in state if name not in own]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    problems += [f"{name} is no plain tensor" for name, v in state.items() if not is_plain(v)]
+    if not problems:
+        problems = [f"{name} is not finite" for name, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise InputError(f"{path} does not fit the network: {'; '.join(problems[:4])}{more}")
+    module.load_state_dict(state)
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor has a real value at each place: it is not sparse, quantised, complex or without content."""
+    is_dense = value.layout == torch.strided and not value.is_quantized and not value.is_nested
+    return is_dense and not value.is_complex() and value.device.type != "meta"

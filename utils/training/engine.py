@@ -1,0 +1,331 @@
+"""The training engine of DiG: one step, the training around it, and the scoring between epochs."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..cams.inference import batches_of_one_size, predict
+from ..errors import InputError, Stopped
+from ..log import RunLog, progress
+from ..machine.device import Precision, to_device
+from ..machine.distributed import (
+    bare,
+    barrier,
+    gather,
+    is_main,
+    largest_wish,
+    mean_over_processes,
+    rank,
+    sum_over_processes,
+    unsynchronized,
+)
+from ..machine.interruptions import SAVE, Interruptions
+from ..scoring.classification import ClassificationScores, ClassificationTally
+from ..scoring.metrics import Scores, ThresholdSweep
+from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from .seeding import Stream, derive_seed, sample_noise
+
+
+class TrainingStep(nn.Module):
+    """Everything between a batch and its losses.
+
+    Args:
+        net: `models.DiG`.
+        guidance: `diffusion.Guidance`; None where no loss uses it.
+        criterion: `models.DiGLoss`.
+        normalize: from [0, 1] to what `net` expects.
+        precision: of both networks.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        guidance: nn.Module | None,
+        criterion: Callable,
+        normalize: Callable[[Tensor], Tensor],
+        precision: Precision,
+    ):
+        super().__init__()
+        self.net = net
+        self.guidance = guidance
+        self.criterion = criterion
+        self.normalize = normalize
+        self.precision = precision
+
+    def forward(self, image01: Tensor, labels: Tensor, noise: dict[int, Tensor], epoch: int) -> dict[str, Tensor]:
+        """Args:
+            image01: (B, 3, S, S) in [0, 1].
+            labels: (B, C) in {0, 1}.
+            noise: standard normal (B, 3, S, S) for each of `diffusion_steps`.
+            epoch: counted from 0.
+
+        Returns:
+            The losses by name, weights applied.
+        """
+        features = denoised = None
+        with self.precision.autocast():
+            if self.criterion.uses_features:
+                features = self.guidance.features(image01, noise)
+            original = self.net(self.normalize(image01), features)
+            if self.criterion.uses_denoised(epoch):
+                denoised = self.net(self.normalize(self.guidance.denoised(image01, noise)))
+        return self.criterion(original, denoised, labels, epoch)
+
+    def compile_networks(self) -> None:
+        """Has torch.compile translate what takes the time, at the first step."""
+        self.net.compile_blocks()
+        if self.guidance is not None:
+            self.guidance.compile_denoiser()
+
+    def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
+        """Steps whose noise `forward` takes: those of the denoiser's passes that some loss of this epoch needs."""
+        features = self.guidance.feature_steps if self.criterion.uses_features else ()
+        return (*features, *((self.guidance.image_step,) if self.criterion.uses_denoised(epoch) else ()))
+
+
+class Training:
+    """A run of training: what a step changes, and what its checkpoint holds.
+
+    Order, augmentation and noise follow from (seed, epoch, step, sample), so that no random state needs to be kept: a run
+    that is resumed ends with the same bits as one that was never stopped.
+
+    Args:
+        step: a `TrainingStep`, in several processes its replica (`replicate` it before the first epoch).
+        optimizer: of its network.
+        seed: what all randomness depends on, beside epoch and sample.
+        last: the run's checkpoint.
+        log: where losses go, means over all processes.
+        print_freq: steps between two lines.
+        interruptions: asked after every step.
+        accum: parts of this process's batch that go through the networks one after the other, for want of memory. Means over
+            a batch are means over its parts, and no layer mixes images, so that only rounding and stochastic depth differ.
+    """
+
+    def __init__(
+        self,
+        step: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        seed: int,
+        last: Path,
+        log: RunLog,
+        print_freq: int,
+        interruptions: Interruptions,
+        accum: int = 1,
+    ):
+        self.step = step
+        self.optimizer = optimizer
+        self.seed = seed
+        self.last = last
+        self.log = log
+        self.print_freq = print_freq
+        self.interruptions = interruptions
+        self.accum = accum
+        self.precision: Precision = bare(step).precision
+        self.epoch = 0
+        self.steps_done = 0  # in this epoch
+        self.sums: dict[str, float] = {}  # of each loss over them
+        self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
+        self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last look, on the device, and their images
+
+    def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
+        """Trains for one epoch, or what is left of it, and saves.
+
+        The device is only waited for every `print_freq` steps, when losses are fetched for the log.
+
+        Args:
+            loader: of this process's part of every batch.
+            epoch: counted from 0.
+
+        Returns:
+            Mean of each loss over the epoch, and their sum under `total`.
+
+        Raises:
+            InputError: a loss was not finite; epoch, step, loss and images are named.
+            Stopped: a signal came; the run is saved.
+        """
+        if epoch != self.epoch:
+            self.epoch, self.steps_done, self.sums = epoch, 0, {}
+        self.step.train()
+        loader.sampler.epoch, loader.sampler.skip = epoch, self.steps_done
+        first, started = self.steps_done, time.perf_counter()
+        bar = progress(loader, f"epoch {epoch}", len(loader) - first, shown=is_main())
+        for image, labels, index in bar if first < len(loader) else ():
+            losses = self.update(image, labels, index.tolist())
+            self.waiting.append((torch.stack([*losses.values()]), index.tolist()))
+            self.steps_done += 1
+
+            wish = largest_wish(self.interruptions.wish())
+            ended = self.steps_done == len(loader)
+            if wish or ended or self.steps_done % self.print_freq == 0:
+                pace = (time.perf_counter() - started) / (self.steps_done - first)
+                self.report(list(losses), loader, pace)
+            if wish or ended:
+                self.save()
+            if wish > SAVE:
+                barrier()  # the first to leave would have the others ended while they save
+                raise Stopped(wish)
+        means = {name: total / len(loader) for name, total in self.sums.items()}
+        return means | {"total": sum(means.values())}
+
+    def update(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
+        """One step on images (B, 3, S, S) in uint8 with labels (B, C); returns its losses, left on the device."""
+        device = self.precision.device
+        image, labels = to_device(image, device), to_device(labels, device)
+        # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
+        torch.manual_seed(derive_seed(Stream.STEP, self.seed, self.epoch, self.steps_done) + rank())
+        size = len(samples) // self.accum
+        totals: dict[str, Tensor] = {}
+        for start in range(0, len(samples), size):
+            part = slice(start, start + size)
+            is_last = part.stop == len(samples)
+            with contextlib.nullcontext() if is_last else unsynchronized(self.step):
+                losses = self.losses(image[part], labels[part], samples[part])
+                self.precision.backward(sum(losses.values()))
+            totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
+        self.precision.step(self.optimizer)
+        return totals
+
+    def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
+        """What images (B, 3, S, S) in uint8 with labels (B, C) contribute to the losses of a step."""
+        image01 = image.float() / 255
+        noise = {
+            t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], image.device)
+            for t in bare(self.step).diffusion_steps(self.epoch)
+        }
+        losses = self.step(image01, labels, noise, self.epoch)
+        return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
+
+    def report(self, names: list[str], loader: DataLoader, pace: float) -> None:
+        """Logs the mean of the losses since the last report.
+
+        Raises:
+            InputError: one of them is not finite.
+        """
+        own = torch.stack([losses for losses, _ in self.waiting])  # (steps, losses)
+        values = mean_over_processes(own.clone()).cpu().double().numpy()  # the one wait for the device
+        if not np.isfinite(values).all():
+            step = int(np.argwhere(~np.isfinite(values))[0, 0])
+            samples = gather(self.waiting[step][1])
+            names_of = [loader.dataset.paths[i].stem for part in samples for i in part]
+            check_finite(values, names, self.epoch, self.steps_done - len(values), names_of)
+        self.waiting.clear()
+        for name, column in zip(names, values.T, strict=True):
+            self.sums[name] = self.sums.get(name, 0.0) + float(column.sum())
+        mean = dict(zip(names, values.mean(0).tolist(), strict=True))
+        total, lr = sum(mean.values()), self.optimizer.param_groups[0]["lr"]
+        self.log.scalars(
+            {f"loss/{name}": value for name, value in mean.items()} | {"loss/total": total, "lr": lr},
+            self.epoch * len(loader) + self.steps_done,
+        )
+        self.log.info(
+            f"epoch {self.epoch} step {self.steps_done}/{len(loader)} lr {lr:.3g} total {total:.4f} "
+            + " ".join(f"{name} {value:.4f}" for name, value in mean.items())
+            + f" {pace:.2f} s/step"
+        )
+
+    def save(self) -> None:
+        """Writes everything that resuming needs; the checkpoint before stays beside it."""
+        net = bare(self.step).net
+        require_finite(net)
+        if is_main():
+            content = {
+                "epoch": self.epoch,
+                "step": self.steps_done,
+                "sums": self.sums,
+                "model": net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.precision.scaler.state_dict(),
+            }
+            save_file(content, self.last, keep_previous=not self.fell_back)
+        self.fell_back = False
+        self.interruptions.has_saved()
+
+    def load(self) -> None:
+        """Restores what `save` wrote.
+
+        Raises:
+            InputError: there is no good checkpoint of this run.
+        """
+        content, self.fell_back = load_last(self.last, self.log.info)
+        load_strictly(bare(self.step).net, state_dict_of(content, self.last), self.last)
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.precision.scaler.load_state_dict(content["scaler"])
+            self.epoch, self.steps_done = int(content["epoch"]), int(content["step"])
+            self.sums = {str(name): float(value) for name, value in content["sums"].items()}
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{self.last} is not what this run can be resumed from: {error}") from error
+        self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last}")
+
+
+def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: int, images: list[str]) -> None:
+    """Raises InputError for the first loss of (steps, losses) that is not finite."""
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(
+            f"epoch {epoch} step {first_step + row + 1}: loss {names[column]} is {values[row, column]} on the images "
+            f"{' '.join(images)}; the last checkpoint is from before. A smaller --lr or --amp off may help"
+        )
+
+
+def infer_images(
+    net: nn.Module,
+    loader: DataLoader,
+    precision: Precision,
+    description: str,
+    interruptions: Interruptions,
+    batch_size: int = 1,
+    at_patches: bool = False,
+) -> Iterator[tuple]:
+    """CAMs and image-level probabilities of every image of a loader of `InferenceImages`.
+
+    Args:
+        net, loader, precision, description, interruptions: as their names say.
+        batch_size: images of one size that go through the network together; 1 keeps the order of the loader.
+        at_patches: give the maps of the only scale at patch resolution, before normalisation, for `utils.patch_cams`.
+
+    Yields:
+        (sample, {class index: (H, W) float32 array} at the size of the image file, (C,) float32 array)
+
+    Raises:
+        Stopped: a signal came.
+    """
+    net.eval()
+    for batch in batches_of_one_size(progress(loader, description, shown=is_main()), batch_size):
+        if interruptions.wish() > SAVE:
+            raise Stopped(interruptions.wish())
+        prediction = predict(net, [(sample.image_id, sample.pixels) for sample in batch], precision)
+        probabilities = prediction.probabilities.cpu().numpy()
+        for i, sample in enumerate(batch):
+            labels = to_device(sample.labels, precision.device)
+            cams = prediction.maps[0][i, labels] if at_patches else prediction.cams(i, labels, tuple(sample.size))
+            yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True)), probabilities[i]
+
+
+def score_cams(
+    net: nn.Module,
+    loader: DataLoader,
+    precision: Precision,
+    read_truth: Callable[[str], np.ndarray],
+    num_classes: int,
+    interruptions: Interruptions,
+) -> tuple[Scores, ClassificationScores]:
+    """Scores the CAMs of all processes' loaders at thresholds 0.01 .. 0.99 without writing them, and the classification.
+
+    Args:
+        read_truth: from an image id to its mask, (H, W) of the size of the CAMs.
+    """
+    sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
+    for sample, cams, probabilities in infer_images(net, loader, precision, "validation", interruptions):
+        sweep.add(cams, read_truth(sample.image_id))
+        tally.add(probabilities, sample.labels.numpy())
+    sweep.counts = sum_over_processes(sweep.counts)
+    tally.images = [image for images in gather(tally.images) for image in images]
+    return sweep.scores(), tally.scores()
