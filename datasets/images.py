@@ -173,7 +173,7 @@ class InferenceSample(NamedTuple):
     """One whole image."""
 
     image_id: str
-    pixels: tuple[Tensor, ...]  # (3, H, W) uint8 for each scale, as `utils.inference.network_pixels` makes them
+    pixels: tuple[Tensor, ...]  # (3, H, W) uint8 for each scale, as `utils.cams.inference.network_pixels` makes them
     labels: Tensor  # (K,) int64, classes in the image, ascending
     size: tuple[int, int]  # height and width of the file
 

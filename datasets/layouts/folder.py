@@ -1,6 +1,6 @@
 """Images of one's own as a data set: where things are, and which images belong to which set.
 
-The labels are told by the first of these that is there (`datasets.folder_labels`):
+The labels are told by the first of these that is there (`datasets.layouts.folder_labels`):
 
 - `labels.csv`, with a line `image,label,label,…` for every image, and a header `image,…` or none;
 - `labels.json`, `{"image": ["label", …], …}`;

@@ -7,7 +7,9 @@ from types import ModuleType
 
 import pytest
 
-SHARED = Path(os.environ.get("DIG_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+from tests.helpers import ROOT
+
+SHARED = Path(os.environ.get("DIG_SHARED") or ROOT.parent / "shared")
 PARITY = SHARED / "parity"
 VOC_MINI = SHARED / "voc_mini" / "VOC2012"
 COCO_MINI = SHARED / "coco_mini" / "COCO2014"

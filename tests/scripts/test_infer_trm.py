@@ -15,7 +15,8 @@ import train_trm
 from datasets.pixels import open_rgb
 from models import load_cam_model, normalize_cam
 from tests.helpers.small_runs import SMALL
-from tools import crf, masks
+from tools import crf as crf_tool
+from tools import masks as masks_tool
 from utils.cams.files import read_cam_dict
 from utils.cams.inference import network_pixels
 from utils.errors import InputError
@@ -118,8 +119,8 @@ def test_files_are_the_same_from_inference_and_from_the_commands(root):
     assert len(there["crf"]) == 10  # of four images, and what both folders were made with
     assert len(there["png"]) == 4
     named = f"--name run --experiments {root} --num_workers 1"
-    crf.main(f"{named} --overwrite".split())
-    masks.main(f"{named} --source crf --overwrite".split())
+    crf_tool.main(f"{named} --overwrite".split())
+    masks_tool.main(f"{named} --source crf --overwrite".split())
     assert {name: files(folder / name) for name in ("crf", "png")} == there
     infer(root, "--crf --png crf", before="")  # goes on with what the commands have written
 
@@ -128,7 +129,7 @@ def test_masks_of_a_threshold_are_those_of_the_command(root):
     folder = infer(root, "--dict --png threshold --low 0.05 --high 0.3")
     masks = files(folder / "png")
     assert len(masks) == 4
-    masks.main(f"--name run --experiments {root} --num_workers 1 --low 0.05 --high 0.3 --overwrite".split())
+    masks_tool.main(f"--name run --experiments {root} --num_workers 1 --low 0.05 --high 0.3 --overwrite".split())
     assert files(folder / "png") == masks
 
 

@@ -1,6 +1,6 @@
 """CAM dicts on disk: `{class index: (H, W) float32}` in a pickled `.npy`, the format that CAM tools of this field read.
 
-With one more key, "size", for (height, width) of the image, the maps are at patch resolution (`utils.patch_cams`).
+With one more key, "size", for (height, width) of the image, the maps are at patch resolution (`utils.cams.patch_size`).
 """
 
 import io

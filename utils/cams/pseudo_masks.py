@@ -13,7 +13,7 @@ from ..scoring.metrics import IGNORE, label_map
 
 
 def threshold_mask(cams: Mapping[int, np.ndarray], shape: tuple[int, int], thresholds: Sequence[float]) -> np.ndarray:
-    """The class whose CAM is largest and exceeds the background's score, as scoring sweeps it (`utils.metrics`).
+    """The class whose CAM is largest and exceeds the background's score, as scoring sweeps it (`utils.scoring.metrics`).
 
     Args:
         cams: {class index from 0, without background: (H, W) float32}.

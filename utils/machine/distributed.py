@@ -206,7 +206,7 @@ def gather(item: Any) -> list:
 
 
 def largest_wish(wish: int) -> int:
-    """The most urgent wish of any process (`utils.interruptions`), so that all save and stop after the same step."""
+    """The most urgent wish of any process (`utils.machine.interruptions`), so that all save and stop after the same step."""
     if not dist.is_initialized():
         return wish
     wishes = torch.tensor(wish)  # on the CPU: no device is waited for

@@ -289,7 +289,7 @@ def infer_images(
     Args:
         net, loader, precision, description, interruptions: as their names say.
         batch_size: images of one size that go through the network together; 1 keeps the order of the loader.
-        at_patches: give the maps of the only scale at patch resolution, before normalisation, for `utils.patch_cams`.
+        at_patches: give the maps of the only scale at patch resolution, before normalisation, for `utils.cams.patch_size`.
 
     Yields:
         (sample, {class index: (H, W) float32 array} at the size of the image file, (C,) float32 array)

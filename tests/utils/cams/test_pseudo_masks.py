@@ -173,7 +173,7 @@ def test_scores_of_different_settings_do_not_make_a_mask(refined):
 
 
 def test_masks_of_scores_that_are_not_there_say_what_makes_them(experiment):
-    with pytest.raises(InputError, match=r"run/crf is missing: run infer_trm\.py --crf or python -m utils\.crf first"):
+    with pytest.raises(InputError, match=r"run/crf is missing: run infer_trm\.py --crf or python -m tools\.crf first"):
         run(experiment, "--source crf")
 
 

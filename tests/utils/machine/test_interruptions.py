@@ -79,7 +79,7 @@ def test_a_stop_has_the_exit_code_of_its_signal(monkeypatch, capsys, number, cod
 
 def test_signals_that_come_together_are_one_and_a_later_one_ends_the_process():
     code = (
-        "import signal, sys, time, utils.interruptions as i\n"
+        "import signal, sys, time, utils.machine.interruptions as i\n"
         "i.ONE_WISH_SECONDS = 0.2\n"
         "with i.Interruptions() as interruptions:\n"
         "    for _ in range(3): signal.raise_signal(signal.SIGTERM)\n"

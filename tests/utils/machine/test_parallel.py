@@ -70,7 +70,7 @@ def test_a_process_that_dies_is_told_in_a_line(tmp_path):
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from utils.parallel import in_parallel\n"
+        "from utils.machine.parallel import in_parallel\n"
         f"list(in_parallel(time.sleep, [60, 60], 2, 'sleep'))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
