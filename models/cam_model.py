@@ -133,7 +133,7 @@ def load_cam_model(
     exp: str = "",
     classes: Sequence[str] | None = None,
 ) -> CamModel:
-    """The trained network of an experiment. PyTorch is set up for it as the scripts do (`utils.machine.device.prepare_device`).
+    """The trained network of an experiment, on a device set up as the scripts do (`utils.machine.device.prepare_device`).
 
     Args:
         experiment: its folder.
