@@ -23,6 +23,8 @@ READERS = {
     "-m datasets.prepare voc": "datasets/prepare.py",
 }
 """Files that read the flags of a command which is no script."""
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("[dp]*/README.md")))
+"""What there is to read."""
 
 
 def imported(path: Path) -> set[str]:
@@ -79,15 +81,49 @@ def test_the_page_of_flags_lists_every_flag_as_it_is():
     assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tools.flag_tables`"
 
 
-def test_what_the_readme_promises_is_tested():
-    promised = re.findall(r"`(test_\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+def test_what_the_documentation_promises_is_tested():
+    promised = re.findall(r"`(test_\w+)` \|", (ROOT / "docs" / "what_happens_when.md").read_text(encoding="utf-8"))
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(promised) > 10
     assert [name for name in promised if f"def {name}(" not in tests] == []
 
 
-def test_the_readme_has_no_gaps():
-    assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_is_short():
+    assert (ROOT / "README.md").stat().st_size <= 10 * 1024
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            name, _, anchor = target.partition("#")
+            linked = page.parent / name if name else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = re.findall(r"\]\((docs/\w+\.md)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert sorted(set(linked)) == sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_pages_name_exist(page):
+    """Paths of code in back-quotes."""
+    named = re.findall(
+        r"`((?:models|diffusion|datasets|utils|tools|tests|benchmarks)/[\w/]*(?:\.py)?)`", page.read_text("utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_pages_have_no_gaps():
+    assert [str(page) for page in PAGES if "@@" in page.read_text(encoding="utf-8")] == []
 
 
 def test_files_stay_short():
