@@ -13,13 +13,12 @@ from datasets.layouts.base import Layout
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from models import WEIGHTS_HINT, load_network
-from utils.cams.crf import refine, require_crf
+from utils.cams.artefacts import CrfFiles, MaskFiles, thresholds_of
+from utils.cams.crf import require_crf
 from utils.cams.files import write_cam_dict
-from utils.cams.folders import crf_folder, crf_record, score_record, start_folder, threshold_record
-from utils.cams.masks import write_mask
+from utils.cams.folders import start_folder
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
-from utils.cams.pseudo_masks import score_mask, threshold_mask
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch
 from utils.machine.cores import available_cores, loader_count
@@ -38,7 +37,6 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import parse_options
 from utils.options.inference import InferOptions
-from utils.scoring.best_threshold import read_best
 from utils.training.engine import infer_images
 
 
@@ -53,7 +51,8 @@ def main(args: list[str]) -> None:
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     size = run.infer_size if options.infer_size < 0 else options.infer_size
     record = record_of(options, digest_of(weights), size, layout)
-    writer = Writer(options, thresholds_of(options, record["weights"]), layout.classes)
+    thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
+    writer = Writer(options, thresholds, layout.classes)
 
     with process_group(device, options.nproc), Interruptions() as interruptions:
         # Network: only what inference needs
@@ -125,13 +124,6 @@ def record_of(options: InferOptions, weights: str, infer_size: int, layout: Layo
     return record
 
 
-def thresholds_of(options: InferOptions, weights: str) -> tuple[float, ...]:
-    """Background scores of `--png threshold`; none where it is not asked for."""
-    if options.png != "threshold":
-        return ()
-    return options.thresholds or (read_best(options.folder, weights),)
-
-
 def written(options: InferOptions) -> list[str]:
     """Folders of the experiment that this call fills."""
     crf = [f"crf/{alpha:g}" for alpha in options.alphas] * options.crf
@@ -162,6 +154,16 @@ class Writer:
     thresholds: tuple[float, ...]
     classes: tuple[str, ...]
 
+    @property
+    def crf(self) -> CrfFiles:
+        """The CRF scores."""
+        return CrfFiles(self.options.folder, self.options)
+
+    @property
+    def masks(self) -> MaskFiles:
+        """The pseudo-masks."""
+        return MaskFiles(self.options.folder, self.thresholds)
+
     def write(self, image_id: str, image_path: Path, cams: dict[int, np.ndarray], size: tuple[int, int]) -> None:
         """Writes the results of one image.
 
@@ -182,15 +184,15 @@ class Writer:
             for c, cam in cams.items():
                 save_picture(cam_overlay(image, cam), folder / "vis" / f"{image_id}_{self.classes[c]}.png")
         if self.thresholds:
-            write_mask(folder / "png" / f"{image_id}.png", threshold_mask(cams, image.shape[:2], self.thresholds))
+            self.masks.write_of_cams(image_id, cams, image.shape[:2])
         if not options.uses_crf:
             return
-        scores = {alpha: refine(image, cams, alpha, options) for alpha in options.alphas}
+        scores = {alpha: self.crf.make(image, cams, alpha) for alpha in options.alphas}
         if options.crf:
             for alpha, one in scores.items():
-                write_cam_dict(crf_folder(folder, alpha) / f"{image_id}.npy", one)
+                self.crf.write(image_id, alpha, one)
         if options.png == "crf":
-            write_mask(folder / "png" / f"{image_id}.png", score_mask([*scores.values()]))
+            self.masks.write_of_scores(image_id, [*scores.values()])
 
 
 def start_folders(writer: Writer, record: dict[str, Any]) -> None:
@@ -204,12 +206,15 @@ def start_folders(writer: Writer, record: dict[str, Any]) -> None:
         InputError: there are such files, and `--overwrite` was not given.
     """
     options = writer.options
-    scores = {f"crf/{alpha:g}": crf_record(record, options.crf_settings, alpha) for alpha in options.alphas}
-    masks = threshold_record(record, writer.thresholds) if writer.thresholds else score_record(scores)
-    records = {"dict": record, "vis": record, **scores, "png": masks}
-    for name in written(options):
-        pattern = "*.png" if name in ("vis", "png") else "*.npy"
-        start_folder(options.folder / name, records[name], pattern, options.overwrite)
+    for name in ("dict", "vis"):
+        if name in written(options):
+            start_folder(options.folder / name, record, "*.npy" if name == "dict" else "*.png", options.overwrite)
+    if options.crf:
+        writer.crf.start(record, options.overwrite)
+    if options.png == "threshold":
+        writer.masks.start_of_cams(record, options.overwrite)
+    if options.png == "crf":
+        writer.masks.start_of_scores(writer.crf.records(record), options.overwrite)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import numpy as np
 
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
-from utils.cams.crf import refine, require_crf
-from utils.cams.files import read_cam_dict, write_cam_dict
-from utils.cams.folders import crf_folder, crf_record, inside_or_path, made_with, require_files, start_folder, unfinished
+from utils.cams.artefacts import CrfFiles
+from utils.cams.crf import require_crf
+from utils.cams.files import read_cam_dict
+from utils.cams.folders import crf_folder, inside_or_path, made_with, require_files, unfinished
 from utils.errors import run_script
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
-from utils.options.results import CrfOptions, RefineOptions
+from utils.options.results import RefineOptions
 
 
 def main(args: list[str]) -> None:
@@ -26,17 +27,17 @@ def main(args: list[str]) -> None:
     ids = layout.read_list(run.val_list)
     cams = inside_or_path(options.folder, options.dict_dir)
     require_files(cams, ids)
-    record = made_with(cams) | {"data": str(layout.root.resolve())}
+    files = CrfFiles(options.folder, options)
+    files.start(made_with(cams) | {"data": str(layout.root.resolve())}, options.overwrite)
     tasks = []
     for alpha in options.alphas:
-        folder = crf_folder(options.folder, alpha)
-        start_folder(folder, crf_record(record, options.crf_settings, alpha), "*.npy", options.overwrite)
-        tasks += [(i, layout.image_path(i), alpha) for i in unfinished(ids, folder, ".npy", (cams,))]
+        left = unfinished(ids, crf_folder(options.folder, alpha), ".npy", (cams,))
+        tasks += [(i, layout.image_path(i), alpha) for i in left]
     there = len(options.alphas) * len(ids) - len(tasks)
     print(f"{cams}: {len(ids)} images of {run.val_list}, {len(options.alphas)} alphas; {there} files are there already")
 
     # Loop: every image by itself
-    job = Job(cams, options.folder, len(layout.classes), options)
+    job = Job(cams, files, len(layout.classes))
     for _ in in_parallel(job.refine, tasks, options.num_workers, "CRF"):
         pass
     print(f"done: {', '.join(str(crf_folder(options.folder, alpha)) for alpha in options.alphas)}")
@@ -47,9 +48,8 @@ class Job:
     """What a worker process needs to know."""
 
     cams: Path
-    folder: Path  # the experiment's
+    files: CrfFiles
     num_classes: int
-    options: CrfOptions
 
     def refine(self, task: tuple[str, Path, float]) -> None:
         """Writes the scores of one image with one exponent.
@@ -60,7 +60,7 @@ class Job:
         image_id, image_path, alpha = task
         image = np.asarray(open_rgb(image_path))
         cams = read_cam_dict(self.cams / f"{image_id}.npy", image.shape[:2], self.num_classes)
-        write_cam_dict(crf_folder(self.folder, alpha) / f"{image_id}.npy", refine(image, cams, alpha, self.options))
+        self.files.write(image_id, alpha, self.files.make(image, cams, alpha))
 
 
 if __name__ == "__main__":

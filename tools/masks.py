@@ -3,29 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
+from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
-from utils.cams.folders import (
-    crf_folder,
-    crf_folders,
-    inside_or_path,
-    made_with,
-    require_files,
-    score_record,
-    start_folder,
-    threshold_record,
-    unfinished,
-)
-from utils.cams.masks import write_mask
-from utils.cams.pseudo_masks import score_mask, threshold_mask
+from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, unfinished
 from utils.errors import InputError, run_script
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options, show
 from utils.options.results import PseudoMaskOptions
-from utils.scoring.best_threshold import read_best
 
 
 def main(args: list[str]) -> None:
@@ -35,12 +22,12 @@ def main(args: list[str]) -> None:
 
     # Files: what is not there yet
     ids = layout.read_list(run.val_list)
-    job, record = plan(options, len(layout.classes))
+    job = plan(options, len(layout.classes))
     for source in job.sources:
         require_files(source, ids)
-    start_folder(job.target, record, "*.png", options.overwrite)
-    left = unfinished(ids, job.target, ".png", job.sources)
-    by = f"at threshold {show(job.thresholds)}" if job.thresholds else "of scores"
+    job.start(options.overwrite)
+    left = unfinished(ids, job.masks.target, ".png", job.sources)
+    by = f"at threshold {show(job.masks.thresholds)}" if job.masks.thresholds else "of scores"
     print(
         f"{', '.join(map(str, job.sources))}: masks {by} of {len(ids)} images of {run.val_list}, "
         f"{len(ids) - len(left)} of them there already"
@@ -49,7 +36,7 @@ def main(args: list[str]) -> None:
     # Loop: every image by itself
     for _ in in_parallel(job.write, [(i, layout.image_path(i)) for i in left], options.num_workers, "masks"):
         pass
-    print(f"done: {job.target}")
+    print(f"done: {job.masks.target}")
 
 
 @dataclass(frozen=True)
@@ -57,9 +44,19 @@ class Job:
     """What a worker process needs to know."""
 
     sources: Sequence[Path]  # one folder of CAM dicts, or one or two of score dicts
-    thresholds: tuple[float, ...]  # of CAMs; none for scores
-    target: Path
+    masks: MaskFiles
     num_classes: int
+
+    def start(self, overwrite: bool) -> None:
+        """Opens the folder of the masks.
+
+        Raises:
+            InputError: it holds masks that were made otherwise, or the scores were made in different ways.
+        """
+        if self.masks.thresholds:
+            self.masks.start_of_cams(made_with(self.sources[0]), overwrite)
+        else:
+            self.masks.start_of_scores({str(path): made_with(path) for path in self.sources}, overwrite)
 
     def write(self, task: tuple[str, Path]) -> None:
         """Writes the mask of one image.
@@ -71,25 +68,22 @@ class Job:
         image = open_rgb(image_path)
         shape = (image.height, image.width)
         files = [source / f"{image_id}.npy" for source in self.sources]
-        if self.thresholds:
-            mask = threshold_mask(read_cam_dict(files[0], shape, self.num_classes), shape, self.thresholds)
+        if self.masks.thresholds:
+            self.masks.write_of_cams(image_id, read_cam_dict(files[0], shape, self.num_classes), shape)
         else:
-            mask = score_mask([read_score_dict(file, shape, self.num_classes) for file in files])
-        write_mask(self.target / f"{image_id}.png", mask)
+            self.masks.write_of_scores(image_id, [read_score_dict(file, shape, self.num_classes) for file in files])
 
 
-def plan(options: PseudoMaskOptions, num_classes: int) -> tuple[Job, dict[str, Any]]:
-    """The job that the flags ask for, and what its masks will have been made with.
+def plan(options: PseudoMaskOptions, num_classes: int) -> Job:
+    """The job that the flags ask for.
 
     Raises:
         InputError: there is no best threshold, or it is not clear which scores are meant.
     """
-    target = options.folder / "png"
     if options.source == "dict":
         cams = inside_or_path(options.folder, options.dict_dir)
-        record = made_with(cams)
-        thresholds = options.thresholds or (read_best(options.folder, str(record.get("weights", ""))),)
-        return Job([cams], thresholds, target, num_classes), threshold_record(record, thresholds)
+        thresholds = thresholds_of(options, options.folder, str(made_with(cams).get("weights", "")))
+        return Job([cams], MaskFiles(options.folder, thresholds), num_classes)
     folders = [crf_folder(options.folder, alpha) for alpha in options.alphas] or crf_folders(options.folder)
     if not folders:
         raise InputError(f"{options.folder / 'crf'} is missing: run infer_trm.py --crf or python -m tools.crf first")
@@ -97,7 +91,7 @@ def plan(options: PseudoMaskOptions, num_classes: int) -> tuple[Job, dict[str, A
         raise InputError(
             f"{options.folder / 'crf'} holds {', '.join(path.name for path in folders)}: name one or two with --alphas"
         )
-    return Job(folders, (), target, num_classes), score_record({str(path): made_with(path) for path in folders})
+    return Job(folders, MaskFiles(options.folder), num_classes)
 
 
 if __name__ == "__main__":

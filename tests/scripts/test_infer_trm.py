@@ -318,6 +318,18 @@ def test_images_of_one_size_can_go_through_together(trained):
     assert_close(cams_of(infer(trained[0], "--dict --batch_size 3")), one, atol=1e-4)
 
 
+def test_sizes_that_are_equal_only_when_halved_go_through_apart(root, tmp_path):
+    from tests.helpers.toy_data import make_toy_voc
+
+    data = make_toy_voc(tmp_path / "mixed")
+    for i, height in enumerate((33, 32, 33, 32)):
+        noise = np.random.default_rng(i).integers(0, 256, (height, 48, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(data / "JPEGImages" / f"2007_{i:06d}.jpg")
+    flags = f"--dict --data-path {data} --scales 0.5 1 1.5"
+    one = cams_of(infer(root, flags))
+    assert_close(cams_of(infer(root, f"{flags} --batch_size 4")), one, atol=1e-4)
+
+
 def test_the_cams_of_several_scales_are_summed_and_then_normalised(trained):
     root, data = trained
     found = cams_of(infer(root, "--dict --scales 0.5 1.5"))

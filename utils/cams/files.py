@@ -3,136 +3,19 @@
 With one more key, "size", for (height, width) of the image, the maps are at patch resolution (`utils.cams.patch_size`).
 """
 
-import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import whole_file
 from .patch_size import full_size_cams
+from .safe_pickle import parse_pickled_npy
 
 SIZE = "size"
 MAX_SIDE, MAX_PIXELS = 2**15, 2**27
 """More than any image that is opened: what a damaged file may claim at most."""
-
-
-class FileDtype:
-    """Stands in for `numpy.dtype`, whose own can be told to take bytes for addresses of objects."""
-
-    def __init__(self, name: str, *_: object):
-        self.dtype = np.dtype(name) if isinstance(name, str) and "," not in name else np.dtype("V")
-        if self.dtype.kind not in "biufcSUO":
-            raise pickle.UnpicklingError(f"it holds values of type {name!r}")
-
-    def __setstate__(self, state: tuple):
-        """Takes the byte order; of these types, nothing else is left to say."""
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class FileArray:
-    """Stands in for an array that a pickle builds."""
-
-    def __init__(self, *_: object):
-        self.array: np.ndarray | None = None
-
-    def __setstate__(self, state: tuple):
-        """Takes shape, type and content."""
-        _, shape, kind, fortran, data = state
-        self.array = array_of(data, kind, shape, "F" if fortran else "C")
-
-
-def array_of(data: bytes | list, kind: FileDtype, shape: tuple[int, ...], order: str = "C") -> np.ndarray:
-    """The array with some content: values, or their bytes."""
-    if kind.dtype.hasobject:
-        array = np.empty(len(data), object)
-        array[:] = data
-    else:
-        array = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, kind.dtype)
-    return array.reshape(shape, order=order)
-
-
-def buffer_array(*args: object) -> FileArray:
-    """Stands in for `_frombuffer`."""
-    result = FileArray()
-    result.array = array_of(*args)
-    return result
-
-
-def scalar(kind: FileDtype, data: bytes) -> np.generic:
-    """Stands in for NumPy's function of this name."""
-    return array_of(data, kind, (1,))[0]
-
-
-def latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, with which old protocols spell bytes; other codecs can blow them up."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes as {encoding}")
-    return text.encode("latin1")
-
-
-# What a pickle of arrays, numbers and dicts refers to; NumPy 2 moved its core, and files of both kinds are about.
-ADMITTED = {
-    (f"numpy.{core}.{module}", name): value
-    for core in ("core", "_core")
-    for module, name, value in (
-        ("multiarray", "_reconstruct", FileArray),
-        ("multiarray", "scalar", scalar),
-        ("numeric", "_frombuffer", buffer_array),
-    )
-} | {("numpy", "ndarray"): FileArray, ("numpy", "dtype"): FileDtype, ("_codecs", "encode"): latin1}
-
-
-class ArrayUnpickler(pickle._Unpickler):
-    """Admits arrays, numbers, strings and dicts, and nothing that could run.
-
-    It is the one in Python, for that in C trusts the numbers in a file: one of them makes it ask for any amount of memory.
-    """
-
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module: str, name: str):
-        """Looks up a name that a pickle refers to."""
-        if (module, name) not in ADMITTED:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
-        return ADMITTED[module, name]
-
-    def put_items(self, items: list) -> None:
-        """Puts keys and values in turn into the dict on the stack; hashing nested keys could take for ever."""
-        for key in items[::2]:
-            if not isinstance(key, int | float | str | bytes | np.generic | None):
-                raise pickle.UnpicklingError(f"a key is a {type(key).__name__}")
-        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
-
-    def load_setitem(self) -> None:
-        """One key and value."""
-        value, key = self.stack.pop(), self.stack.pop()
-        self.put_items([key, value])
-
-    def load_setitems(self) -> None:
-        """All since the mark."""
-        self.put_items(self.pop_mark())
-
-    def load_dict(self) -> None:
-        """A dict of all since the mark."""
-        items = self.pop_mark()
-        self.append({})
-        self.put_items(items)
-
-    def load_bytearray8(self) -> None:
-        """Bytes, for which no memory is asked before they are there."""
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
-
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
-    dispatch[pickle.SETITEM[0]] = load_setitem
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-    dispatch[pickle.DICT[0]] = load_dict
-    for opcode in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
-        del dispatch[opcode[0]]
 
 
 def write_cam_dict(path: Path, cams: Mapping[int, np.ndarray], size: tuple[int, int] | None = None) -> None:
@@ -236,30 +119,3 @@ def image_size(path: Path, value: object) -> tuple[int, int]:
     if not is_pair or not (value.min() > 0 and value.max() < MAX_SIDE and int(value[0]) * int(value[1]) < MAX_PIXELS):
         raise InputError(f"{path}: its size is no height and width of an image")
     return int(value[0]), int(value[1])
-
-
-class WholeBytes(io.BytesIO):
-    """Bytes of which no fewer are read than asked for."""
-
-    def read(self, size: int = -1) -> bytes:
-        """As many bytes as that."""
-        data = super().read(size)
-        if len(data) < (size or 0):
-            raise EOFError("it breaks off")
-        return data
-
-
-def parse_pickled_npy(data: bytes) -> object:
-    """The one object in the bytes of an `.npy` file."""
-    file = WholeBytes(data)
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    if shape != () or not dtype.hasobject:
-        raise ValueError(f"it holds a {shape} array of {dtype}")
-    content = ArrayUnpickler(file).load()
-    if isinstance(content, FileArray):
-        content = content.array.item()
-    if isinstance(content, dict):
-        return {key: value.array if isinstance(value, FileArray) else value for key, value in content.items()}
-    return content

@@ -39,15 +39,15 @@ def network_pixels(image: Image.Image, shorter_side: int, scales: Sequence[float
 
 
 def batches_of_one_size(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
-    """Batches of images that have one size, in nearly their order.
+    """Batches of images that have one size at every scale, in nearly their order.
 
     Args:
-        samples: with `pixels`, as `network_pixels` gives them.
+        samples: with `pixels`, as `network_pixels` gives them. Sizes that differ by a pixel can be one size when halved.
         batch_size: images of a batch; fewer where too many others would have to wait, and at the end.
     """
-    waiting: dict[tuple[int, ...], list[Sample]] = {}
+    waiting: dict[tuple[torch.Size, ...], list[Sample]] = {}
     for sample in samples:
-        size = tuple(sample.pixels[0].shape)
+        size = tuple(pixels.shape for pixels in sample.pixels)
         waiting.setdefault(size, []).append(sample)
         if len(waiting[size]) == batch_size:
             yield waiting.pop(size)

@@ -43,6 +43,14 @@ def test_every_image_is_in_one_batch_of_its_own_size(batch_size):
     assert all(len({sample.pixels[0].shape for sample in batch}) == 1 <= len(batch) <= batch_size for batch in batches)
 
 
+def test_images_of_one_size_at_the_first_scale_only_are_not_batched():
+    images = [Image.new("RGB", size) for size in ((40, 333), (40, 332), (40, 333), (41, 333))]
+    given = [Sized(i, network_pixels(image, 0, (0.5, 1.0, 1.5))) for i, image in enumerate(images)]
+    assert given[0].pixels[0].shape == given[1].pixels[0].shape
+    batches = list(batches_of_one_size(given, 4))
+    assert sorted([sample.number for sample in batch] for batch in batches) == [[0, 2], [1], [3]]
+
+
 def test_images_of_one_size_fill_batches_in_their_order():
     batches = batches_of_one_size(samples([4, 5, 4, 5, 4]), 2)
     assert [[sample.number for sample in batch] for batch in batches] == [[0, 2], [1, 3], [4]]
