@@ -20,9 +20,10 @@ from utils.machine.cores import available_cores
 from utils.machine.device import keep_freed_memory
 from utils.options.training import TrainOptions
 
-from .helpers.shared import PARITY, VOC_MINI, needs_parity, needs_voc_mini, parity_module
+from .helpers.recorded import fill_, image, manifest, noise, read_evaluation, recorded, shapes, synthetic_cams
+from .helpers.shared import VOC_MINI, needs_voc_mini
 
-pytestmark = [pytest.mark.parity, needs_parity]
+pytestmark = pytest.mark.parity
 
 HALF = 2**-11  # relative rounding of the float16 that some numbers are stored in
 
@@ -38,31 +39,14 @@ def all_cores():
 
 
 @pytest.fixture(scope="module")
-def fill():
-    return parity_module("fill")
-
-
-@pytest.fixture(scope="module")
-def published_net(fill):
+def published_net():
     """The full network with the recorded parameters; every test leaves it as it is."""
-    return fill.fill_(build_dig()).eval()
+    return fill_(build_dig()).eval()
 
 
 @pytest.fixture(scope="module")
-def guidance(fill):
-    return Guidance(fill.fill_(build_denoiser()))
-
-
-def recorded(name: str):
-    return np.load(PARITY / f"{name}.npz")
-
-
-def manifest(name: str) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(shape) for key, shape in json.loads((PARITY / f"manifest_{name}.json").read_text()).items()}
-
-
-def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+def guidance():
+    return Guidance(fill_(build_denoiser()))
 
 
 def assert_close(ours: torch.Tensor, theirs: np.ndarray, relative: float = 1e-4, stored: float = 0.0) -> None:
@@ -89,15 +73,15 @@ def test_a_network_takes_every_parameter_of_the_published_deit():
 def test_schedule_buffers_are_equal_to_the_bit():
     denoiser = build_denoiser(dim=8)
     buffers = recorded("diffusion_buffers")
-    assert len(buffers.files) == 13
-    for name in buffers.files:
-        assert np.array_equal(getattr(denoiser, name).numpy(), buffers[name]), name
+    assert len(buffers) == 13
+    for name, values in buffers.items():
+        assert np.array_equal(getattr(denoiser, name).numpy(), values), name
 
 
 @torch.no_grad()
-def test_forward(fill, published_net):
-    features = torch.cat([fill.noise(10 + t, (2, 1024, 14, 14)) for t in range(5)], dim=1)
-    output = published_net(imagenet_normalize(fill.image(1, 2, 224, 224)), features)
+def test_forward(published_net):
+    features = torch.cat([noise(10 + t, (2, 1024, 14, 14)) for t in range(5)], dim=1)
+    output = published_net(imagenet_normalize(image(1, 2, 224, 224)), features)
     theirs = recorded("forward")
     assert_close(output.cls_logits, theirs["cls"])
     assert_close(output.patch_logits, theirs["pcls"])
@@ -111,33 +95,33 @@ def test_forward(fill, published_net):
 
 
 @torch.no_grad()
-def test_forward_of_a_rectangle_that_is_no_multiple_of_the_patch(fill, published_net):
-    output = published_net(imagenet_normalize(fill.image(2, 1, 167, 250)))
+def test_forward_of_a_rectangle_that_is_no_multiple_of_the_patch(published_net):
+    output = published_net(imagenet_normalize(image(2, 1, 167, 250)))
     assert_close(output.refined_cam, recorded("forward_rect")["rcams"])
 
 
-def test_guidance(fill, guidance):
-    image = fill.image(3, 1, 224, 224)
-    output = guidance(image, {t: fill.noise(100 + t, image.shape) for t in (*guidance.feature_steps, guidance.image_step)})
+def test_guidance(guidance):
+    x0 = image(3, 1, 224, 224)
+    output = guidance(x0, {t: noise(100 + t, x0.shape) for t in (*guidance.feature_steps, guidance.image_step)})
     theirs = recorded("guidance")
     for i, features in enumerate(output.features.chunk(5, dim=1)):
         assert_close(features[:, ::8], theirs[f"features_t{i}"], stored=HALF)
     assert_close(output.denoised[..., ::4, ::4], theirs["denoised_t100"])
 
 
-def test_v_at_the_image_step(fill, guidance):
-    image = fill.image(3, 1, 224, 224)
+def test_v_at_the_image_step(guidance):
+    x0 = image(3, 1, 224, 224)
     step = torch.tensor([100])
     with torch.no_grad():
-        x = guidance.denoiser.add_noise(2 * image - 1, step, fill.noise(200, image.shape))
+        x = guidance.denoiser.add_noise(2 * x0 - 1, step, noise(200, x0.shape))
         v = guidance.denoiser.model(x, step)
     assert_close(v[..., ::4, ::4], recorded("guidance")["v_t100"])
 
 
-def test_two_training_steps(fill, guidance):
+def test_two_training_steps(guidance):
     theirs = recorded("train_step")
     options = TrainOptions(name="parity", drop_path=0.0)
-    net = fill.fill_(build_dig(drop_path=0.0, lfca_drop_path=0.0)).train()
+    net = fill_(build_dig(drop_path=0.0, lfca_drop_path=0.0)).train()
     optimizer = train_trm.build_optimizer(net, options)
     undecayed = sum(p.numel() for group in optimizer.param_groups for p in group["params"] if not group["weight_decay"])
     # The published optimiser also holds the final norm, which never gets a gradient.
@@ -145,13 +129,13 @@ def test_two_training_steps(fill, guidance):
     for group in optimizer.param_groups:
         group["lr"] = 2e-6
 
-    image = fill.image(4, 2, 224, 224)
+    x0 = image(4, 2, 224, 224)
     labels = torch.zeros(2, 20)
     labels[0, [3, 14]] = labels[1, 7] = 1
-    guide = guidance(image, {t: fill.noise(200 + t, image.shape) for t in (*guidance.feature_steps, guidance.image_step)})
+    guide = guidance(x0, {t: noise(200 + t, x0.shape) for t in (*guidance.feature_steps, guidance.image_step)})
     criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
     for update, epoch, tolerance in ((0, 0, 1e-4), (1, 10, 1e-3)):
-        original = net(imagenet_normalize(image), guide.features)
+        original = net(imagenet_normalize(x0), guide.features)
         denoised = net(imagenet_normalize(guide.denoised))
         losses = criterion(original, denoised, labels, epoch)
         total = sum(losses.values())
@@ -193,19 +177,18 @@ def test_cams_of_two_real_images(published_net):
 
 @needs_voc_mini
 def test_evaluation_sweep(tmp_path: Path):
-    synth_cams = parity_module("synth_cams")
     layout = VocLayout(VOC_MINI)
     ids = layout.read_list("trainval")
     for image_id, labels in zip(ids, layout.labels(ids), strict=True):
         mask = read_mask(layout.mask_path(image_id), None, 20)
-        cams = synth_cams.cams(image_id, mask, labels.nonzero()[0].tolist())
+        cams = synthetic_cams(image_id, mask, labels.nonzero()[0].tolist())
         write_cam_dict(tmp_path / f"{image_id}.npy", cams)
     scores_file = tmp_path / "scores.json"
     trainval = layout.list_path("trainval")
     evaluate(f"--dict_dir {tmp_path} --gt_dir {layout.mask_folder} --list {trainval} --json {scores_file}".split())
 
     ours = json.loads(scores_file.read_text())
-    theirs = json.loads((PARITY / "evaluation.json").read_text())
+    theirs = read_evaluation()
     assert len(theirs) == 15
     for threshold, scores in theirs.items():
         row = ours["thresholds"].index(float(threshold))

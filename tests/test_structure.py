@@ -23,7 +23,12 @@ READERS = {
     "-m datasets.prepare voc": "datasets/prepare.py",
 }
 """Files that read the flags of a command which is no script."""
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("[dp]*/README.md")))
+PAGES = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("[dp]*/README.md")),
+    *sorted(ROOT.glob("tests/*/README.md")),
+)
 """What there is to read."""
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from models import LFCA_PREFIXES, build_dig
 from tests.helpers import ROOT
-from tests.helpers.shared import COCO_MINI, VOC_MINI, needs_coco_mini, needs_parity, needs_voc_mini, parity_module
+from tests.helpers.recorded import fill_
+from tests.helpers.shared import COCO_MINI, VOC_MINI, needs_coco_mini, needs_voc_mini
 
 pytestmark = pytest.mark.end_to_end
 
@@ -79,11 +80,10 @@ def test_the_demo_goes_from_nothing_to_an_miou_and_a_picture_sheet(tmp_path):
 
 
 @needs_voc_mini
-@needs_parity
 def test_a_published_checkpoint_is_inferred_at_full_size_within_bounded_memory(tmp_path, four):
     weights = tmp_path / "experiment" / "paper" / "ckpt" / "019net_trm.pth"
     weights.parent.mkdir(parents=True)
-    state = parity_module("fill").fill_(build_dig()).state_dict()
+    state = fill_(build_dig()).state_dict()
     assert any(name.startswith(LFCA_PREFIXES) for name in state)
     torch.save(state, weights)
     data = f"--data-path {VOC_MINI}"
