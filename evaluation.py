@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.classes import class_names
-from datasets.layouts.base import Layout, is_data_set, open_layout
-from datasets.layouts.coco import find_mask
-from datasets.lists import draw, find_list, read_ids, split_count
+from datasets.layouts.base import Layout, find_mask, is_data_set, open_layout
+from datasets.layouts.masks import MaskLayout
 from datasets.pixels import turned_like
 from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folders, inside_or_path, made_with
@@ -57,7 +55,7 @@ class Job:
     predictions: Path
     truth: Path
     num_classes: int
-    layout: Layout | None  # of the data set, where more than its masks is there
+    layout: Layout  # the data set, or its masks where no more is there
 
     def new_tally(self) -> ThresholdSweep | Confusion:
         """An empty count for this task."""
@@ -72,9 +70,8 @@ class Job:
         tally = self.new_tally()
         for image_id in ids:
             mask = read_mask(find_mask(self.truth, image_id), None, self.num_classes)
-            if self.layout is not None:
-                with contextlib.suppress(InputError):  # an image that is missing says nothing of how to turn its mask
-                    mask = turned_like(mask, self.layout.image_path(image_id))
+            with contextlib.suppress(InputError):  # an image that is missing says nothing of how to turn its mask
+                mask = turned_like(mask, self.layout.image_path(image_id))
             tally.add(self.read_prediction(image_id, mask.shape), mask)
         return tally.counts
 
@@ -104,12 +101,9 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
         raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
     # Masks named by a path may be another data set's than the one that the run or the default names.
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
-    images = options.list or run.val_list
-    ids = listed(root, images)
-    layout = open_layout(root) if is_data_set(root) else None
-    named = root if (root / "classes.txt").exists() else truth.parent
-    classes = classes or (layout.classes if layout is not None else class_names(named))
-    return Job(options.task, predictions, truth, len(classes), layout), images, ids, classes
+    layout = open_layout(root) if is_data_set(root) else MaskLayout(truth, root)
+    classes, images = classes or layout.classes, options.list or run.val_list
+    return Job(options.task, predictions, truth, len(classes), layout), images, layout.read_list(images), classes
 
 
 def usual_predictions(options: EvaluationOptions) -> Path:
@@ -135,14 +129,6 @@ def truth_folder(root: Path, name: str) -> Path:
     if not truth.is_dir() and name == EvaluationOptions.gt_dir and is_data_set(root):
         return open_layout(root).mask_folder
     return truth
-
-
-def listed(root: Path, name: str) -> list[str]:
-    """Ids of a list, of whose data set no more than masks may be there."""
-    if is_data_set(root):
-        return open_layout(root).read_list(name)
-    name, count = split_count(name)
-    return draw(read_ids(find_list(root, name)), count)
 
 
 def print_scores(scores: Scores, classes: Sequence[str]) -> None:
@@ -185,9 +171,8 @@ def write_json(scores: Scores, path: Path) -> None:
 def keep_best(folder: Path, scores: Scores, job: Job, images: str) -> None:
     """Leaves the best threshold in the experiment for `--threshold best`, where it can be written to."""
     threshold, miou = float(scores.thresholds[scores.best]), float(scores.miou[scores.best])
-    data = job.layout.root if job.layout is not None else job.truth
     try:
-        write_best(folder, threshold, miou, images, data, str(made_with(job.predictions).get("weights", "")))
+        write_best(folder, threshold, miou, images, job.layout.root, str(made_with(job.predictions).get("weights", "")))
     except InputError as error:  # the scores are on the screen, and experiments of others may be read only
         print(f"the best threshold is not kept: {error}")
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.classes import class_names, require_class_names
-from datasets.images import FOLDER_SUFFIXES
+from datasets.classes import require_class_names
+from datasets.layouts.base import classes_at
 from models import CamModel, load_cam_model
 from utils.cams.masks import write_mask
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
-from utils.images import open_rgb
+from utils.images import IMAGE_SUFFIXES, is_image_name, open_rgb
 from utils.log import progress
 from utils.machine.device import hardware
 from utils.options.experiment import OPTIONS_FILE
@@ -66,9 +66,9 @@ def images_of(arguments: Iterable[str]) -> list[Path]:
         if not path.is_dir():
             paths.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in FOLDER_SUFFIXES and p.is_file())
+        inside = sorted(p for p in path.iterdir() if is_image_name(p.name) and p.is_file())
         if not inside:
-            raise InputError(f"{path} holds no image (looked for {' '.join(sorted(FOLDER_SUFFIXES))}, not in sub-folders)")
+            raise InputError(f"{path} holds no image (looked for {' '.join(IMAGE_SUFFIXES)}, not in sub-folders)")
         paths += inside
     return list(dict.fromkeys(paths))
 
@@ -87,7 +87,7 @@ def load_model(options: PredictOptions) -> CamModel:
     """The network, with class names that files can be named after."""
     run, classes = run_of(options.folder, options.exp, options.data_path)
     if classes is None:
-        classes = class_names(Path(run.data_path))
+        classes = classes_at(Path(run.data_path))
     require_class_names(classes, options.folder / OPTIONS_FILE)
     epoch = options.load_epo if options.load_epo >= 0 else None
     weights = options.weights or None

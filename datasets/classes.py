@@ -40,8 +40,6 @@ COCO_NAMES = (
 COCO_CLASSES = tuple(COCO_NAMES.split(", "))
 """In the official order: ascending category ids, of which only 80 of 1 .. 90 are used."""
 
-COCO_SPLITS = ("train2014", "val2014")
-
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file, with or without a byte-order mark.
@@ -57,20 +55,19 @@ def read_lines(path: Path) -> list[str]:
         raise InputError(f"{path} is no UTF-8 text") from error
 
 
-def is_coco(root: Path) -> bool:
-    """Whether a folder has COCO's layout rather than VOC's."""
-    return any((root / split).is_dir() for split in COCO_SPLITS)
+def class_names(root: Path, published: Sequence[str] = VOC_CLASSES) -> tuple[str, ...]:
+    """Classes of a data set, without background.
 
-
-def class_names(root: Path) -> tuple[str, ...]:
-    """Classes of a data set, without background: those of its `classes.txt`, else COCO's 80 or VOC's 20 by its layout.
+    Args:
+        root: its folder.
+        published: the classes where there is no `classes.txt`.
 
     Raises:
         InputError: `classes.txt` is empty, names a class twice, or one that no file can be named after.
     """
     path = root / "classes.txt"
     if not path.exists():
-        return COCO_CLASSES if is_coco(root) else VOC_CLASSES
+        return tuple(published)
     names = tuple(line.strip() for line in read_lines(path) if line.strip())
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

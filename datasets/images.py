@@ -17,14 +17,13 @@ from torchvision.transforms import v2
 
 from utils.cams.inference import network_pixels
 from utils.errors import InputError
+from utils.images import IMAGE_SUFFIXES, is_image_name
 from utils.machine.distributed import rank, share_of_batch, world_size
 from utils.machine.interruptions import leave_process_group
 from utils.training.seeding import Stream, derive_seed, seeded
 
 from .layouts.base import Layout
 from .pixels import open_rgb
-
-FOLDER_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Visit(NamedTuple):
@@ -252,9 +251,9 @@ class FolderImages(Dataset):
     """
 
     def __init__(self, folder: Path, size: int, crop: bool, seed: int):
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES and path.is_file())
+        self.paths = sorted(path for path in folder.rglob("*") if is_image_name(path.name) and path.is_file())
         if not self.paths:
-            raise InputError(f"{folder} holds no image (looked for {' '.join(sorted(FOLDER_SUFFIXES))} in all sub-folders)")
+            raise InputError(f"{folder} holds no image (looked for {' '.join(IMAGE_SUFFIXES)} in all sub-folders)")
         self.seed = seed
         resize = [v2.Resize(size), v2.RandomCrop(size)] if crop else [v2.Resize((size, size))]
         self.transform = v2.Compose([*resize, v2.RandomHorizontalFlip(), v2.PILToTensor()])

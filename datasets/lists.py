@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.images import is_image_name
 
 from .classes import read_lines
 
-IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPEG")
 LONGEST_ID = 200
 """In characters: file systems have room for 255 bytes, and suffixes and names of classes are added."""
 
@@ -28,7 +28,7 @@ def read_ids(path: Path) -> list[str]:
     columns = [line.split() for line in read_lines(path)]
     # Lists of VOC hold "2007_000032", those of SBD and its users "/JPEGImages/2007_000032.jpg /Segm…".
     ids = [first.rsplit("/", 1)[-1] for first, *_ in filter(None, columns)]
-    ids = [Path(i).stem if i.endswith(IMAGE_SUFFIXES) else i for i in ids]
+    ids = [Path(i).stem if is_image_name(i) else i for i in ids]
     if not ids:
         raise InputError(f"{path} names no image")
     require_distinct(ids, path)

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from utils.cams.masks import FORMATS
-from utils.images import open_rgb
+from utils.images import FORMATS, open_rgb
 
 __all__ = ["SIDEWAYS", "open_rgb", "turned_like", "upright_size"]
 

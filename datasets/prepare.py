@@ -21,7 +21,7 @@ from utils.machine.parallel import in_parallel
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions
 from utils.options.flags import parse_options
 
-from .classes import class_names
+from .classes import COCO_CLASSES, class_names
 from .layouts.coco_annotations import class_indices, draw_mask, load_annotations
 from .layouts.voc import VocLayout, sbd_folder, sbd_ids
 from .lists import read_ids
@@ -42,7 +42,7 @@ def main(args: list[str]) -> None:
 def prepare_coco(options: PrepareCocoOptions) -> None:
     """Masks and label tables from COCO's instances."""
     root = Path(options.data_path)
-    classes = class_names(root)
+    classes = class_names(root, COCO_CLASSES)
     sources = {split: root / "annotations" / f"instances_{split}.json" for split in options.splits}
     for path in sources.values():
         if not path.is_file():

@@ -1,10 +1,11 @@
 """One clear line for the user instead of a traceback."""
 
+import difflib
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 DEAD_LOADER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)")
 
@@ -23,6 +24,21 @@ class Stopped(Exception):
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about a word that is unknown: what was most likely meant, or nothing.
+
+    Args:
+        word: as it was typed.
+        known: what it could have been.
+
+    Returns:
+        ` (did you mean 'sofa'?)`, or an empty string where nothing is near.
+    """
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), folded, 1)
+    return f" (did you mean {folded[near[0]]!r}?)" if near else ""
 
 
 def memory_trouble(error: BaseException) -> str | None:

@@ -6,8 +6,27 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .cams.masks import FORMATS
 from .errors import InputError
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""Suffixes in lower case by the kind of image file, as pillow names kinds."""
+FORMATS = tuple(SUFFIXES)
+"""Kinds of image files that are read, whatever their names say: some others run programs."""
+IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+"""The most frequent first."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the suffix is one of images, and the file not hidden."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def open_rgb(path: Path) -> Image.Image:

@@ -1,50 +1,217 @@
-"""The data set in a folder, whichever layout it has."""
+"""The data set in a folder: what all layouts have in common, and which of them a folder has."""
 
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 
 from utils.cams.masks import read_mask
-from utils.errors import InputError
+from utils.errors import InputError, did_you_mean
 
-from ..classes import COCO_SPLITS, is_coco
+from ..classes import VOC_CLASSES, class_names
+from ..lists import draw, find_list, read_ids, split_count
 from ..pixels import turned_like, upright_size
-from .coco import CocoLayout
-from .folder import FolderLayout, is_folder_data_set, may_be_own_images
-from .folder_labels import label_files
-from .voc import VocLayout
 
-Layout = VocLayout | CocoLayout | FolderLayout
+LAYOUTS: list[type["Layout"]] = []
+"""All layouts; each enters itself when it is defined."""
+
+
+@dataclass(frozen=True)
+class Layout(ABC):
+    """A data set: its images, their labels, and, where it has some, masks and lists.
+
+    To add a layout, write a file in this folder with a subclass that says how its folders are recognised (`mark`), where an
+    image is (`image_path`) and what is in it (`labels`); the rest has defaults.
+
+    Args:
+        root: its folder.
+    """
+
+    root: Path
+
+    description: ClassVar[str] = ""
+    """What `--data-path` may name, for the message where it names something else."""
+    published_classes: ClassVar[tuple[str, ...]] = VOC_CLASSES
+    """Class names without background where there is no `classes.txt`."""
+    usual_list: ClassVar[str] = "train"
+    """The list that is trained on where none is named."""
+
+    def __init_subclass__(cls):
+        LAYOUTS.append(cls)
+
+    @classmethod
+    def mark(cls, root: Path) -> str:
+        """What in a folder tells that it has this layout, such as `JPEGImages/`; empty where nothing does."""
+        return ""
+
+    @classmethod
+    def fits(cls, root: Path, guess: bool = False) -> bool:
+        """Whether a folder holds a data set of this layout with its images: masks alone may lie in the same folders.
+
+        Args:
+            root: the folder.
+            guess: nobody has named it as a data set, so that only what cannot be mistaken counts.
+        """
+        return bool(cls.mark(root))
+
+    @classmethod
+    def resembles(cls, root: Path) -> bool:
+        """Whether a folder without any layout's mark is most likely meant to have this one, be it complete or not."""
+        return False
+
+    @classmethod
+    def opened(cls, root: Path, sbd_path: Path | None) -> Self:
+        """The data set in a folder; `sbd_path` is only VOC's."""
+        return cls(root)
+
+    @classmethod
+    def file_names(cls, image_id: str) -> Iterable[str]:
+        """Names without suffix under which the mask of an image may be found in the folder of masks."""
+        return (image_id,)
+
+    @abstractmethod
+    def image_path(self, image_id: str) -> Path:
+        """The image file of an id.
+
+        Raises:
+            InputError: there is none.
+        """
+
+    @abstractmethod
+    def labels(self, ids: Sequence[str]) -> np.ndarray:
+        """Which classes are in which of n images: (n, C) bool.
+
+        Raises:
+            InputError: an image has no labels, or some that cannot be read or are no classes.
+        """
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names without background: those of `classes.txt`, else the published ones."""
+        return class_names(self.root, self.published_classes)
+
+    @property
+    def mask_folder(self) -> Path:
+        """Where the ground truth is, if there is any: only scoring needs it."""
+        return self.root / "SegmentationClass"
+
+    def mask_path(self, image_id: str) -> Path:
+        """The ground truth of an id, whether it exists or not."""
+        return find_mask(self.mask_folder, image_id)
+
+    def list_path(self, name: str) -> Path:
+        """The file of a list, whether it exists or not."""
+        return find_list(self.root, name)
+
+    def read_list(self, name: str) -> list[str]:
+        """Image ids of a list.
+
+        Args:
+            name: a file, the name of a list of the data set, or one that the layout gives a meaning without a file
+                (`unlisted_ids`); `name:count` draws some of them (`datasets.lists.draw`).
+
+        Raises:
+            InputError: the list is missing, empty, names an image twice or one that is not there.
+        """
+        name, count = split_count(name)
+        path = self.list_path(name)
+        return draw(self.listed_ids(path) if path.is_file() else self.unlisted_ids(name), count)
+
+    def listed_ids(self, path: Path) -> list[str]:
+        """Ids of a list file."""
+        return read_ids(path)
+
+    def unlisted_ids(self, name: str) -> list[str]:
+        """Ids of a list that has no file.
+
+        Raises:
+            InputError: the name means nothing.
+        """
+        path = self.list_path(name)
+        raise InputError(f"{path} is missing: name another list, or a file with one image id per line{self.meant(name)}")
+
+    def meant(self, name: str, others: Iterable[str] = ()) -> str:
+        """The list that was perhaps meant, for messages: one of the files beside it, or one of `others`."""
+        beside = (path.stem for path in self.list_path(name).parent.glob("*.txt"))
+        return did_you_mean(name.removesuffix(".txt"), (*beside, *others))
+
+    def training_ids(self, train_list: str = "") -> tuple[list[str], str]:
+        """Ids to train on, and a description of where they come from.
+
+        Args:
+            train_list: a list to take; empty takes the usual one.
+
+        Raises:
+            InputError: there is no image to train on.
+        """
+        name = train_list or self.usual_list
+        return self.read_list(name), str(self.list_path(split_count(name)[0]))
+
+
+def marks_of(root: Path) -> dict[type[Layout], str]:
+    """Layouts that a folder has the marks of, with these."""
+    return {layout: mark for layout in LAYOUTS if (mark := layout.mark(root))}
 
 
 def is_data_set(root: Path, guess: bool = False) -> bool:
-    """Whether a folder has a layout that `open_layout` knows, and images: masks of COCO may have its folders too.
+    """Whether a folder has a known layout, and images.
 
     Args:
         root: the folder.
-        guess: see `is_folder_data_set`.
+        guess: see `Layout.fits`.
     """
-    if is_coco(root):
-        return any(next((root / split).glob("*.jpg"), None) for split in COCO_SPLITS)
-    return (root / "JPEGImages").is_dir() or is_folder_data_set(root, guess)
+    return any(layout.fits(root, guess) for layout in marks_of(root) or LAYOUTS)
 
 
 def open_layout(root: Path, sbd_path: str = "") -> Layout:
-    """The data set in `root`: COCO's where it has `train2014` or `val2014`, VOC's where JPEGImages, else one's own.
+    """The data set in a folder.
 
     Args:
-        root: folder of the data set.
+        root: the folder.
         sbd_path: SBD release that VOC's training list is derived from; empty looks for `SBD` inside `root`.
 
     Raises:
         InputError: the folder has no layout, or the marks of two.
     """
-    published = next((name for name in (*COCO_SPLITS, "JPEGImages") if (root / name).is_dir()), None)
-    if published and (own := label_files(root)):
-        raise InputError(f"{root} has both {published}/ and {own[0].name}: move the one away that does not count")
-    if not published and may_be_own_images(root):
-        return FolderLayout(root)
-    return CocoLayout(root) if is_coco(root) else VocLayout(root, Path(sbd_path) if sbd_path else None)
+    marks = marks_of(root)
+    if len(marks) > 1:
+        one, other, *_ = sorted(marks.values(), key=lambda mark: not mark.endswith("/"))
+        raise InputError(f"{root} has both {one} and {other}: move the one away that does not count")
+    if found := next((layout for layout in marks or LAYOUTS if marks or layout.resembles(root)), None):
+        return found.opened(root, Path(sbd_path) if sbd_path else None)
+    raise InputError(why_no_layout(root))
+
+
+def why_no_layout(root: Path) -> str:
+    """What is wrong with a `--data-path` that is no data set."""
+    if not root.exists():
+        parent = root.absolute().parent
+        beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+        return f"--data-path {root} does not exist{did_you_mean(root.name, beside)}"
+    if not root.is_dir():
+        return f"--data-path {root} is a file: name the folder of the data set"
+    forms = "; or ".join(layout.description for layout in LAYOUTS if layout.description)
+    return f"{root} holds no data set: --data-path must name a folder {forms}"
+
+
+def classes_at(root: Path) -> tuple[str, ...]:
+    """Class names without background of a folder that may hold no more than `classes.txt` or empty folders of a layout."""
+    return class_names(root, next(iter(marks_of(root)), Layout).published_classes)
+
+
+def find_mask(folder: Path, image_id: str) -> Path:
+    """The mask of an image in a folder, under any name that a layout knows for it.
+
+    Returns:
+        `<id>.png` where that exists or nothing else does.
+    """
+    names = (name for layout in LAYOUTS for name in layout.file_names(image_id))
+    found = (path for name in (image_id, *names) if (path := folder / f"{name}.png").exists())
+    return next(found, folder / f"{image_id}.png")
 
 
 def read_truth(layout: Layout, image_id: str) -> np.ndarray:

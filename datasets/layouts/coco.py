@@ -4,10 +4,9 @@ An image's id is the stem of its file, `COCO_train2014_000000000009`. Lists may 
 zeros in front. Masks are found under `SegmentationClass/` or `SegmentationClass/<split>/`, named by id or number.
 """
 
-import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,28 +16,45 @@ from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.scoring.metrics import IGNORE
 
-from ..classes import COCO_SPLITS, class_names
+from ..classes import COCO_CLASSES
 from ..labels import read_once, table_rows
-from ..lists import draw, find_list, read_ids, require_distinct, split_count
+from ..lists import read_ids, require_distinct
+from .base import Layout
 from .coco_annotations import annotated_classes
 
+COCO_SPLITS = ("train2014", "val2014")
 ID_PATTERN = re.compile(r"(?:COCO_([a-z]+20\d\d)_)?(\d{1,12})")
 
 
 @dataclass(frozen=True)
-class CocoLayout:
+class CocoLayout(Layout):
     """A folder with train2014 and val2014, annotations or masks, and, for scoring, SegmentationClass.
 
     Args:
         root: `data/COCO2014` or a folder of the same shape.
     """
 
-    root: Path
+    description = "of COCO, with train2014/ (https://cocodataset.org/#download)"
+    published_classes = COCO_CLASSES
+    usual_list = "train2014"
 
-    @functools.cached_property
-    def classes(self) -> tuple[str, ...]:
-        """Class names without background: the official 80, or those of `classes.txt`."""
-        return class_names(self.root)
+    @classmethod
+    def mark(cls, root: Path) -> str:
+        """The folder of one of the splits."""
+        return next((f"{split}/" for split in COCO_SPLITS if (root / split).is_dir()), "")
+
+    @classmethod
+    def fits(cls, root: Path, guess: bool = False) -> bool:
+        """Whether there are images: masks of COCO may have its folders too."""
+        return any(next((root / split).glob("*.jpg"), None) for split in COCO_SPLITS)
+
+    @classmethod
+    def file_names(cls, image_id: str) -> Iterable[str]:
+        """All spellings of a COCO id, in folders of the splits and without."""
+        if not ID_PATTERN.fullmatch(image_id):
+            return ()
+        names = ((split, stem) for split in splits_of(image_id) for stem in spellings(image_id, split))
+        return [name for split, stem in names for name in (f"{split}/{stem}", stem)]
 
     def image_path(self, image_id: str) -> Path:
         """The image file of an id.
@@ -53,38 +69,22 @@ class CocoLayout:
                     return path
         raise InputError(f"{self.root} holds no image {image_id} in {' or '.join(splits_of(image_id))}")
 
-    @property
-    def mask_folder(self) -> Path:
-        """Where the ground truth is, if there is any: only scoring needs it."""
-        return self.root / "SegmentationClass"
+    def listed_ids(self, path: Path) -> list[str]:
+        """Ids of a list file, which may name images by their numbers."""
+        try:
+            ids = [self.image_path(image_id).stem for image_id in read_ids(path)]
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        require_distinct(ids, path)
+        return ids
 
-    def mask_path(self, image_id: str) -> Path:
-        """The ground truth of an id."""
-        return find_mask(self.mask_folder, image_id)
-
-    def read_list(self, name: str) -> list[str]:
-        """Image ids of a list.
-
-        Args:
-            name: a file, a name in ImageSets/Segmentation, or else a split: `train` or `train2014` is all of the folder;
-                `name:count` draws some of them (`datasets.lists.draw`).
-
-        Raises:
-            InputError: the list is missing, empty, names an image twice or one that is not there.
-        """
-        name, count = split_count(name)
-        path = find_list(self.root, name)
-        if path.is_file():
-            try:
-                ids = [self.image_path(image_id).stem for image_id in read_ids(path)]
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from error
-            require_distinct(ids, path)
-            return draw(ids, count)
+    def unlisted_ids(self, name: str) -> list[str]:
+        """Ids of a split: `train` or `train2014` is all of the folder."""
         split = name if name in COCO_SPLITS else f"{name}2014"
-        if split not in COCO_SPLITS:
-            raise InputError(f"{path} is missing: name another list, a file, or one of {', '.join(COCO_SPLITS)}")
-        return draw(self.split_ids(split), count)
+        if split in COCO_SPLITS:
+            return self.split_ids(split)
+        others = f"name another list, a file, or one of {', '.join(COCO_SPLITS)}"
+        raise InputError(f"{self.list_path(name)} is missing: {others}{self.meant(name, COCO_SPLITS)}")
 
     def split_ids(self, split: str) -> list[str]:
         """Ids of all images of `train2014` or `val2014`.
@@ -108,9 +108,8 @@ class CocoLayout:
         Raises:
             InputError: there is no image to train on.
         """
-        name = train_list or "train2014"
-        path = find_list(self.root, split_count(name)[0])
-        return self.read_list(name), str(path if path.is_file() else self.root / name)
+        ids, source = super().training_ids(train_list)
+        return ids, source if Path(source).is_file() else str(self.root / (train_list or self.usual_list))
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """Which classes are in which of n images: (n, C) bool.
@@ -189,23 +188,6 @@ def spellings(image_id: str, split: str) -> tuple[str, ...]:
     """Stems under which files of an image of a split are found in the wild."""
     number = image_number(image_id)
     return tuple(dict.fromkeys((image_id, f"COCO_{split}_{number:012d}", f"{number:012d}", str(number))))
-
-
-def find_mask(folder: Path, image_id: str) -> Path:
-    """The mask of an image, of COCO or another data set, in a folder.
-
-    Returns:
-        `<id>.png` where that exists or nothing else does; for COCO's ids the other spellings and places too.
-    """
-    plain = folder / f"{image_id}.png"
-    if plain.exists() or not ID_PATTERN.fullmatch(image_id):
-        return plain
-    for split in splits_of(image_id):
-        for stem in spellings(image_id, split):
-            for place in (folder / split, folder):
-                if (place / f"{stem}.png").exists():
-                    return place / f"{stem}.png"
-    return plain
 
 
 def mask_classes(path: Path) -> list[int]:

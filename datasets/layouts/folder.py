@@ -25,8 +25,8 @@ import numpy as np
 from utils.errors import InputError
 
 from ..classes import class_names, read_lines, require_class_names
-from ..lists import LONGEST_ID, draw, find_list, require_distinct, split_count
-from .coco import find_mask
+from ..lists import LONGEST_ID, require_distinct, split_count
+from .base import Layout
 from .folder_labels import (
     LABEL_FILES,
     LabelledImage,
@@ -40,7 +40,7 @@ from .folder_labels import (
 
 
 @dataclass(frozen=True)
-class FolderLayout:
+class FolderLayout(Layout):
     """A folder of images with labels.csv, labels.json or a sub-folder per class, and, for scoring, masks.
 
     Masks, `<id>.png`, are in `masks/` or `SegmentationClass/`; lists, one image per line, in `lists/` or
@@ -53,7 +53,29 @@ class FolderLayout:
         InputError: nothing says what is in the images, or more than one thing does.
     """
 
-    root: Path
+    description = "of your own images with labels.csv, labels.json or a sub-folder per class (docs/own_data.md)"
+
+    @classmethod
+    def mark(cls, root: Path) -> str:
+        """The file of labels."""
+        return next((path.name for path in label_files(root)), "")
+
+    @classmethod
+    def fits(cls, root: Path, guess: bool = False) -> bool:
+        """Whether there is a file of labels or sub-folders of classes; a guess needs a `classes.txt` that confirms these."""
+        if label_files(root):
+            return True
+        if guess and not (root / "classes.txt").is_file():
+            return False
+        try:
+            return bool(class_folders(root))
+        except InputError:
+            return False
+
+    @classmethod
+    def resembles(cls, root: Path) -> bool:
+        """Whether there are images where a data set of this layout has them."""
+        return any(map(holds_images, (root, root / "images", *visible_folders(root))))
 
     def __post_init__(self):
         for names in (LABEL_FILES, ("masks", "SegmentationClass")):
@@ -113,39 +135,24 @@ class FolderLayout:
         devkit = self.root / "SegmentationClass"
         return devkit if devkit.is_dir() else self.root / "masks"
 
-    def mask_path(self, image_id: str) -> Path:
-        """The ground truth of an id."""
-        return find_mask(self.mask_folder, image_id)
-
     def list_path(self, name: str) -> Path:
         """The file of a list, whether it exists or not."""
-        path = find_list(self.root, name)
+        path = super().list_path(name)
         return path if path.is_file() else self.root / "lists" / (name if name.endswith(".txt") else f"{name}.txt")
 
-    def read_list(self, name: str) -> list[str]:
-        """Image ids of a list.
-
-        Args:
-            name: a file, a name in `lists/` or ImageSets/Segmentation, or, without such a list, `all` images or `train`,
-                all less those of a list `val`; `name:count` draws some of them (`datasets.lists.draw`).
-
-        Raises:
-            InputError: the list is missing, empty, names an image twice or one that is not there.
-        """
-        name, count = split_count(name)
-        path = self.list_path(name)
-        if path.is_file():
-            ids = self.listed_ids(path)
-        elif name == "all":
-            ids = list(self.images)
-        elif name == "train":
-            held_out = set(self.listed_ids(self.list_path("val"))) if self.list_path("val").is_file() else set()
-            ids = [image_id for image_id in self.images if image_id not in held_out]
-            if not ids:
-                raise InputError(f"{self.list_path('val')} leaves no image to train on")
-        else:
-            raise InputError(f"{path} is missing: name another list, a file with one image per line, or all, for all images")
-        return draw(ids, count)
+    def unlisted_ids(self, name: str) -> list[str]:
+        """`all` images, or those of `train`: all less those of a list `val`."""
+        if name == "all":
+            return list(self.images)
+        path, val = self.list_path(name), self.list_path("val")
+        if name != "train":
+            others = "name another list, a file with one image per line, or all, for all images"
+            raise InputError(f"{path} is missing: {others}{self.meant(name, ('all', 'train'))}")
+        held_out = set(self.listed_ids(val)) if val.is_file() else set()
+        ids = [image_id for image_id in self.images if image_id not in held_out]
+        if not ids:
+            raise InputError(f"{val} leaves no image to train on")
+        return ids
 
     def listed_ids(self, path: Path) -> list[str]:
         """Ids of a list file, which may name images by their ids or their files."""
@@ -168,13 +175,11 @@ class FolderLayout:
         Raises:
             InputError: there is no image to train on.
         """
-        name, _ = split_count(train_list or "train")
-        source = str(self.source)
-        if self.list_path(name).is_file():
-            source = str(self.list_path(name))
-        elif name == "train" and self.list_path("val").is_file():
-            source += " less val"
-        return self.read_list(train_list or "train"), source
+        ids, source = super().training_ids(train_list)
+        if not Path(source).is_file():
+            less = split_count(train_list or self.usual_list)[0] == "train" and self.list_path("val").is_file()
+            source = f"{self.source}{' less val' * less}"
+        return ids, source
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """Which classes are in which of n images: (n, C) bool.
@@ -196,25 +201,3 @@ class FolderLayout:
 def reopened(root: Path) -> FolderLayout:
     """The data set of a worker process: the same one, with its table, for all tasks."""
     return FolderLayout(root)
-
-
-def is_folder_data_set(root: Path, guess: bool = False) -> bool:
-    """Whether a folder that has no other layout is a data set by its labels or the sub-folders of its classes.
-
-    Args:
-        root: the folder.
-        guess: nobody has named it as a data set: then sub-folders must be confirmed by a `classes.txt`.
-    """
-    if label_files(root):
-        return True
-    if guess and not (root / "classes.txt").is_file():
-        return False
-    try:
-        return bool(class_folders(root))
-    except InputError:
-        return False
-
-
-def may_be_own_images(root: Path) -> bool:
-    """Whether a folder holds what a `FolderLayout` is made of, be it enough or not."""
-    return bool(label_files(root)) or any(map(holds_images, (root, root / "images", *visible_folders(root))))

@@ -1,16 +1,13 @@
 """What is in the images of a folder: a table, a JSON file, or the sub-folders of the classes say it."""
 
-import functools
 import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from PIL import Image
-
-from utils.cams.masks import FORMATS
 from utils.errors import InputError
+from utils.images import is_image_name
 
 from ..labels import table_rows
 from ..lists import LONGEST_ID
@@ -180,17 +177,6 @@ def id_of(name: str) -> str:
     if folders[:1] == ("images",):
         folders = folders[1:]
     return "__".join((*folders, path.stem if is_image_name(path.name) else path.name))
-
-
-def is_image_name(name: str) -> bool:
-    """Whether the suffix is one of images, and the file not hidden."""
-    return not name.startswith(".") and Path(name).suffix.lower() in image_suffixes()
-
-
-@functools.cache
-def image_suffixes() -> frozenset[str]:
-    """Those of the kinds of files that are read as images."""
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
 def image_names(folder: Path) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Data sets in the layout of the PASCAL VOC devkit: where things are, and which images belong to which set."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
+from utils.images import IMAGE_SUFFIXES
 
-from ..classes import class_names
 from ..labels import xml_labels
-from ..lists import IMAGE_SUFFIXES, draw, find_list, read_ids, split_count
+from ..lists import read_ids, split_count
+from .base import Layout
 
 
 @dataclass(frozen=True)
-class VocLayout:
+class VocLayout(Layout):
     """A folder with JPEGImages, Annotations, ImageSets and, for scoring, SegmentationClass.
 
     Args:
@@ -23,21 +23,23 @@ class VocLayout:
         sbd_path: the SBD release; empty looks for `SBD` inside `root`.
     """
 
-    root: Path
     sbd_path: Path | None = None
 
-    def __post_init__(self):
-        if not (self.root / "JPEGImages").is_dir():
-            raise InputError(
-                f"{self.root}/JPEGImages is missing: --data-path must name a folder in VOC layout (PASCAL VOC 2012: "
-                "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/) or COCO's, with train2014/ (https://cocodataset.org/#download)"
-                ", or of your own images with labels.csv, labels.json or a sub-folder per class (docs/own_data.md)"
-            )
+    description = "in VOC layout, with JPEGImages/ (PASCAL VOC 2012: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)"
 
-    @functools.cached_property
-    def classes(self) -> tuple[str, ...]:
-        """Class names without background."""
-        return class_names(self.root)
+    @classmethod
+    def mark(cls, root: Path) -> str:
+        """The folder of the images."""
+        return "JPEGImages/" if (root / "JPEGImages").is_dir() else ""
+
+    @classmethod
+    def opened(cls, root: Path, sbd_path: Path | None) -> "VocLayout":
+        """The data set in a folder, with the SBD release that it is given."""
+        return cls(root, sbd_path)
+
+    def __post_init__(self):
+        if not self.mark(self.root):
+            raise InputError(f"{self.root}/JPEGImages is missing: --data-path must name a folder {self.description}")
 
     def image_path(self, image_id: str) -> Path:
         """The image file of an id.
@@ -45,29 +47,11 @@ class VocLayout:
         Raises:
             InputError: there is none.
         """
-        for suffix in IMAGE_SUFFIXES:
+        for suffix in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)):
             path = self.root / "JPEGImages" / (image_id + suffix)
             if path.exists():
                 return path
         raise InputError(f"{self.root / 'JPEGImages' / image_id}.jpg is missing")
-
-    @property
-    def mask_folder(self) -> Path:
-        """Where the ground truth is, if there is any: only scoring needs it."""
-        return self.root / "SegmentationClass"
-
-    def mask_path(self, image_id: str) -> Path:
-        """The ground truth of an id."""
-        return self.mask_folder / f"{image_id}.png"
-
-    def read_list(self, name: str) -> list[str]:
-        """Image ids of a list: a file, or a name in ImageSets/Segmentation; `name:count` draws some of them (`draw`).
-
-        Raises:
-            InputError: the list is missing, empty or names an image twice.
-        """
-        name, count = split_count(name)
-        return draw(read_ids(self.list_path(name)), count)
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """Which classes are in which of n images, by their annotations: (n, C) bool.
@@ -76,10 +60,6 @@ class VocLayout:
             InputError: an annotation is missing, broken, or names an object that is no class of the data set.
         """
         return xml_labels(self.root / "Annotations", ids, self.classes)
-
-    def list_path(self, name: str) -> Path:
-        """The file of a list, whether it exists or not."""
-        return find_list(self.root, name)
 
     def training_ids(self, train_list: str = "") -> tuple[list[str], str]:
         """Ids to train on, and a description of where they come from.

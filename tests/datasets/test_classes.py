@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names, is_coco
+from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names
+from datasets.layouts.base import classes_at
 from tests.helpers.shared import COCO_MINI, needs_coco_mini
 from utils.errors import InputError
 
@@ -71,20 +72,19 @@ def test_classes_of_coco_are_those_of_its_annotations_by_ascending_id(split):
 @pytest.mark.parametrize("split", ["train2014", "val2014"])
 def test_a_folder_with_a_split_has_the_classes_of_coco(tmp_path, split):
     (tmp_path / split).mkdir()
-    assert is_coco(tmp_path)
-    assert class_names(tmp_path) == COCO_CLASSES
+    assert classes_at(tmp_path) == COCO_CLASSES
 
 
 def test_a_folder_without_a_split_is_not_coco(tmp_path):
     (tmp_path / "train2014").touch()
     (tmp_path / "JPEGImages").mkdir()
-    assert not is_coco(tmp_path)
+    assert classes_at(tmp_path) == VOC_CLASSES
 
 
 def test_a_list_goes_before_the_classes_of_coco(tmp_path):
     (tmp_path / "train2014").mkdir()
     (tmp_path / "classes.txt").write_text("zebra\napple\n")
-    assert class_names(tmp_path) == ("zebra", "apple")
+    assert classes_at(tmp_path) == ("zebra", "apple")
 
 
 def test_a_list_that_is_no_text_is_refused_by_file(tmp_path):

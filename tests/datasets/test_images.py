@@ -413,7 +413,7 @@ def test_images_of_a_folder_differ_by_seed_and_epoch(folder, seed, epoch):
 @pytest.mark.parametrize("name", ["empty", "gone"])
 def test_a_folder_without_images_is_refused_by_name(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=rf"{name} holds no image \(looked for \.bmp \.jpeg \.jpg"):
+    with pytest.raises(InputError, match=rf"{name} holds no image \(looked for \.jpg \.jpeg"):
         FolderImages(tmp_path / name, 16, True, 0)
 
 

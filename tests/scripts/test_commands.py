@@ -139,7 +139,7 @@ def peak_memory(line: str, cwd: Path) -> int:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train_trm.py --name x --data-path nowhere", "error: nowhere/JPEGImages is missing"),
+        ("train_trm.py --name x --data-path nowhere", "error: --data-path nowhere does not exist"),
         ("train_trm.py --data-path nowhere", "error: the following arguments are required: --name"),
         ("train_trm.py --name a/b", "error: --name must be a plain name"),
         ("train_trm.py --name x --exp dig", "error: --exp dig is no recipe; there are dig_eccv24 (the paper"),

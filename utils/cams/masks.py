@@ -7,10 +7,8 @@ from PIL import Image
 
 from ..errors import InputError
 from ..files import whole_file
+from ..images import FORMATS
 from ..scoring.metrics import IGNORE
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Kinds of image files that are read, whatever their names say: some others run programs."""
 
 
 def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:

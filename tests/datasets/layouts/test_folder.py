@@ -120,7 +120,7 @@ def test_a_plain_folder_of_images_is_refused_with_what_it_lacks(root):
 
 def test_a_folder_of_splits_is_refused_with_all_layouts(sorted_images):
     with pytest.raises(
-        InputError, match=r"JPEGImages is missing: .* or of your own images with labels\.csv, labels\.json or"
+        InputError, match=r"holds no data set: --data-path .* or of your own images with labels\.csv, labels\.json or"
     ):
         open_layout(sorted_images.rename(sorted_images.parent / "train").parent)
 

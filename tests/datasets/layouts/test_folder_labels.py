@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.layouts.folder_labels import class_folders, id_of, image_suffixes, labelled_images
+from datasets.layouts.folder_labels import class_folders, id_of, labelled_images
 from tests.helpers.toy_data import write_lines
 from utils.errors import InputError
+from utils.images import IMAGE_SUFFIXES
 
 
 @pytest.fixture
@@ -265,5 +266,5 @@ def test_an_id_is_a_path_without_slashes_and_suffix(name, image_id):
 
 
 def test_usual_suffixes_are_those_of_images():
-    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"} <= image_suffixes()
-    assert not {".txt", ".csv", ".eps", ".pdf", ".svg"} & image_suffixes()
+    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"} <= {*IMAGE_SUFFIXES}
+    assert not {".txt", ".csv", ".eps", ".pdf", ".svg"} & {*IMAGE_SUFFIXES}

@@ -253,7 +253,7 @@ def test_wrong_input_of_several_processes_is_one_line(tmp_path):
     process = start("train_trm.py --name x --data-path nowhere --nproc 2 --device cpu", tmp_path)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert [line for line in errors.splitlines() if line.startswith("error: nowhere/JPEGImages is missing")]
+    assert [line for line in errors.splitlines() if line.startswith("error: --data-path nowhere does not exist")]
     assert len(errors.splitlines()) == 1
 
 

@@ -1,0 +1,46 @@
+"""Masks whose images are not there: enough for scoring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import InputError
+
+from ..lists import find_list
+from .base import Layout, classes_at
+
+
+@dataclass(frozen=True)
+class MaskLayout(Layout):
+    """A folder of masks, with the classes and lists of the data set that they belong to.
+
+    Args:
+        root: the folder of the masks.
+        home: folder of the data set, with `classes.txt` and lists, where there are any.
+    """
+
+    home: Path = Path()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names without background: of the data set's `classes.txt`, else of the one beside the masks."""
+        return classes_at(self.home if (self.home / "classes.txt").exists() else self.root.parent)
+
+    @property
+    def mask_folder(self) -> Path:
+        """The folder itself."""
+        return self.root
+
+    def list_path(self, name: str) -> Path:
+        """The file of a list, whether it exists or not."""
+        return find_list(self.home, name)
+
+    def image_path(self, image_id: str) -> Path:
+        """Raises InputError: images are not there."""
+        raise InputError(f"{self.root} holds masks alone: the image {image_id} is not there")
+
+    def labels(self, ids: Sequence[str]) -> np.ndarray:
+        """Raises InputError: nothing but the masks says what is in an image."""
+        raise InputError(f"{self.root} holds masks alone, and nothing says what is in the images")
