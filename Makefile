@@ -45,8 +45,8 @@ $(RUNTIME): requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $(RUNTIME)
 
-$(INSTALLED): $(RUNTIME) requirements-test.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-test.txt
+$(INSTALLED): $(RUNTIME) requirements-test.txt requirements-photos.txt
+	$(BIN)/python -m pip install --quiet $(addprefix --requirement ,requirements.txt requirements-test.txt requirements-photos.txt)
 	@# Compiles at installation; without a C++ compiler the CRF tests are skipped, and say so.
 	$(BIN)/python -m pip install --quiet pydensecrf2==1.1 || echo "pydensecrf2 could not be built: --crf will not work"
 	touch $(INSTALLED)

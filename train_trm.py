@@ -10,10 +10,10 @@ from timm.scheduler import CosineLRScheduler
 from torch.utils.data import DataLoader
 
 from datasets.check import check_images
-from datasets.images import TrainingImages, epoch_loader, inference_loader
+from datasets.images import TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import Guidance, build_denoiser
-from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, imagenet_normalize, init_mimetic, load_deit
+from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, init_mimetic, load_deit, load_stem
 from utils.errors import InputError, run_script
 from utils.experiment import (
     add_score,
@@ -54,6 +54,9 @@ VIT_HINT = (
     "It is DeiT-S, published at https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth; "
     "--vit_weights timm downloads the same weights through timm, --vit_weights mimetic and none start without any"
 )
+STEM_PREFIX = "patch_embed.trunk."
+"""Of the names of a stem's pretrained parameters."""
+CALIBRATION_IMAGES = 64
 DENOISER_HINT = (
     "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of images "
     "(with --exp dig_nano or dig_coco_eccv24: the one that this recipe looks for); --diffusion_weights random builds one "
@@ -82,7 +85,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         guidance = build_guidance(options, log) if guided else None
         channels = guidance.denoiser.model.feature_channels if criterion.uses_features else None
         net = build_network(len(layout.classes), channels, options, log)
-        step = TrainingStep(net, guidance, criterion, imagenet_normalize, precision).to(device)
+        step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device)
         if options.compile:
             step.compile_networks()
 
@@ -95,6 +98,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions, options.accum)
         if options.resume:
             training.load()
+        elif options.stem:
+            calibrate_stem(net, train_loader.dataset)
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
         training.step = replicate(step, device)
         if is_main():
@@ -209,8 +214,12 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
         grad_checkpoint=options.grad_checkpoint,
         **options.architecture,
     )
+    if options.stem and options.stem_lr == 0:
+        net.patch_embed.freeze()
     if options.resume:
         return net  # its weights are in the checkpoint
+    if options.stem:
+        log.info(f"stem: {options.stem}, {load_stem(net.patch_embed, options.stem_weights)}")
     log.info(f"transformer: {options.vit_weights if options.vit_weights != 'none' else 'random'}")
     if options.vit_weights == "none":
         return net
@@ -233,9 +242,22 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
     return net
 
 
+def calibrate_stem(net: DiG, images: TrainingImages) -> None:
+    """Brings the channels of the stem's features to one size, on the same training images in every process."""
+    picked = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).round().int().tolist()
+    pixels = torch.stack([images[Visit(0, index)].image for index in picked])
+    net.patch_embed.calibrate(net.normalize(pixels.to(net.pos_embed.device).float() / 255))
+
+
 def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
-    """AdamW without weight decay on biases, other vectors, class tokens and positions."""
+    """AdamW without weight decay on biases, other vectors, class tokens and positions; a stem has a rate of its own."""
     groups = param_groups_weight_decay(net, options.weight_decay, no_weight_decay_list=("cls_token", "pos_embed"))
+    trunk = {id(parameter) for name, parameter in net.named_parameters() if name.startswith(STEM_PREFIX)}
+    for group in tuple(groups):
+        learning = [parameter for parameter in group["params"] if id(parameter) in trunk]
+        if learning:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in trunk]
+            groups.append(group | {"params": learning, "lr_scale": options.stem_lr})
     return torch.optim.AdamW(groups, lr=options.scaled_lr, fused=True)
 
 

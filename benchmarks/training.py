@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion import Guidance, build_denoiser
-from models import DiGLoss, build_dig, imagenet_normalize
+from models import DiGLoss, build_dig
 from utils.machine.device import Precision, prepare_device
 from utils.options.training import TrainOptions
 from utils.training.backward_updates import update_in_backward
@@ -44,7 +44,7 @@ def measure(args: Sequence[str]) -> Measurement:
     guidance = Guidance(denoiser, recipe.feature_steps, recipe.image_step, options.guidance, recipe.patch_size)
     net = build_dig(grad_checkpoint=options.grad_checkpoint, **recipe.architecture)
     criterion = DiGLoss(recipe.W, recipe.T, recipe.A, start_epoch=0)
-    step = TrainingStep(net, guidance, criterion, imagenet_normalize, precision).to(device).train()
+    step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device).train()
     if options.compile:
         step.compile_networks()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-5, fused=True)

@@ -5,6 +5,7 @@ from .cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
 from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
 from .losses import LOSS_NAMES, DiGLoss
 from .mimetic import init_mimetic
+from .stem import ConvStem, load_stem
 from .weights import imagenet_normalize, load_deit
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LOSS_NAMES",
     "WEIGHTS_HINT",
     "CamModel",
+    "ConvStem",
     "DiG",
     "DiGLoss",
     "DiGOutput",
@@ -21,5 +23,6 @@ __all__ = [
     "load_cam_model",
     "load_deit",
     "load_network",
+    "load_stem",
     "normalize_cam",
 ]

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from .cam import normalize_cam
 from .lfca import LFCA
+from .stem import ConvStem
 from .vit import MultiClassTokenViT
-from .weights import imagenet_normalize
+from .weights import imagenet_normalize, standardize
 
 LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
 """Names of the parameters that only training needs."""
@@ -94,7 +95,7 @@ class DiG(MultiClassTokenViT):
 
     def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:
         """Args:
-        image: (B, 3, H, W), ImageNet-normalised (`models.imagenet_normalize`).
+        image: (B, 3, H, W), normalised as the network expects (`normalize`).
         denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
         """
         C = self.num_classes
@@ -119,6 +120,12 @@ class DiG(MultiClassTokenViT):
         if denoiser_features is None:
             return output
         return output._replace(**self.diffusion_branch(tokens.queries, (h, w), denoiser_features))
+
+    def normalize(self, image01: Tensor) -> Tensor:
+        """(..., 3, H, W) in [0, 1] -> as the network expects it: with the statistics that its stem was pretrained with."""
+        if isinstance(self.patch_embed, ConvStem):
+            return standardize(image01, self.patch_embed.mean, self.patch_embed.std)
+        return imagenet_normalize(image01)
 
     def diffusion_branch(self, queries: tuple[Tensor, Tensor], grid: tuple[int, int], features: Tensor) -> dict[str, Tensor]:
         """Results of the branch that LFCA feeds; its losses never reach the transformer, whose queries are detached."""
@@ -150,7 +157,7 @@ class DiG(MultiClassTokenViT):
         """
         maps, logits = [], []
         for image01 in scales:
-            image = imagenet_normalize(image01)
+            image = self.normalize(image01)
             output = self(torch.cat((image, image.flip(-1))))
             straight, mirrored = output.refined_cam.float().chunk(2)  # (B, C, h, w) each
             maps.append(straight + mirrored.flip(-1))

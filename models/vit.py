@@ -12,6 +12,8 @@ from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .stem import ConvStem
+
 QUERY_ROWS = 256
 """Tokens whose attention is computed at a time. A training image has fewer, a photograph of 1000 x 750 pixels 2900."""
 
@@ -115,6 +117,8 @@ class MultiClassTokenViT(nn.Module):
         mlp_ratio: hidden width of the MLPs over `embed_dim`.
         drop_path: stochastic-depth rate of the last block; rises linearly from 0.
         grad_checkpoint: compute activations again in the backward pass instead of keeping them.
+        stem: convolutional trunk of timm in the place of the patch embedding (`ConvStem`); empty: none.
+        stem_levels: its stages whose features are used; empty: the deepest.
     """
 
     def __init__(
@@ -128,6 +132,8 @@ class MultiClassTokenViT(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
         grad_checkpoint: bool = False,
+        stem: str = "",
+        stem_levels: tuple[int, ...] = (),
     ):
         super().__init__()
         if image_size % patch_size:
@@ -142,7 +148,7 @@ class MultiClassTokenViT(nn.Module):
         self.grid_size = image_size // patch_size
         self.grad_checkpoint = grad_checkpoint
 
-        self.patch_embed = PatchEmbed(patch_size, embed_dim)
+        self.patch_embed = ConvStem(stem, patch_size, embed_dim, stem_levels) if stem else PatchEmbed(patch_size, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, num_classes, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, num_classes + self.grid_size**2, embed_dim))
         rates = [drop_path * i / (depth - 1) for i in range(depth)]

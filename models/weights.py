@@ -14,16 +14,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def imagenet_normalize(image01: Tensor) -> Tensor:
-    """(..., 3, H, W) in [0, 1] -> standardised with ImageNet's channel statistics, as the transformer expects."""
-    mean, std = channel_statistics(image01.device, image01.dtype)
-    return (image01 - mean) / std
+    """(..., 3, H, W) in [0, 1] -> standardised with ImageNet's channel statistics, as DeiT expects."""
+    return standardize(image01, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def standardize(image01: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(..., 3, H, W) in [0, 1] -> less the mean and over the standard deviation of each channel."""
+    return (image01 - channel_table(mean, image01.device, image01.dtype)) / channel_table(std, image01.device, image01.dtype)
 
 
 @functools.cache
-def channel_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (3, 1, 1) each; copied to a device once, since each copy would wait for it."""
-    mean, std = (torch.tensor(v, device=device, dtype=dtype)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return mean, std
+def channel_table(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """One value a channel, (3, 1, 1); copied to a device once, since each copy would wait for it."""
+    return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
 
 def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> None:

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from timm.scheduler import create_scheduler_v2
 
+import infer_trm
 import train_trm
 from diffusion import build_denoiser
-from models import LFCA_PREFIXES, build_dig
+from models import LFCA_PREFIXES, build_dig, load_cam_model
 from tests.helpers.small_runs import SMALL
 from utils.errors import InputError
 from utils.experiment import read_scores
@@ -298,3 +300,68 @@ def test_learning_rates_follow_the_papers_schedule():
     cosine = 1e-5 + (peak - 1e-5) * (1 + torch.cos(torch.pi * torch.arange(60, dtype=torch.float64) / 60)) / 2
     assert rates[:5] == pytest.approx([1e-6 + e * (peak - 1e-6) / 5 for e in range(5)])
     assert rates[5:] == pytest.approx(cosine[5:].tolist())
+
+
+STEM = "--stem test_efficientnet --stem_weights none --patch_size 16 --input_size 32 --print_freq 1"
+
+
+def test_a_frozen_stem_stays_as_it_was_and_a_learning_one_does_not(tmp_path, toy_voc):
+    frozen, learning = (
+        train(tmp_path, toy_voc, name, f"--epochs 2 {STEM} --stem_lr {share}") for name, share in (("a", 0), ("b", 0.1))
+    )
+    weight = "patch_embed.trunk.conv_stem.weight"
+    assert torch.equal(weights(frozen, 0)[weight], weights(frozen, 1)[weight])
+    assert not torch.equal(weights(learning, 0)[weight], weights(learning, 1)[weight])
+
+
+def test_a_stem_learns_at_its_share_of_the_rate(toy_voc):
+    options = TrainOptions(
+        name="x", vit_weights="none", stem="test_efficientnet", stem_lr=0.1, embed_dim=16, num_heads=2, depth=2, epochs=4
+    )
+    net = build_dig(2, lfca=False, **options.architecture)
+    optimizer = train_trm.build_optimizer(net, options)
+    train_trm.build_scheduler(optimizer, options).step(3)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    stem = net.patch_embed
+    assert rates[id(stem.trunk.conv_stem.weight)] == pytest.approx(0.1 * rates[id(stem.proj.weight)])
+    assert decays[id(stem.trunk.bn1.weight)] == 0 < decays[id(stem.trunk.conv_stem.weight)]
+    assert len(rates) == len([p for p in net.parameters() if p.requires_grad])
+
+
+def test_a_run_with_a_stem_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
+    flags = f"--epochs 2 --start_epoch 1 {STEM} --stem_lr 0.1"
+    whole = train(tmp_path, toy_voc, "whole", flags)
+
+    update = Training.update
+    monkeypatch.setattr(Training, "update", lambda self, *rest: stopped() if self.epoch else update(self, *rest))
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, toy_voc, "cut", flags)
+    monkeypatch.undo()
+    train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
+    assert equal(weights(whole, 1), weights(tmp_path / "cut", 1))
+
+
+def test_inference_and_python_need_no_flag_for_a_stem(tmp_path, toy_voc):
+    run = train(tmp_path, toy_voc, "run", f"--epochs 1 {STEM}")
+    infer_trm.main(f"--name run --experiments {tmp_path} --dict --device cpu --num_workers 0".split())
+    dicts = sorted((run / "dict").glob("*.npy"))
+    model = load_cam_model(run, device="cpu")
+    assert model.net.patch_embed.name == "test_efficientnet"
+    for path in dicts:
+        written = np.load(path, allow_pickle=True).item()
+        cams = model.cam(toy_voc / "JPEGImages" / f"{path.stem}.jpg", [model.classes[c] for c in written])
+        for c, cam in written.items():
+            np.testing.assert_array_equal(cams[model.classes[c]], cam)
+    assert dicts
+
+
+def test_a_stem_beside_weights_of_a_whole_transformer_is_refused():
+    with pytest.raises(InputError, match=r"--stem takes --vit-weights mimetic or none, not deit\.pth"):
+        TrainOptions(name="x", stem="efficientnet_lite0", vit_weights="deit.pth")
+    with pytest.raises(InputError, match="--stem-levels must ascend, got 4 3"):
+        TrainOptions(name="x", stem="efficientnet_lite0", vit_weights="none", stem_levels=(4, 3))

