@@ -15,11 +15,6 @@ from .options.training import DenoiserOptions, TrainOptions, load_run
 
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
 EPOCH_FILES = "*net_trm.pth"
-RESUMABLE = {"resume", "overwrite", "name", "experiments", "device", "nproc", "num_workers", "print_freq"}
-RESUMABLE |= {"val_from", "val_every", "val_also", "keep", "ckpt_minutes", "check_data"}
-RESUMABLE |= {"data", "data_path", "sbd_path", "diffusion_weights", "vit_weights", "out", "steps", "sample_every"}
-RESUMABLE |= {"grad_checkpoint", "update_in_backward"}
-"""Options that may change when a run is resumed: where things are, and what its weights do not depend on."""
 SCORES = ("miou", "threshold", "map", "f1")
 """What is kept of an epoch's validation, in percent but for the threshold."""
 LATER_SCORES = ("map", "f1")
@@ -113,8 +108,7 @@ def parse_run(
 ) -> TrainingT:
     """Options of a training script; `resume` is set where they continue a run.
 
-    With `--resume` the options of the run take the place of the recipe's. Without it, a command that is given again
-    continues its own run, and one that would compute something else is refused.
+    A command that is given again continues its own run, and one that would compute something else is refused.
 
     Args:
         cls: `TrainOptions` or `DenoiserOptions`.
@@ -125,32 +119,39 @@ def parse_run(
     Raises:
         InputError: a flag is wrong, there is nothing to resume, or a flag would change what the run computes.
     """
-    asked = "--resume" in args
-    if not asked:
-        options = parse_options(cls, args, program, description, defaults)
-        if restarted_job and job_of(options.folder) == restarted_job:
-            options = dataclasses.replace(options, overwrite=False)
-        folder = options.folder
-        if options.overwrite or not has_run(folder):
-            return options
-    else:
-        place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
-        folder = make_options(RunOptions, vars(place)).folder
-    path = folder / OPTIONS_FILE
-    if not has_run(folder):
-        raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
-    saved = load_options(cls, path)
-    if asked:
-        # How many processes there are is decided before the run's options are read.
-        defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
-        options = parse_options(cls, args, program, description, defaults)
-    changed = [f.name for f in dataclasses.fields(cls) if getattr(options, f.name) != getattr(saved, f.name)]
-    if refused := [name for name in changed if name not in RESUMABLE]:
-        was = ", ".join(f"{flag_name(name)} {show(getattr(saved, name))}" for name in refused)
-        if asked:
-            raise InputError(f"{path}: a resumed run keeps its options, and this one has {was}")
+    if "--resume" in args:
+        return parse_resumed(cls, args, program, description)
+    options = parse_options(cls, args, program, description, defaults)
+    folder = options.folder
+    if restarted_job and job_of(folder) == restarted_job:
+        options = dataclasses.replace(options, overwrite=False)
+    if options.overwrite or not has_run(folder):
+        return options
+    if was := kept_flags(load_options(cls, folder / OPTIONS_FILE), options):
         raise InputError(f"{folder} holds a run with {was}: --resume continues it as it was, --overwrite starts afresh")
     return dataclasses.replace(options, resume=True)
+
+
+def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str) -> TrainingT:
+    """Options of a training script with `--resume`: those of the run take the place of the recipe's; see `parse_run`."""
+    place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
+    folder = make_options(RunOptions, vars(place)).folder
+    if not has_run(folder):
+        raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
+    saved = load_options(cls, folder / OPTIONS_FILE)
+    # Processes and device are those of the machine, which may be another one now.
+    defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
+    options = parse_options(cls, args, program, description, defaults)
+    if was := kept_flags(saved, options):
+        raise InputError(f"{folder / OPTIONS_FILE}: a resumed run keeps its options, and this one has {was}")
+    return dataclasses.replace(options, resume=True)
+
+
+def kept_flags(saved: TrainingT, options: TrainingT) -> str:
+    """The flags of a saved run, as one would type them, that other options would change although a resumed run keeps them."""
+    fields = [f for f in dataclasses.fields(saved) if not f.metadata["resumable"]]
+    values = [(f.name, getattr(saved, f.name)) for f in fields if getattr(saved, f.name) != getattr(options, f.name)]
+    return ", ".join(f"{flag_name(name)} {show(value)}" for name, value in values)
 
 
 def open_experiment(options: TrainingT) -> Path:

@@ -18,8 +18,8 @@ OPTIONS_FILE = "options.json"
 class ExperimentOptions:
     """Where an experiment is."""
 
-    name: str = option(..., "name of the experiment: its files are in EXPERIMENTS/NAME")
-    experiments: str = option("./experiment", "folder of all experiments")
+    name: str = option(..., "name of the experiment: its files are in EXPERIMENTS/NAME", resumable=True)
+    experiments: str = option("./experiment", "folder of all experiments", resumable=True)
 
     @property
     def folder(self) -> Path:
@@ -32,10 +32,18 @@ class RunOptions(ExperimentOptions):
     """Where a run's results are and what it runs on."""
 
     exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
-    device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
-    nproc: int = option(0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256)
+    device: str = option(
+        "auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"), resumable=True
+    )
+    nproc: int = option(
+        0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256, resumable=True
+    )
     num_workers: int = option(
-        -1, "workers of each process that load images, -1: one per core, 8 at most; results are the same", low=-1, high=256
+        -1,
+        "workers of each process that load images, -1: one per core, 8 at most; results are the same",
+        low=-1,
+        high=256,
+        resumable=True,
     )
 
 

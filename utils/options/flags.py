@@ -24,6 +24,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     positional: bool = False,
+    resumable: bool = False,
 ):
     """A dataclass field that is a flag.
 
@@ -33,8 +34,10 @@ def option(
         choices: the values allowed.
         low, high: inclusive range of a number, or of each number of a tuple.
         positional: for a required tuple: its values stand on the command line without a flag.
+        resumable: whether the option may change when a run is resumed, as places may, and what the weights do not depend on.
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "positional": positional}
+    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    metadata |= {"positional": positional, "resumable": resumable}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 

@@ -18,23 +18,28 @@ class LoopOptions:
         "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32"
     )
     compile: bool = compile_option()
-    print_freq: int = option(50, "steps between two lines of the log", low=1)
+    print_freq: int = option(50, "steps between two lines of the log", low=1, resumable=True)
     check_data: str = option(
         "first",
         "whether all images are decoded before the start: those not seen good before, all, or none",
         choices=("first", "always", "never"),
+        resumable=True,
     )
-    ckpt_minutes: float = option(15.0, "minutes between two checkpoints: what a kill can lose", low=0)
-    resume: bool = option(False, "continue from ckpt/last.pth with the options of that run")
-    overwrite: bool = option(False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out")
+    ckpt_minutes: float = option(15.0, "minutes between two checkpoints: what a kill can lose", low=0, resumable=True)
+    resume: bool = option(False, "continue from ckpt/last.pth with the options of that run", resumable=True)
+    overwrite: bool = option(
+        False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out", resumable=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which images."""
 
-    data_path: str = option("./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes")
-    sbd_path: str = option("", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH")
+    data_path: str = option(
+        "./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes", resumable=True
+    )
+    sbd_path: str = option("", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH", resumable=True)
     train_list: str = option(
         "", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived; on COCO train2014"
     )
@@ -56,6 +61,7 @@ class ArchitectureOptions:
     vit_weights: str = option(
         "./pretrained/deit_small_imagenet.pth",
         "DeiT to start from: a file, timm (downloads), mimetic (random, with attention between like patches), none (random)",
+        resumable=True,
     )
     stem: str = option(
         "",
@@ -81,7 +87,7 @@ class GuidanceOptions:
     """The denoiser's part."""
 
     diffusion_weights: str = option(
-        "./pretrained/model-140-pascal.pt", "denoiser: a file, or random (for tests and ablations)"
+        "./pretrained/model-140-pascal.pt", "denoiser: a file, or random (for tests and ablations)", resumable=True
     )
     diffusion_dim: int = option(64, "width of a random denoiser; a file carries its own", low=8)
     feature_steps: tuple[int, ...] = option((0, 1, 2, 3, 4), "diffusion steps that give features", low=0, high=999)
@@ -115,11 +121,14 @@ class OptimizationOptions:
         1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
     )
     grad_checkpoint: bool = option(
-        False, "compute activations of transformer and LFCA again in the backward pass instead of keeping them: less memory"
+        False,
+        "compute activations of transformer and LFCA again in the backward pass instead of keeping them: less memory",
+        resumable=True,
     )
     update_in_backward: bool = option(
         False,
         "update each weight as soon as its gradient is there, and free that: less memory; one process, no --accum, no fp16",
+        resumable=True,
     )
     lr: float = option(5e-4, "learning rate for a batch of 512; scales with the batch", low=0)
     weight_decay: float = option(0.05, "weight decay of AdamW", low=0)
@@ -135,11 +144,14 @@ class OptimizationOptions:
 class ValidationOptions:
     """When the CAMs are scored during training."""
 
-    val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0)
-    val_every: int = option(1, "epochs between two validations", low=1)
-    val_also: tuple[int, ...] = option((), "further epochs, from 0, after which CAMs are scored", low=0)
+    val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0, resumable=True)
+    val_every: int = option(1, "epochs between two validations", low=1, resumable=True)
+    val_also: tuple[int, ...] = option((), "further epochs, from 0, after which CAMs are scored", low=0, resumable=True)
     keep: int = option(
-        0, "epochs whose ckpt/<epoch>net_trm.pth are kept, the last ones and the one of the best mIoU; 0: all", low=0
+        0,
+        "epochs whose ckpt/<epoch>net_trm.pth are kept, the last ones and the one of the best mIoU; 0: all",
+        low=0,
+        resumable=True,
     )
 
 
@@ -205,21 +217,23 @@ class TrainOptions(
 class DenoiserOptions(LoopOptions, RunOptions):
     """`train_diffusion.py`."""
 
-    data: str = option(..., "folder of images, searched through all its sub-folders")
+    data: str = option(..., "folder of images, searched through all its sub-folders", resumable=True)
     out: str = option(
-        "", "where the finished denoiser goes; empty: where the recipe looks for its own, else denoiser.pt in the experiment"
+        "",
+        "where the finished denoiser goes; empty: where the recipe looks for its own, else denoiser.pt in the experiment",
+        resumable=True,
     )
     dim: int = option(64, "width of the U-Net in channels", low=8)
     image_size: int = option(224, "side of a training image in pixels", low=16, high=4096)
     crop: str = option(
         "crop", "crop: the shorter side is resized and a square drawn; resize: squeezed", choices=("crop", "resize")
     )
-    steps: int = option(140_000, "training steps", low=1)
+    steps: int = option(140_000, "training steps", low=1, resumable=True)
     batch_size: int = option(16, "images of a step, in all processes together", low=1)
     lr: float = option(8e-5, "learning rate of Adam", low=0)
     ema_decay: float = option(0.995, "decay of the averaged weights", low=0, high=1)
     ema_every: int = option(10, "steps between two updates of the average", low=1)
-    sample_every: int = option(1000, "steps between two sample grids and checkpoints", low=1)
+    sample_every: int = option(1000, "steps between two sample grids and checkpoints", low=1, resumable=True)
     num_samples: int = option(25, "images of a sample grid", low=1)
     sample_steps: int = option(50, "DDIM steps of a sample", low=1, high=1000)
 
