@@ -51,6 +51,9 @@ def flag_table(cls: type) -> str:
         meaning = f.metadata["help"].replace("<", "\\<") + choices  # Markdown would take <epoch> for a tag
         others = [f"`{show(values[f.name])}`" if f.name in values else "" for values in recipes.values()]
         rows.append(f"| `{spelling(f)}` | " + " | ".join([default, *others, meaning]) + " |")
+    if part:
+        resumable = [f"`{spelling(f)}`" for f in dataclasses.fields(cls) if f.metadata["resumable"]]
+        rows += ["", f"A resumed run may change {', '.join(resumable)}."]
     return "\n".join(rows)
 
 

@@ -119,6 +119,22 @@ def test_a_restart_overwrites_what_the_first_start_did_not_get_to(tmp_path):
     assert (again.resume, again.overwrite) == (False, True)
 
 
+@pytest.mark.parametrize("flags", ["--data-path elsewhere --keep 2", "--grad_checkpoint --update_in_backward"])
+def test_a_resumed_run_may_change_places_and_what_its_weights_do_not_depend_on(tmp_path, flags):
+    make_run(tmp_path)
+    start_run(parse(tmp_path), ("cat",))
+    assert parse(tmp_path, "--resume", *flags.split()).resume
+    assert parse(tmp_path, *flags.split()).resume
+
+
+@pytest.mark.parametrize("flags", ["--amp bf16", "--seed 1", "--accum 2", "--drop-path 0", "--val_list val"])
+def test_a_resumed_run_keeps_what_its_weights_or_scores_depend_on(tmp_path, flags):
+    make_run(tmp_path)
+    start_run(parse(tmp_path), ("cat",))
+    with pytest.raises(InputError, match=f"a resumed run keeps its options.* has {flags.split()[0].replace('_', '-')} "):
+        parse(tmp_path, "--resume", *flags.split())
+
+
 def test_resuming_leaves_processes_and_device_to_the_command_line(tmp_path):
     make_run(tmp_path)
     start_run(parse(tmp_path, "--nproc", "2", "--device", "cpu"), ("cat",))
