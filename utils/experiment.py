@@ -148,7 +148,7 @@ def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, descr
 
 
 def kept_flags(saved: TrainingT, options: TrainingT) -> str:
-    """The flags of a saved run, as one would type them, that other options would change although a resumed run keeps them."""
+    """Flags of a saved run, as one would type them, that other options would change although a resumed run keeps them."""
     fields = [f for f in dataclasses.fields(saved) if not f.metadata["resumable"]]
     values = [(f.name, getattr(saved, f.name)) for f in fields if getattr(saved, f.name) != getattr(options, f.name)]
     return ", ".join(f"{flag_name(name)} {show(value)}" for name, value in values)
