@@ -17,6 +17,7 @@ from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.files import whole_file
+from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
 from utils.options.results import EvaluationOptions
@@ -35,8 +36,9 @@ def main(args: list[str]) -> None:
     # Loop: every file is read once, by all cores
     tally = job.new_tally()
     chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
-    for counts in in_parallel(job.count, chunks, options.num_workers, "scoring"):
-        tally.counts += counts
+    with reading(job.predictions):
+        for counts in in_parallel(job.count, chunks, options.num_workers, "scoring"):
+            tally.counts += counts
     scores = tally.scores()
 
     # Results

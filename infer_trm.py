@@ -54,7 +54,8 @@ def main(args: list[str]) -> None:
     thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
     writer = Writer(options, thresholds, layout.classes)
 
-    with process_group(device, options.nproc), Interruptions() as interruptions:
+    writes = [options.folder / name for name in written(options)]
+    with process_group(device, options.nproc, writes), Interruptions() as interruptions:
         # Network: only what inference needs
         net = load_network(weights, len(layout.classes), run).to(device)
         if options.compile:

@@ -50,16 +50,16 @@ def main(args: list[str]) -> None:
     # Options
     options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
     out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
-    if out.exists() and not (options.overwrite or options.resume):
-        raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
     images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
-    last = open_experiment(options)
 
-    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
+    with process_group(device, options.nproc, [options.folder, out]), RunLog(options.folder, silent=not is_main()) as log:
         # Data
+        last = open_experiment(options)
+        if out.exists() and not (options.overwrite or options.resume):
+            raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
         log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
         with first_on_each_machine():
             check_images(Path(options.data), images.paths, options.check_data)

@@ -71,10 +71,10 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
     layout = open_layout(Path(options.data_path), options.sbd_path)
-    last = open_experiment(options)
 
-    with process_group(device, options.nproc), RunLog(options.folder, silent=not is_main()) as log:
+    with process_group(device, options.nproc, [options.folder]), RunLog(options.folder, silent=not is_main()) as log:
         # Data
+        last = open_experiment(options)
         log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
         val_loader = validation_loader(layout, options, device, log)

@@ -12,6 +12,7 @@ from utils.cams.crf import require_crf
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import crf_folder, inside_or_path, made_with, require_files, unfinished
 from utils.errors import run_script
+from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
 from utils.options.results import RefineOptions
@@ -23,24 +24,26 @@ def main(args: list[str]) -> None:
     require_crf()
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
 
-    # Files: what is not there yet
     ids = layout.read_list(run.val_list)
     cams = inside_or_path(options.folder, options.dict_dir)
     require_files(cams, ids)
-    files = CrfFiles(options.folder, options)
-    files.start(made_with(cams) | {"data": str(layout.root.resolve())}, options.overwrite)
-    tasks = []
-    for alpha in options.alphas:
-        left = unfinished(ids, crf_folder(options.folder, alpha), ".npy", (cams,))
-        tasks += [(i, layout.image_path(i), alpha) for i in left]
-    there = len(options.alphas) * len(ids) - len(tasks)
-    print(f"{cams}: {len(ids)} images of {run.val_list}, {len(options.alphas)} alphas; {there} files are there already")
+    targets = [crf_folder(options.folder, alpha) for alpha in options.alphas]
 
-    # Loop: every image by itself
-    job = Job(cams, files, len(layout.classes))
-    for _ in in_parallel(job.refine, tasks, options.num_workers, "CRF"):
-        pass
-    print(f"done: {', '.join(str(crf_folder(options.folder, alpha)) for alpha in options.alphas)}")
+    with reading(cams), writing(*targets):
+        # Files: what is not there yet
+        files = CrfFiles(options.folder, options)
+        files.start(made_with(cams) | {"data": str(layout.root.resolve())}, options.overwrite)
+        tasks = []
+        for alpha, target in zip(options.alphas, targets, strict=True):
+            tasks += [(i, layout.image_path(i), alpha) for i in unfinished(ids, target, ".npy", (cams,))]
+        there = len(targets) * len(ids) - len(tasks)
+        print(f"{cams}: {len(ids)} images of {run.val_list}, {len(targets)} alphas; {there} files are there already")
+
+        # Loop: every image by itself
+        job = Job(cams, files, len(layout.classes))
+        for _ in in_parallel(job.refine, tasks, options.num_workers, "CRF"):
+            pass
+        print(f"done: {', '.join(map(str, targets))}")
 
 
 @dataclass(frozen=True)

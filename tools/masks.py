@@ -10,6 +10,7 @@ from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, unfinished
 from utils.errors import InputError, run_script
+from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options, show
 from utils.options.results import PseudoMaskOptions
@@ -20,23 +21,25 @@ def main(args: list[str]) -> None:
     options = parse_options(PseudoMaskOptions, args, "python -m tools.masks", __doc__)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
 
-    # Files: what is not there yet
     ids = layout.read_list(run.val_list)
     job = plan(options, len(layout.classes))
-    for source in job.sources:
-        require_files(source, ids)
-    job.start(options.overwrite)
-    left = unfinished(ids, job.masks.target, ".png", job.sources)
-    by = f"at threshold {show(job.masks.thresholds)}" if job.masks.thresholds else "of scores"
-    print(
-        f"{', '.join(map(str, job.sources))}: masks {by} of {len(ids)} images of {run.val_list}, "
-        f"{len(ids) - len(left)} of them there already"
-    )
 
-    # Loop: every image by itself
-    for _ in in_parallel(job.write, [(i, layout.image_path(i)) for i in left], options.num_workers, "masks"):
-        pass
-    print(f"done: {job.masks.target}")
+    with reading(*job.sources), writing(job.masks.target):
+        # Files: what is not there yet
+        for source in job.sources:
+            require_files(source, ids)
+        job.start(options.overwrite)
+        left = unfinished(ids, job.masks.target, ".png", job.sources)
+        by = f"at threshold {show(job.masks.thresholds)}" if job.masks.thresholds else "of scores"
+        print(
+            f"{', '.join(map(str, job.sources))}: masks {by} of {len(ids)} images of {run.val_list}, "
+            f"{len(ids) - len(left)} of them there already"
+        )
+
+        # Loop: every image by itself
+        for _ in in_parallel(job.write, [(i, layout.image_path(i)) for i in left], options.num_workers, "masks"):
+            pass
+        print(f"done: {job.masks.target}")
 
 
 @dataclass(frozen=True)

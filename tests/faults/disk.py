@@ -99,9 +99,8 @@ def problem_when_full(line: str, disk: Path, kilobytes: int) -> str:
 
 def replaceable(name: str) -> bool:
     """Files that a run replaces as it goes, each as a whole."""
-    return (
-        name.endswith((".pth", "options.json", "scores.json", "log.txt", ".pt")) or "/samples/" in name or "events." in name
-    )
+    replaced = (".pth", "options.json", "scores.json", "log.txt", ".pt", ".lock")
+    return name.endswith(replaced) or "/samples/" in name or "events." in name
 
 
 def fill(path: Path, kilobytes: int) -> None:

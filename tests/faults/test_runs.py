@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "experiment").write_text("a file where a folder should be")
     code, output = finish(TRAIN, tmp_path)
     assert code == 2
-    assert output.startswith("error: experiment/run")
+    assert output.startswith("error: experiment: File exists")
     assert len(output.splitlines()) == 1
 
 

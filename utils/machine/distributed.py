@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import InputError, ProcessFailed, Stopped, innermost_message
 from .cores import available_cores
 from .interruptions import SIGNALS
+from .locks import LEASE_SECONDS, PATIENCE_SECONDS, Lock, writing
 
 TIMEOUT = datetime.timedelta(minutes=30)
 """How long a process waits for the others: scoring shares differ in length."""
@@ -80,32 +81,59 @@ def job() -> str:
 
 
 @contextlib.contextmanager
-def process_group(device: torch.device, nproc: int) -> Iterator[None]:
-    """Joins the processes of the run for the length of a block; nothing happens where there is only one.
+def process_group(device: torch.device, nproc: int, writes: Sequence[Path] = ()) -> Iterator[None]:
+    """Joins the processes of the run for the length of a block, in which no other run writes to the same places.
 
     Args:
         device: what this process computes on.
         nproc: processes that were asked for on this machine; 0 where their number was left open.
+        writes: folders and files that the run writes to.
 
     Raises:
-        InputError: torchrun started another number of processes, or the device knows no collective operations.
+        InputError: torchrun started another number of processes, the device knows no collective operations, or another run
+            writes to the same places.
     """
     if nproc not in (0, local_world_size()):
         raise InputError(f"--nproc {nproc}, but torchrun started {local_world_size()} processes: leave one of them out")
-    if world_size() == 1:
-        yield
-        return
-    if device.type == "mps":
+    if world_size() > 1 and device.type == "mps":
         raise InputError("--device mps runs in one process only")
+    patience = LEASE_SECONDS if restarted_job() else PATIENCE_SECONDS
+    with writing(*writes if is_main() else (), patience=patience) as locks:
+        if world_size() == 1:
+            yield
+        else:
+            join_processes(device)
+            with shared_by_all(writes, locks):
+                yield
+            # Only at a good end: after an error the others may never come.
+            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def shared_by_all(writes: Sequence[Path], locks: Sequence[Lock]) -> Iterator[None]:
+    """Has every process hold the main one's locks: those that outlive it may still write."""
+    for lock in locks:
+        lock.share()
+    barrier()
+    own = [] if is_main() else [Lock(target) for target in writes]
+    try:
+        for lock in own:
+            lock.share()
+        barrier()
+        yield
+    finally:
+        for lock in own:
+            lock.release()
+
+
+def join_processes(device: torch.device) -> None:
+    """Sets up collective operations on a device."""
     if device.type == "cpu":
         torch.set_num_threads(max(1, available_cores() // local_world_size()))
     backend, own = ("cpu:gloo,cuda:nccl", device) if device.type == "cuda" else ("gloo", None)
     store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
     store = dist.PrefixStore(meeting_place(), store)
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank(), world_size=world_size(), device_id=own)
-    yield
-    # Only at a good end: after an error the others may never come.
-    dist.destroy_process_group()
 
 
 def meeting_place() -> str:

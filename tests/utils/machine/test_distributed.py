@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from utils.machine.distributed import (
     share_of_rows,
     wanted_processes,
 )
+from utils.machine.locks import writing
 
 SMALL = (
     "--exp dig_nano --data-path VOC2012 --input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 "
@@ -246,6 +249,63 @@ def test_torchruns_restart_goes_on_from_the_last_checkpoint(runs):
     assert "of epoch 0 from" in finish(process)
     uninterrupted, restarted = weights(runs / "two"), weights(runs / "restarted")
     assert all(torch.equal(uninterrupted[name], restarted[name]) for name in uninterrupted)
+
+
+@pytest.mark.end_to_end
+def test_a_second_run_of_a_name_is_refused_and_touches_nothing(runs):
+    first = start(f"train_trm.py --name locked {SMALL} --nproc 2 --epochs 500", runs.parent)
+    try:
+        assert any(line.startswith("epoch 0 step 1/") for line in first.stdout)
+        before = {path: path.read_bytes() for path in (runs / "locked").iterdir() if path.name == "options.json"}
+        second = start(f"train_trm.py --name locked {SMALL} --seed 5 --overwrite", runs.parent)
+        _, errors = second.communicate(timeout=120)
+        assert second.returncode == 2
+        (line,) = errors.splitlines()
+        assert re.match(
+            r"error: experiment/locked is in use by process \d+ on \S+ since .* \(train_trm\.py --name locked", line
+        )
+        assert {path: path.read_bytes() for path in before} == before != {}
+        assert "seed 5" not in (runs / "locked" / "log.txt").read_text()
+        assert first.poll() is None
+    finally:
+        first.terminate()
+        first.communicate(timeout=120)
+
+
+OUTLIVES = """
+import os, signal, sys, time, torch
+from pathlib import Path
+from utils.machine.distributed import process_group
+with process_group(torch.device("cpu"), 0, [Path(sys.argv[1])]):
+    if os.environ["RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("alone", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.end_to_end
+def test_a_process_that_outlives_the_main_one_keeps_the_lock(tmp_path):
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", OUTLIVES, str(tmp_path / "run")]
+    environments = [os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    main, other = (subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for env in environments)
+    try:
+        assert main.wait(timeout=60) == -signal.SIGKILL
+        assert other.stdout.readline() == "alone\n"
+        with pytest.raises(InputError, match="run is in use"), writing(tmp_path / "run", patience=0):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with writing(tmp_path / "run", patience=0):
+        pass
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return one.getsockname()[1]
 
 
 @pytest.mark.end_to_end
