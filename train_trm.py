@@ -246,12 +246,12 @@ def calibrate_stem(net: DiG, images: TrainingImages) -> None:
     """Brings the channels of the stem's features to one size, on the same training images in every process."""
     picked = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).round().int().tolist()
     pixels = torch.stack([images[Visit(0, index)].image for index in picked])
-    net.patch_embed.calibrate(net.normalize(pixels.to(net.pos_embed.device).float() / 255))
+    net.patch_embed.calibrate(net.normalize(pixels.to(net.cls_token.device).float() / 255))
 
 
 def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
     """AdamW without weight decay on biases, other vectors, class tokens and positions; a stem has a rate of its own."""
-    groups = param_groups_weight_decay(net, options.weight_decay, no_weight_decay_list=("cls_token", "pos_embed"))
+    groups = param_groups_weight_decay(net, options.weight_decay, no_weight_decay_list=net.no_weight_decay())
     trunk = {id(parameter) for name, parameter in net.named_parameters() if name.startswith(STEM_PREFIX)}
     for group in tuple(groups):
         learning = [parameter for parameter in group["params"] if id(parameter) in trunk]

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from .cam import normalize_cam
 from .lfca import LFCA
-from .stem import ConvStem
 from .vit import MultiClassTokenViT
-from .weights import imagenet_normalize, standardize
+from .weights import standardize
 
 LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
 """Names of the parameters that only training needs."""
@@ -122,10 +121,8 @@ class DiG(MultiClassTokenViT):
         return output._replace(**self.diffusion_branch(tokens.queries, (h, w), denoiser_features))
 
     def normalize(self, image01: Tensor) -> Tensor:
-        """(..., 3, H, W) in [0, 1] -> as the network expects it: with the statistics that its stem was pretrained with."""
-        if isinstance(self.patch_embed, ConvStem):
-            return standardize(image01, self.patch_embed.mean, self.patch_embed.std)
-        return imagenet_normalize(image01)
+        """(..., 3, H, W) in [0, 1] -> with the statistics of the images that the transformer, or its stem, learnt from."""
+        return standardize(image01, self.mean, self.std)
 
     def diffusion_branch(self, queries: tuple[Tensor, Tensor], grid: tuple[int, int], features: Tensor) -> dict[str, Tensor]:
         """Results of the branch that LFCA feeds; its losses never reach the transformer, whose queries are detached."""

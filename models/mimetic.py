@@ -6,9 +6,12 @@ matters more: DiG spreads them along attention, which a transformer that is trai
 without any affinity between like patches.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from .attention import LocalizingAttention
 from .vit import MultiClassTokenViT
 
 QUERY_KEY = 0.7
@@ -22,7 +25,7 @@ def init_mimetic(net: MultiClassTokenViT) -> None:
     D = net.embed_dim
     for block in net.blocks:
         attention = block.attn
-        query, key, value = attention.qkv.weight.view(3, D, D)
+        query, key, value = projections(attention)
         d = D // attention.num_heads
         for rows in range(0, D, d):  # of a head
             left, right = factors(QUERY_KEY, D, query)
@@ -30,7 +33,15 @@ def init_mimetic(net: MultiClassTokenViT) -> None:
         left, right = factors(-VALUE_PROJECTION, D, value)
         attention.proj.weight.copy_(left)
         value.copy_(right.T)
-    net.pos_embed[0, net.num_classes :] = sinusoidal_positions(net.grid_size, D)
+    if net.pos_embed is not None:
+        net.pos_embed[0, net.num_positions_before_patches :] = sinusoidal_positions(net.grid_size, D)
+
+
+def projections(attention: LocalizingAttention) -> Sequence[Tensor]:
+    """Weights that queries, keys and values come from, (D, D) each, to be changed in place."""
+    if attention.qkv is None:
+        return attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
+    return attention.qkv.weight.chunk(3)
 
 
 def factors(identity: float, size: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,25 +1,25 @@
 """Multi-class-token vision transformer: one class token for every object class.
 
-A DeiT whose single class token is repeated once per class, so that the attention of class token c over the patches is a
-localisation map of class c (MCTformer, https://arxiv.org/abs/2203.02891).
+A transformer of timm whose class token is repeated once per class, so that the attention of class token c over the patches
+is a localisation map of class c (MCTformer, https://arxiv.org/abs/2203.02891).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import DropPath, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .attention import LocalizingAttention, attend, localize
+from .backbones import build_backbone, build_deit, is_deit
 from .stem import ConvStem
-
-QUERY_ROWS = 256
-"""Tokens whose attention is computed at a time. A training image has fewer, a photograph of 1000 x 750 pixels 2900."""
 
 
 class ViTOutput(NamedTuple):
-    """What the transformer gives to its heads and to LFCA."""
+    """What the transformer gives to its heads and to LFCA. Register tokens are in none of it."""
 
     class_tokens: Tensor  # (B, C, D) after the last block, without a final norm
     patch_tokens: Tensor  # (B, D, h, w)
@@ -27,90 +27,16 @@ class ViTOutput(NamedTuple):
     queries: tuple[Tensor, Tensor]  # of the last block and of the one before it, (B, C + N, D) each
 
 
-class PatchEmbed(nn.Module):
-    """Non-overlapping patches, projected linearly. A rest smaller than one patch is left out at the right and bottom."""
-
-    def __init__(self, patch_size: int, embed_dim: int):
-        super().__init__()
-        self.proj = nn.Conv2d(3, embed_dim, patch_size, patch_size)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, D, h, w)."""
-        return self.proj(image)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention that also hands out its attention matrix and its queries.
-
-    Heads are averaged a few rows at a time, so that the matrices of all heads are never there at once.
-    """
-
-    def __init__(self, dim: int, num_heads: int):
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = (dim // num_heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.attend = attend
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Args:
-            x: (B, L, D) tokens.
-
-        Returns:
-            output (B, L, D), attention averaged over heads (B, L, L), and queries (B, L, D).
-        """
-        B, L, D = x.shape
-        qkv = self.qkv(x)  # (B, L, 3D)
-        q, k, v = qkv.view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
-        k, v = k.transpose(-2, -1).contiguous(), v.contiguous()
-        parts = [self.attend(rows, k, v) for rows in (q * self.scale).split(QUERY_ROWS, dim=2)]
-        out, attention = zip(*parts, strict=True)
-        out = torch.cat(out, dim=2).transpose(1, 2).reshape(B, L, D)
-        return self.proj(out), torch.cat(attention, dim=1), qkv[..., :D]
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of some tokens to all.
-
-    Args:
-        queries: (B, heads, rows, d), scaled.
-        keys: (B, heads, d, L).
-        values: (B, heads, L, d).
-
-    Returns:
-        what each head gathers (B, heads, rows, d), and the attention averaged over heads (B, rows, L).
-    """
-    attention = (queries @ keys).softmax(dim=-1)  # (B, heads, rows, L)
-    return attention @ values, attention.mean(dim=1)
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block with stochastic depth."""
-
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: float):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, num_heads)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, D) -> tokens (B, L, D), attention (B, L, L), queries (B, L, D)."""
-        out, attention, queries = self.attn(self.norm1(x))
-        x = x + self.drop_path(out)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x, attention, queries
-
-
 class MultiClassTokenViT(nn.Module):
     """The transformer shared by every branch of DiG.
+
+    Its parts are those of timm's `VisionTransformer` or `Eva`, under timm's names; only the attention is our own
+    (`LocalizingAttention`). Tokens stand in the order classes, registers, patches.
 
     Args:
         num_classes: number of class tokens, C.
         image_size: side in pixels of the square training images; sets the grid that `pos_embed` is stored for.
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels. An image's rest that is smaller is left out at the right and bottom.
         embed_dim: token width, D.
         depth: number of blocks, at least 2.
         num_heads: attention heads; must divide `embed_dim`.
@@ -119,6 +45,11 @@ class MultiClassTokenViT(nn.Module):
         grad_checkpoint: compute activations again in the backward pass instead of keeping them.
         stem: convolutional trunk of timm in the place of the patch embedding (`ConvStem`); empty: none.
         stem_levels: its stages whose features are used; empty: the deepest.
+        backbone: timm's name of a transformer; its own numbers take the place of the four above. Empty: DeiT.
+        backbone_options: numbers that the backbone is built with in place of its own, such as {"depth": 2}.
+
+    Raises:
+        InputError: the backbone cannot be used.
     """
 
     def __init__(
@@ -134,53 +65,130 @@ class MultiClassTokenViT(nn.Module):
         grad_checkpoint: bool = False,
         stem: str = "",
         stem_levels: tuple[int, ...] = (),
+        backbone: str = "",
+        backbone_options: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        if image_size % patch_size:
-            raise ValueError(f"image size {image_size} is not a multiple of the patch size {patch_size}")
-        if embed_dim % num_heads:
-            raise ValueError(f"embedding width {embed_dim} is not a multiple of the number of heads {num_heads}")
-        if depth < 2:
-            raise ValueError(f"depth must be at least 2, got {depth}")
+        self.backbone, self.backbone_options = backbone, dict(backbone_options or {})
+        if backbone:
+            vit = build_backbone(backbone, image_size, self.backbone_options)
+        else:
+            vit = build_deit(image_size, patch_size, embed_dim, depth, num_heads, mlp_ratio)
         self.num_classes = num_classes
-        self.patch_size = patch_size
-        self.embed_dim = embed_dim
-        self.grid_size = image_size // patch_size
+        self.image_size = image_size
+        self.patch_size = vit.patch_embed.patch_size[0]
+        self.embed_dim = vit.embed_dim
+        self.grid_size = image_size // self.patch_size
         self.grad_checkpoint = grad_checkpoint
+        self.num_registers = 0 if vit.reg_token is None else vit.reg_token.shape[1]
+        self.has_class_token = vit.cls_token is not None  # before it is repeated
 
-        self.patch_embed = ConvStem(stem, patch_size, embed_dim, stem_levels) if stem else PatchEmbed(patch_size, embed_dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, num_classes, embed_dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, num_classes + self.grid_size**2, embed_dim))
-        rates = [drop_path * i / (depth - 1) for i in range(depth)]
-        self.blocks = nn.ModuleList([Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates])
+        self.patch_embed = vit.patch_embed
+        self.mean, self.std = vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"]
+        if stem:
+            self.patch_embed = ConvStem(stem, self.patch_size, self.embed_dim, stem_levels)
+            self.mean, self.std = self.patch_embed.mean, self.patch_embed.std
+        self.cls_token = nn.Parameter(torch.zeros(1, num_classes, self.embed_dim))
+        self.reg_token = vit.reg_token
+        self.pos_embed = None
+        if vit.pos_embed is not None:
+            self.pos_embed = nn.Parameter(self.repeat_class_position(vit.pos_embed.detach()))
+        self.rope = getattr(vit, "rope", None)
+        self.fixed_rotation: dict[tuple, Tensor] = {}
+        self.norm_pre = vit.norm_pre
+        self.blocks = nn.ModuleList(vit.blocks)
+        for i, block in enumerate(self.blocks):
+            block.attn = LocalizingAttention(block.attn, num_classes + self.num_registers)
+            block.drop_path1, block.drop_path2 = (DropPath(drop_path * i / (len(self.blocks) - 1)) for _ in range(2))
         # Part of every published checkpoint, yet no output passes through it: kept for the name, never trained.
-        self.norm = nn.LayerNorm(embed_dim, eps=1e-6).requires_grad_(False)
+        self.norm = vit.norm.requires_grad_(False)
 
         trunc_normal_(self.cls_token, std=0.02)
-        trunc_normal_(self.pos_embed, std=0.02)
-        self.blocks.apply(init_linear)
+        if not backbone:
+            trunc_normal_(self.pos_embed, std=0.02)
+            self.blocks.apply(init_linear)
 
     def forward_tokens(self, image: Tensor) -> ViTOutput:
-        """Runs the transformer on an ImageNet-normalised image (B, 3, H, W), each side at least one patch."""
-        C = self.num_classes
+        """Runs the transformer on a normalised image (B, 3, H, W), each side at least one patch."""
+        C, R = self.num_classes, self.num_registers
         patches = self.patch_embed(image)  # (B, D, h, w)
         B, D, h, w = patches.shape
-        x = torch.cat((self.cls_token.expand(B, -1, -1), patches.flatten(2).transpose(1, 2)), dim=1)
-        x = x + self.position_embedding(h, w)  # (B, C + N, D)
+        x = self.norm_pre(self.embed(patches))  # (B, C + R + N, D)
 
         attention_sum, queries = 0.0, []
-        for block in self.blocks:
-            x, attention, q = self.run(block, x)
-            attention_sum = attention_sum + attention[:, :, C:]
+        for block, rotation in zip(self.blocks, self.rotations(h, w), strict=True):
+            x, attention, q = self.run(localize, block, x, rotation)
+            attention_sum = attention_sum + attention[:, :, C + R :]
             queries = [*queries[-1:], q]  # only the last two are ever needed
-        patch_tokens = x[:, C:].transpose(1, 2).reshape(B, D, h, w)
-        return ViTOutput(x[:, :C], patch_tokens, attention_sum, (queries[1], queries[0]))
+        patch_tokens = x[:, C + R :].transpose(1, 2).reshape(B, D, h, w)
+        before_last, last = (self.without_registers(q) for q in queries)
+        return ViTOutput(x[:, :C], patch_tokens, self.without_registers(attention_sum), (last, before_last))
 
-    def run(self, module: nn.Module, *inputs: object):
+    def embed(self, patches: Tensor) -> Tensor:
+        """All tokens with their positions: (B, D, h, w) -> (B, C + R + N, D)."""
+        B, _, h, w = patches.shape
+        tokens = [self.cls_token.expand(B, -1, -1), patches.flatten(2).transpose(1, 2)]
+        if self.reg_token is not None:
+            tokens.insert(1, self.reg_token.expand(B, -1, -1))
+        x = torch.cat(tokens, dim=1)
+        if self.pos_embed is None:
+            return x
+        position = self.position_embedding(h, w)
+        without = x.shape[1] - position.shape[1]  # leading tokens that have no position
+        return torch.cat((x[:, :without], x[:, without:] + position), dim=1) if without else x + position
+
+    @property
+    def num_positions_before_patches(self) -> int:
+        """Positions of class tokens and registers: C + R, C or none, by backbone."""
+        return self.pos_embed.shape[1] - self.grid_size**2
+
+    def position_embedding(self, h: int, w: int) -> Tensor:
+        """Position embedding for a patch grid of h x w: (1, P + h * w, D), where P is `num_positions_before_patches`."""
+        g, P = self.grid_size, self.num_positions_before_patches
+        if (h, w) == (g, g):
+            return self.pos_embed
+        if not is_deit(self.backbone):
+            return resample_abs_pos_embed(self.pos_embed, [h, w], [g, g], num_prefix_tokens=P)
+        class_position, patch_position = self.pos_embed[:, :P], self.pos_embed[:, P:]
+        # The + 0.1 keeps floor(g * scale) at h and w; it also shifts the sampling points, so it belongs to the result.
+        patch_position = F.interpolate(
+            patch_position.reshape(1, g, g, -1).permute(0, 3, 1, 2),
+            scale_factor=((h + 0.1) / g, (w + 0.1) / g),
+            mode="bicubic",
+        )
+        return torch.cat((class_position, patch_position.flatten(2).transpose(1, 2)), dim=1)
+
+    def repeat_class_position(self, pos_embed: Tensor) -> Tensor:
+        """Positions of one class token become those of C: (1, 1 + R + N, D) -> (1, C + R + N, D); others stay."""
+        if not self.has_class_token or pos_embed.shape[1] == self.grid_size**2:
+            return pos_embed
+        return torch.cat((pos_embed[:, :1].expand(-1, self.num_classes, -1), pos_embed[:, 1:]), dim=1)
+
+    def rotations(self, h: int, w: int) -> list[Tensor | None]:
+        """Rotary positions of the patches for each block; None where the backbone has none."""
+        depth = len(self.blocks)
+        if self.rope is None:
+            return [None] * depth
+        if next(self.rope.parameters(), None) is not None:  # learned, for each block its own
+            return list(self.rope.get_embed(shape=[h, w]))
+        if self.training and getattr(self.rope, "aug_active", False):  # drawn anew for each image
+            return [self.rope.get_embed(shape=[h, w])] * depth
+        # timm forms them on the CPU; a copy to the device in every pass would be waited for.
+        key = (h, w, self.cls_token.device)
+        if key not in self.fixed_rotation:
+            self.fixed_rotation = {key: self.rope.get_embed(shape=[h, w]).to(self.cls_token.device)}
+        return [self.fixed_rotation[key]] * depth
+
+    def without_registers(self, x: Tensor) -> Tensor:
+        """(B, C + R + N, ...) -> (B, C + N, ...)."""
+        C, R = self.num_classes, self.num_registers
+        return torch.cat((x[:, :C], x[:, C + R :]), dim=1) if R else x
+
+    def run(self, part: Callable, *inputs: object):
         """What a part of the network makes of its inputs, its activations kept or not."""
         if self.grad_checkpoint and torch.is_grad_enabled():
-            return checkpoint(module, *inputs, use_reentrant=False)
-        return module(*inputs)
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
     def compile_blocks(self) -> None:
         """Has torch.compile translate attention and MLP: all blocks share what is made of the first."""
@@ -189,19 +197,9 @@ class MultiClassTokenViT(nn.Module):
             block.attn.attend = compiled
             block.mlp.compile()
 
-    def position_embedding(self, h: int, w: int) -> Tensor:
-        """Position embedding for a patch grid of h x w: (1, C + h * w, D)."""
-        g = self.grid_size
-        if (h, w) == (g, g):
-            return self.pos_embed
-        class_position, patch_position = self.pos_embed.split((self.num_classes, g * g), dim=1)
-        # The + 0.1 keeps floor(g * scale) at h and w; it also shifts the sampling points, so it belongs to the result.
-        patch_position = F.interpolate(
-            patch_position.reshape(1, g, g, -1).permute(0, 3, 1, 2),
-            scale_factor=((h + 0.1) / g, (w + 0.1) / g),
-            mode="bicubic",
-        )
-        return torch.cat((class_position, patch_position.flatten(2).transpose(1, 2)), dim=1)
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are tokens, positions or frequencies; matrices and kernels alone decay."""
+        return {"cls_token", "reg_token", "pos_embed", "rope.freqs"}
 
 
 def init_linear(module: nn.Module) -> None:

@@ -38,7 +38,7 @@ def test_with_one_class_it_is_timms_deit():
 def test_attention_adds_up_over_all_blocks(vit):
     matrices = []
     for block in vit.blocks:
-        block.attn.register_forward_hook(lambda _module, _inputs, output: matrices.append(output[1]))
+        block.attn.register_forward_hook(lambda module, _inputs, _output: matrices.append(module.kept[0]))
     tokens = vit.forward_tokens(torch.randn(1, 3, 32, 32))
     assert len(matrices) == 3
     torch.testing.assert_close(tokens.attention, sum(matrices)[:, :, 5:])
@@ -48,17 +48,23 @@ def test_attention_adds_up_over_all_blocks(vit):
 def test_queries_are_those_of_the_last_two_blocks_last_first(vit):
     queries = []
     for block in vit.blocks:
-        block.attn.register_forward_hook(lambda _module, _inputs, output: queries.append(output[2]))
+        block.attn.register_forward_hook(lambda module, _inputs, _output: queries.append(module.kept[1]))
     last, before_last = vit.forward_tokens(torch.randn(1, 3, 32, 32)).queries
     assert torch.equal(last, queries[-1])
     assert torch.equal(before_last, queries[-2])
+
+
+@torch.no_grad()
+def test_no_attention_matrix_outlives_the_pass(vit):
+    vit.forward_tokens(torch.randn(1, 3, 32, 32))
+    assert all(block.attn.kept is None for block in vit.blocks)
 
 
 def test_attention_is_the_same_however_many_rows_are_computed_at_a_time(vit, monkeypatch):
     image = torch.randn(2, 3, 32, 32)  # 5 + 16 tokens
     results = []
     for rows in (21, 4):
-        monkeypatch.setattr("models.vit.QUERY_ROWS", rows)
+        monkeypatch.setattr("models.attention.QUERY_ROWS", rows)
         vit.zero_grad()
         tokens = vit.forward_tokens(image)
         (tokens.attention.square().sum() + tokens.patch_tokens.square().sum()).backward()
@@ -69,7 +75,7 @@ def test_attention_is_the_same_however_many_rows_are_computed_at_a_time(vit, mon
 
 @torch.no_grad()
 def test_the_attention_of_all_heads_is_never_there_at_once(vit, monkeypatch):
-    monkeypatch.setattr("models.vit.QUERY_ROWS", 10)
+    monkeypatch.setattr("models.attention.QUERY_ROWS", 10)
     image = torch.randn(1, 3, 80, 80)  # L = 5 + 100 tokens, 2 heads
     with LargestTensor() as largest:
         vit.forward_tokens(image)
@@ -109,7 +115,8 @@ def test_a_rest_smaller_than_a_patch_is_left_out(vit):
 
 def test_stochastic_depth_rises_linearly_from_zero():
     vit = MultiClassTokenViT(2, **TINY, drop_path=0.4)
-    assert [block.drop_path.drop_prob for block in vit.blocks] == pytest.approx([0, 0.2, 0.4])
+    for name in ("drop_path1", "drop_path2"):
+        assert [getattr(block, name).drop_prob for block in vit.blocks] == pytest.approx([0, 0.2, 0.4])
 
 
 @pytest.mark.parametrize("wrong", [{"image_size": 33}, {"num_heads": 3}, {"depth": 1}])

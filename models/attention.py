@@ -1,0 +1,109 @@
+"""Self-attention that also hands out its attention matrix and its queries, from the weights of any attention of timm."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention, AttentionRope, apply_rot_embed_cat
+from timm.models.eva import EvaAttention
+from torch import Tensor, nn
+
+QUERY_ROWS = 256
+"""Tokens whose attention is computed at a time. A training image has fewer, a photograph of 1000 x 750 pixels 2900."""
+
+KINDS = (Attention, AttentionRope, EvaAttention)
+"""Attention layers of timm that `LocalizingAttention` can replace."""
+
+LAYERS = ("qkv", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "norm", "gate", "proj")
+BIASES = ("q_bias", "v_bias")
+
+
+class LocalizingAttention(nn.Module):
+    """Multi-head self-attention that keeps what localises classes until `localize` collects it.
+
+    Heads are averaged a few rows at a time, so that the matrices of all heads are never there at once.
+
+    Args:
+        theirs: the attention layer of timm that this one replaces; it takes over its parameters under their names.
+        num_prefix_tokens: tokens before the patches; rotary positions leave them as they are.
+    """
+
+    def __init__(self, theirs: nn.Module, num_prefix_tokens: int):
+        super().__init__()
+        for name in LAYERS:
+            self.add_module(name, getattr(theirs, name, None))
+        for name in BIASES:
+            self.register_parameter(name, getattr(theirs, name, None))
+        self.num_heads = theirs.num_heads
+        self.scale = theirs.scale
+        self.num_prefix_tokens = num_prefix_tokens
+        self.rotate_half = getattr(theirs, "rotate_half", False)
+        self.attend = attend
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor, rope: Tensor | None = None, **_masks: object) -> Tensor:
+        """Args:
+            x: (B, L, D) tokens.
+            rope: rotary positions of the patches, sines and cosines, (N, 2 d) or (heads, N, 2 d).
+            _masks: arguments of timm's blocks that stay unset here.
+
+        Returns:
+            (B, L, D).
+        """
+        B, L, D = x.shape
+        queries, *keys_values = self.project(x)  # (B, L, D) each
+        q, k, v = (t.view(B, L, self.num_heads, -1).transpose(1, 2) for t in (queries, *keys_values))  # (B, heads, L, d)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = self.rotate(q, rope).type_as(v), self.rotate(k, rope).type_as(v)
+        k, v = k.transpose(-2, -1).contiguous(), v.contiguous()
+        parts = [self.attend(rows, k, v) for rows in (q * self.scale).split(QUERY_ROWS, dim=2)]
+        out, attention = zip(*parts, strict=True)
+        self.kept = torch.cat(attention, dim=1), queries
+        out = torch.cat(out, dim=2).transpose(1, 2).reshape(B, L, D)
+        if self.norm is not None:
+            out = self.norm(out)
+        if self.gate is not None:
+            out = out * self.gate(x).sigmoid()
+        return self.proj(out)
+
+    def project(self, x: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values of tokens (B, L, D)."""
+        if self.qkv is None:
+            return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if self.q_bias is None:
+            return self.qkv(x).chunk(3, dim=2)
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))  # EVA's keys have none
+        return F.linear(x, self.qkv.weight, bias).chunk(3, dim=2)
+
+    def rotate(self, x: Tensor, rope: Tensor) -> Tensor:
+        """Queries or keys (B, heads, L, d), those of patches turned by their positions."""
+        prefix, patches = x[:, :, : self.num_prefix_tokens], x[:, :, self.num_prefix_tokens :]
+        return torch.cat((prefix, apply_rot_embed_cat(patches, rope, half=self.rotate_half)), dim=2)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of some tokens to all.
+
+    Args:
+        queries: (B, heads, rows, d), scaled.
+        keys: (B, heads, d, L).
+        values: (B, heads, L, d).
+
+    Returns:
+        what each head gathers (B, heads, rows, d), and the attention averaged over heads (B, rows, L).
+    """
+    attention = (queries @ keys).softmax(dim=-1)  # (B, heads, rows, L)
+    return attention @ values, attention.mean(dim=1)
+
+
+def localize(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """A block of timm on tokens (B, L, D), and what its `LocalizingAttention` found.
+
+    Returns:
+        tokens (B, L, D), attention averaged over heads (B, L, L), and queries (B, L, D) before norm and rotation.
+    """
+    x = block(x) if rope is None else block(x, rope=rope)
+    (attention, queries), block.attn.kept = block.attn.kept, None
+    return x, attention, queries

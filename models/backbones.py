@@ -1,0 +1,161 @@
+"""Transformers of timm that can carry a token for every class. A new family is one more entry of `FAMILIES`."""
+
+import difflib
+import functools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from timm.layers import Format
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from utils.errors import InputError
+
+from .attention import KINDS
+
+DEIT_SMALL = "deit_small_patch16_224"
+WHAT_WORKS = (
+    f"plain vision transformers work, such as {DEIT_SMALL}, vit_small_patch14_dinov2 and vit_small_patch16_dinov3; "
+    "python -m tools.backbones lists them all"
+)
+OWN_OPTIONS = ("img_size", "num_classes", "dynamic_img_size", "drop_path_rate", "in_chans", "global_pool")
+"""Options of timm's models that the network sets itself."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Transformers that were pretrained in one way. Tests compare a small one of each family with timm's own."""
+
+    name: str
+    pattern: str  # regular expression that timm's names begin with
+    example: str  # one of these names
+    traits: str  # what sets it apart from a plain ViT
+
+
+DEIT = Family("DeiT", r"deit_(tiny|small|base)_patch16_(224|384)", DEIT_SMALL, "what the paper starts from")
+FAMILIES = (
+    DEIT,
+    Family("DeiT-III", r"deit3_", "deit3_small_patch16_224", "LayerScale; the class token has no position"),
+    Family("MAE", r"vit_(base|large|huge)_patch1[46]_224\.mae", "vit_base_patch16_224.mae", "masked autoencoder"),
+    Family("DINO", r"vit_(small|base)_patch(8|16)_224\.dino", "vit_small_patch16_224.dino", "self-distillation"),
+    Family("AugReg", r"vit_(tiny|small|base|large)_patch(8|16|32)_(224|384)", "vit_small_patch16_224", "mean and std 0.5"),
+    Family("CLIP", r"vit_\w*_clip_(quickgelu_)?\d+", "vit_base_patch16_clip_quickgelu_224", "norm first, quick GELU"),
+    Family("SigLIP", r"vit_\w*_siglip_", "vit_base_patch16_siglip_224", "no class token: the classes' start at random"),
+    Family("DINOv2", r"vit_\w+_patch14_dinov2", "vit_small_patch14_dinov2", "patch 14, LayerScale"),
+    Family("DINOv2, registers", r"vit_\w+_patch14_reg4_dinov2", "vit_small_patch14_reg4_dinov2", "patch 14, 4 registers"),
+    Family("DINOv3", r"vit_\w+_patch16_dinov3", "vit_small_patch16_dinov3", "rotary positions, 4 registers"),
+    Family("EVA-02", r"eva02_(tiny|small|base|large)_", "eva02_small_patch14_224", "rotary positions, SwiGLU"),
+    Family("RoPE-ViT", r"vit_\w+_rope_", "vit_small_patch16_rope_mixed_224", "learned rotary positions"),
+)
+
+
+def family_of(name: str) -> Family | None:
+    """The family that a name of timm's belongs to; None where it is none of those checked."""
+    return next((family for family in FAMILIES if re.match(family.pattern, name)), None)
+
+
+def is_deit(backbone: str) -> bool:
+    """Whether positions are interpolated as the paper's code does it."""
+    return not backbone or family_of(backbone) is DEIT
+
+
+def build_deit(image_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float) -> nn.Module:
+    """timm's DeiT of any size, whose weights are still to be drawn.
+
+    Raises:
+        ValueError: the numbers do not fit together.
+    """
+    if image_size % patch_size:
+        raise ValueError(f"image size {image_size} is not a multiple of the patch size {patch_size}")
+    if embed_dim % num_heads:
+        raise ValueError(f"embedding width {embed_dim} is not a multiple of the number of heads {num_heads}")
+    if depth < 2:
+        raise ValueError(f"depth must be at least 2, got {depth}")
+    sizes = {"patch_size": patch_size, "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+    return create(DEIT_SMALL, img_size=image_size, mlp_ratio=mlp_ratio, weight_init="skip", **sizes)
+
+
+def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
+    """timm's transformer of a name, with random weights and without a classifier.
+
+    Args:
+        name: timm's, with or without the tag of its weights.
+        image_size: side of a square training image in pixels.
+        options: what its constructor is told beside that.
+
+    Raises:
+        InputError: there is none, it is of another kind, or a number does not fit.
+    """
+    require_usable(name)
+    if clash := sorted(set(options) & set(OWN_OPTIONS)):
+        raise InputError(f"--backbone-options {clash[0]} cannot be chosen: the network sets it itself")
+    try:
+        vit = create(name, img_size=image_size, **options)
+    # timm's constructors say in many ways that they were told something wrong.
+    except Exception as error:
+        raise InputError(f"--backbone {name} cannot be built with {options or 'its own sizes'}: {error!r}") from error
+    if problem := obstacle(vit):
+        raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
+    patch_size = vit.patch_embed.patch_size[0]
+    if image_size % patch_size:
+        unit = math.lcm(8, patch_size)
+        raise InputError(
+            f"--input-size {image_size} must be a multiple of {patch_size}, the patch of --backbone {name}; "
+            f"{max(1, round(image_size / unit)) * unit} would do"
+        )
+    return vit
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """timm's model as the network needs it: no classifier, patches (B, D, h, w) of images of any size."""
+    vit = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
+    if isinstance(getattr(vit, "patch_embed", None), nn.Module):
+        vit.patch_embed.output_fmt = Format.NCHW
+        vit.patch_embed.img_size = None
+    return vit
+
+
+@functools.cache
+def require_usable(name: str) -> None:
+    """Refuses a name before anything large is built.
+
+    Raises:
+        InputError: it is no model of timm's, or one that cannot carry class tokens.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"--backbone {name} is no model of timm; {hint}{WHAT_WORKS[0].upper() + WHAT_WORKS[1:]}")
+    if problem := obstacle(on_meta(name)):
+        raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
+
+
+def on_meta(name: str, **options: Any) -> nn.Module:
+    """timm's model without memory for its weights."""
+    with torch.device("meta"):
+        return timm.create_model(name, **options)
+
+
+def obstacle(model: nn.Module) -> str:
+    """Why a model of timm cannot carry a token for every class; empty where it can."""
+    if type(model) not in (VisionTransformer, Eva):
+        return f"is a {type(model).__name__}"
+    if type(model.patch_embed).__name__ != "PatchEmbed":
+        return f"has a {type(model.patch_embed).__name__} in place of a patch embedding"
+    if len(set(model.patch_embed.patch_size)) > 1:
+        return f"has patches that are not square: {model.patch_embed.patch_size}"
+    if len(model.blocks) < 2:
+        return "has fewer than 2 blocks"
+    for block in model.blocks:
+        attention = getattr(block, "attn", None)
+        if type(attention) not in KINDS:
+            return f"has blocks of the kind {type(block).__name__} with {type(attention).__name__}"
+        if attention.head_dim * attention.num_heads != model.embed_dim or getattr(attention, "num_kv_groups", 1) > 1:
+            return "has attention whose heads are not as wide together as its tokens"
+    return ""
