@@ -95,11 +95,22 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             update_in_backward(optimizer)
         scheduler = build_scheduler(optimizer, options)
         interruptions = Interruptions(options.ckpt_minutes)
-        training = Training(step, optimizer, options.seed, last, log, options.print_freq, interruptions, options.accum)
+        if options.stem and not options.resume:
+            calibrate_stem(net, train_loader.dataset)
+        training = Training(
+            step,
+            optimizer,
+            options.seed,
+            last,
+            log,
+            options.print_freq,
+            interruptions,
+            options.accum,
+            schedule=lambda done: scheduler.step(done if options.lr_by == "step" else int(done)),
+            ema_decay=options.ema_decay,
+        )
         if options.resume:
             training.load()
-        elif options.stem:
-            calibrate_stem(net, train_loader.dataset)
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
         training.step = replicate(step, device)
         if is_main():
@@ -109,15 +120,14 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         # Loop
         with interruptions:
             for epoch in range(training.epoch, options.epochs):
-                scheduler.step(epoch)
                 losses = training.train_epoch(train_loader, epoch)
                 log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
                 if is_main():
-                    save_inference_weights(net, epoch_file(options.folder, epoch))
+                    save_inference_weights(training.result, epoch_file(options.folder, epoch))
 
                 if val_loader is not None and is_validated(epoch, options) and str(epoch) not in scored:
                     truth = partial(read_truth, layout)
-                    scores = score_cams(net, val_loader, precision, truth, len(layout.classes), interruptions)
+                    scores = score_cams(training.result, val_loader, precision, truth, len(layout.classes), interruptions)
                     report_scores(*scores, epoch, (epoch + 1) * len(train_loader), options, log)
                 if is_main() and options.keep:
                     remove_old_epochs(options.folder, options.keep)
@@ -262,7 +272,7 @@ def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> CosineLRScheduler:
-    """Learning rate by epoch: linear warm-up, then the cosine as if there had been none."""
+    """Learning rate by epochs done: linear warm-up, then the cosine as if there had been none."""
     return CosineLRScheduler(
         optimizer,
         t_initial=options.epochs,

