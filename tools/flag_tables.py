@@ -25,7 +25,7 @@ COMMANDS = {
     "-m datasets.prepare voc": PrepareVocOptions,
 }
 PAGE = Path(__file__).parents[1] / "docs" / "flags.md"
-RECIPE_COLUMNS = ("dig_nano", "dig_toy")
+RECIPE_COLUMNS = ("dig_lite", "dig_nano", "dig_toy")
 INTRODUCTION = """# All flags
 
 Flags may be spelt with `-` or `_`. `--exp` picks a recipe, whose values stand beside the defaults; a flag given on the

@@ -90,6 +90,43 @@ TOY = Recipe(
     },
 )
 
+LITE = Recipe(
+    "the whole method on photographs for two CPU cores, on a trunk whose ImageNet weights come with a package",
+    train={
+        "train_list": "train",
+        "infer_size": 320,
+        "embed_dim": 96,
+        "depth": 2,
+        "num_heads": 4,
+        "drop_path": 0.0,
+        "vit_weights": "mimetic",
+        "stem": "efficientnet_lite0",
+        "stem_levels": (3, 4),
+        "stem_lr": 0.1,
+        "diffusion_weights": "./pretrained/model-lite.pt",
+        "diffusion_dim": 16,
+        "guidance": "shared",
+        "W": (1.0, 1.0, 1.0, 1.0, 1.0),
+        "start_epoch": 2,
+        "epochs": 8,
+        "batch_size": 16,
+        "lr": 3.2e-2,
+        "lr_by": "step",
+        "warmup_epochs": 1,
+        "print_freq": 10,
+        "val_from": 7,
+    },
+    denoiser={
+        "dim": 16,
+        "image_size": 64,
+        "steps": 1500,
+        "batch_size": 16,
+        "lr": 1e-3,
+        "sample_every": 1000,
+        "num_samples": 16,
+    },
+)
+
 RECIPES = {
     "dig_eccv24": Recipe("the paper's VOC setting: the defaults of all flags"),
     "dig_coco_eccv24": Recipe(
@@ -104,6 +141,12 @@ RECIPES = {
             "val_also": (3,),
             "val_from": 11,
         },
+    ),
+    "dig_lite": LITE,
+    "dig_coco_lite": Recipe(
+        "dig_lite on COCO, with its trunk frozen",
+        train={**LITE.train, **COCO_DATA, "train_list": "", "stem_lr": 0.0},
+        denoiser=LITE.denoiser,
     ),
     "dig_nano": NANO,
     "dig_toy": TOY,
