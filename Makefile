@@ -1,15 +1,20 @@
-# `make test` alone, on a machine with Python 3.11: makes .venv, installs what is needed, lints, tests.
+# `make test` alone, on a machine with Python 3.11: makes .venv, installs what is needed, lints, checks types, tests.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUNTIME := .venv/runtime
 INSTALLED := .venv/installed
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SCRIPT := PATH="$(CURDIR)/$(BIN):$$PATH" python
 
-.PHONY: test demo ablation bench soak lint format clean
+.PHONY: check test demo ablation bench soak lint types format clean
 
-test: lint
-	$(BIN)/python -m pytest
+# After every edit: lint, types and the unit tests, in at most 90 seconds on two CPU cores.
+check: lint types
+	$(PYTEST) -m "not parity and not end_to_end and not slow"
+
+test: lint types
+	$(PYTEST)
 
 # The whole method, from nothing, in about ten minutes on two CPU cores. Each step goes on where it was stopped.
 demo: $(RUNTIME)
@@ -35,6 +40,9 @@ soak: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

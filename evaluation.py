@@ -74,17 +74,17 @@ class Job:
             mask = read_mask(find_mask(self.truth, image_id), None, self.num_classes)
             with contextlib.suppress(InputError):  # an image that is missing says nothing of how to turn its mask
                 mask = turned_like(mask, self.layout.image_path(image_id))
-            tally.add(self.read_prediction(image_id, mask.shape), mask)
+            if isinstance(tally, ThresholdSweep):
+                tally.add(read_cam_dict(self.predictions / f"{image_id}.npy", mask.shape, self.num_classes), mask)
+            else:
+                tally.add(self.read_labels(image_id, mask.shape), mask)
         return tally.counts
 
-    def read_prediction(self, image_id: str, shape: tuple[int, int]) -> dict[int, np.ndarray] | np.ndarray:
-        """CAMs of an image, or its label image."""
+    def read_labels(self, image_id: str, shape: tuple[int, int]) -> np.ndarray:
+        """The predicted label image of an image."""
         if self.task == "png":
             return read_mask(self.predictions / f"{image_id}.png", shape, self.num_classes)
-        path = self.predictions / f"{image_id}.npy"
-        if self.task == "cam":
-            return read_cam_dict(path, shape, self.num_classes)
-        return label_map(read_score_dict(path, shape, self.num_classes))
+        return label_map(read_score_dict(self.predictions / f"{image_id}.npy", shape, self.num_classes))
 
 
 def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, ...]]:

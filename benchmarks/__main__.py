@@ -79,9 +79,10 @@ def estimates(found: Sequence[Measurement]) -> str:
     """A table of what a step of the paper's batch should take elsewhere, from the FLOPs counted here."""
     rows = ["| estimate, not measured | precision | " + " | ".join(GPUS) + " |", "|---" * (len(GPUS) + 2) + "|"]
     for measurement in found[:3]:
+        flops = measurement.flops or 0.0
         half = "bfloat16" in measurement.work
         spans = [
-            " to ".join(f"{BATCH * measurement.flops / (rates[half] * share):.1f}" for share in reversed(SHARES)) + " s"
+            " to ".join(f"{BATCH * flops / (rates[half] * share):.1f}" for share in reversed(SHARES)) + " s"
             for rates in GPUS.values()
         ]
         guidance = "shared" if "shared" in measurement.work else "exact"

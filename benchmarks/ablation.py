@@ -67,7 +67,7 @@ def main(args: list[str]) -> None:
     tasks = [(row, seed) for seed in options.seeds for row in rows]
     threads = max(1, available_cores() // options.jobs)
     with ThreadPoolExecutor(options.jobs) as pool:
-        runs = pool.map(lambda task: train(*task, options, threads), tasks)
+        runs = pool.map(lambda task: train(task[0], task[1], options, threads), tasks)
         scores = dict(zip(tasks, progress(runs, "ablation", len(tasks)), strict=True))
 
     # Results

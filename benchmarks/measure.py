@@ -1,4 +1,4 @@
-"""What all benchmarks measure alike: time, the machine's own rate beside it, memory, and the Markdown row of both."""
+"""What all benchmarks share: time, memory, the machine's matrix-product rate, and the Markdown table."""
 
 import argparse
 import resource
@@ -18,19 +18,18 @@ class Measurement:
 
     work: str
     seconds: float
-    flops: float | None = None  # counted; None where it is not arithmetic that takes the time
-    rate: float | None = None  # of the machine's matrix product in the same run and precision, in FLOP/s
+    flops: float | None = None  # counted; None where the time does not go into arithmetic
+    rate: float | None = None  # FLOP/s of a matrix product on this machine, in the same run and precision
     memory: int | None = None  # bytes
     note: str = ""  # a sentence below the table
 
-    @property
-    def share(self) -> float:
-        """Of the matrix rate."""
-        return self.flops / self.seconds / self.rate
-
     def __str__(self) -> str:
         gflop = f"{self.flops / 1e9:.0f}" if self.flops else ""
-        share = f"{self.share:.0%} of {self.rate / 1e9:.0f} GFLOP/s" if self.flops else ""
+        share = (
+            f"{self.flops / self.seconds / self.rate:.0%} of {self.rate / 1e9:.0f} GFLOP/s"
+            if self.flops and self.rate
+            else ""
+        )
         memory = f"{self.memory / 1e9:.2f} GB" if self.memory else ""
         return f"| {self.work} | {self.seconds:.3f} | {gflop} | {share} | {memory} |"
 
@@ -65,7 +64,7 @@ def best_time(work: Callable[[], object], repeats: int) -> float:
 
 
 def synchronize() -> None:
-    """Waits for what CUDA has been told to do."""
+    """Waits until CUDA has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -77,7 +76,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: 
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: on a GPU of all tensors, elsewhere of this process, PyTorch's own code among them."""
+    """Bytes: on a GPU those of all tensors, elsewhere those of the process, with PyTorch's own code."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -30,7 +30,7 @@ class Visit(NamedTuple):
     """One sample in one epoch: what a random transform depends on."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of this name
 
 
 class EpochSampler(Sampler[Visit]):
@@ -70,7 +70,7 @@ class TrainingSample(NamedTuple):
 
     image: Tensor  # (3, S, S) uint8
     labels: Tensor  # (C,) float32 in {0, 1}
-    index: int  # in the data set
+    index: int  # type: ignore[assignment]  # in the data set
 
 
 class TrainingImages(Dataset):
@@ -155,12 +155,13 @@ def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, devi
         InputError: fewer images than one batch, or a batch that cannot be dealt out evenly.
     """
     share = share_of_batch(batch_size)
-    if len(images) < batch_size:
-        raise InputError(f"there are {len(images)} images to train on, fewer than --batch-size {batch_size}")
+    count = len(images)  # type: ignore[arg-type]  # PyTorch declares no length
+    if count < batch_size:
+        raise InputError(f"there are {count} images to train on, fewer than --batch-size {batch_size}")
     return DataLoader(
         images,
         share,
-        sampler=EpochSampler(len(images), seed, batch_size, rank(), world_size()),
+        sampler=EpochSampler(count, seed, batch_size, rank(), world_size()),
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=leave_process_group,

@@ -40,10 +40,11 @@ def read_ids(path: Path) -> list[str]:
 
 def require_distinct(ids: Sequence[str], path: Path) -> None:
     """Raises InputError where a list names an image twice: it would count twice."""
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))
-        raise InputError(f"{path} names {twice} twice")
+    seen: set[str] = set()
+    for image_id in ids:
+        if image_id in seen:
+            raise InputError(f"{path} names {image_id} twice")
+        seen.add(image_id)
 
 
 def split_count(name: str) -> tuple[str, int | None]:

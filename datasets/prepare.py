@@ -9,7 +9,7 @@ import functools
 import hashlib
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +32,15 @@ MASKS_AT_A_TIME = 32
 
 
 def main(args: list[str]) -> None:
-    jobs = {"coco": (prepare_coco, PrepareCocoOptions), "voc": (prepare_voc, PrepareVocOptions)}
-    if not args or args[0] not in jobs:
-        raise InputError("say what to prepare: python -m datasets.prepare coco, or voc; --help after that lists the flags")
-    prepare, options = jobs[args[0]]
-    prepare(parse_options(options, args[1:], f"datasets.prepare {args[0]}", prepare.__doc__))
+    match args:
+        case ["coco", *flags]:
+            prepare_coco(parse_options(PrepareCocoOptions, flags, "datasets.prepare coco", prepare_coco.__doc__))
+        case ["voc", *flags]:
+            prepare_voc(parse_options(PrepareVocOptions, flags, "datasets.prepare voc", prepare_voc.__doc__))
+        case _:
+            raise InputError(
+                "say what to prepare: python -m datasets.prepare coco, or voc; --help after that lists the flags"
+            )
 
 
 def prepare_coco(options: PrepareCocoOptions) -> None:
@@ -89,7 +93,7 @@ def write_coco_mask(task: tuple[Path, list[dict], int, int], index: dict[int, in
     write_mask(path, mask)
 
 
-def write_label_table(path: Path, table: dict[str, Sequence[str]]) -> None:
+def write_label_table(path: Path, table: Mapping[str, Sequence[str]]) -> None:
     """Writes lines `image,class,class,…`."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([name, *labels] for name, labels in table.items())

@@ -27,9 +27,9 @@ Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 SHAPES: dict[str, Field] = {  # positive inside
     "disc": lambda x, y: 0.95 - np.hypot(x, y),
-    "square": lambda x, y: 0.8 - np.maximum(abs(x), abs(y)),
-    "triangle": lambda x, y: np.minimum(0.6 - y, 0.5 * y + 0.55 - 0.866 * abs(x)),
-    "cross": lambda x, y: np.minimum(0.95 - np.maximum(abs(x), abs(y)), 0.4 - np.minimum(abs(x), abs(y))),
+    "square": lambda x, y: 0.8 - np.maximum(np.abs(x), np.abs(y)),
+    "triangle": lambda x, y: np.minimum(0.6 - y, 0.5 * y + 0.55 - 0.866 * np.abs(x)),
+    "cross": lambda x, y: np.minimum(0.95 - np.maximum(np.abs(x), np.abs(y)), 0.4 - np.minimum(np.abs(x), np.abs(y))),
 }
 TEXTURES: dict[str, Field] = {  # light where positive
     "striped": lambda x, y: np.sin(12 * x),
@@ -86,7 +86,7 @@ def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarra
     rng = np.random.default_rng(seed)
     height, width = (size, int(size * rng.uniform(0.75, 1)))[:: rng.choice((-1, 1))]
     classes = draw_classes(rng)
-    scene = classes[0] % SCENES if rng.random() < 0.6 else rng.integers(SCENES)
+    scene = classes[0] % SCENES if rng.random() < 0.6 else int(rng.integers(SCENES))
     image = draw_scene(rng, scene, height, width)
     for _ in range(rng.integers(2, 5)):
         draw_clutter(rng, image)
@@ -97,12 +97,12 @@ def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarra
             radius = size * rng.uniform(0.14, 0.30)
             alpha, colors = draw_object(rng, c, radius, height, width)
             inside = alpha > 0.5
-            seen = [before & ~inside for _, before in objects]
+            left = [before & ~inside for _, before in objects]
             enough = inside.sum() >= radius**2 and all(
-                now.sum() >= 0.5 * before.sum() for now, (_, before) in zip(seen, objects, strict=True)
+                now.sum() >= 0.5 * before.sum() for now, (_, before) in zip(left, objects, strict=True)
             )
             if enough:
-                objects = [(k, now) for (k, _), now in zip(objects, seen, strict=True)] + [(c, inside)]
+                objects = [(k, now) for (k, _), now in zip(objects, left, strict=True)] + [(c, inside)]
                 image[:] = image + alpha[:, :, None] * (colors - image)
                 break
 
@@ -110,10 +110,10 @@ def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarra
     outlines = np.zeros((height, width), bool)
     for c, seen in objects:
         mask[seen] = c + 1
-        outlines |= cv2.morphologyEx(np.uint8(seen), cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
+        outlines |= cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
     mask[outlines] = IGNORE
     image = image * rng.uniform(0.75, 1.1) + rng.normal(0, 0.02, image.shape)
-    return np.uint8(255 * image.clip(0, 1)), mask, objects
+    return (255 * image.clip(0, 1)).astype(np.uint8), mask, objects
 
 
 def draw_classes(rng: np.random.Generator) -> list[int]:

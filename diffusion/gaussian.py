@@ -20,6 +20,14 @@ class GaussianDiffusion(nn.Module):
         image_size: side in pixels of the images that it is trained on and samples.
     """
 
+    betas: Tensor
+    alphas_cumprod: Tensor
+    sqrt_alphas_cumprod: Tensor
+    sqrt_one_minus_alphas_cumprod: Tensor
+    sqrt_recip_alphas_cumprod: Tensor
+    sqrt_recipm1_alphas_cumprod: Tensor
+    loss_weight: Tensor
+
     def __init__(self, model: UNet, image_size: int):
         super().__init__()
         if image_size % model.reduction:

@@ -6,6 +6,7 @@ Four levels of two residual blocks and one attention each; https://arxiv.org/abs
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -92,14 +93,15 @@ class LinearAttention(nn.Module):
         B, C, H, W = x.shape
         x = self.norm(x).flatten(2)  # (B, C, HW)
         to_q, to_k, to_v = self.to_qkv.weight.flatten(1).chunk(3)  # (heads * d, C) each
-        to_out, norm = self.to_out
+        to_out, norm = cast(nn.Conv2d, self.to_out[0]), self.to_out[1]
         q = torch.bmm(to_q.expand(B, -1, -1), x).view(B, HEADS, HEAD_DIM, H * W).softmax(dim=2) * HEAD_DIM**-0.5
         k = torch.bmm(to_k.expand(B, -1, -1), x).softmax(dim=-1)  # (B, heads * d, HW)
 
         # Products are taken where they are small: values and the attended pixels, heads * d of them, are never formed.
         context = (k @ x.transpose(1, 2)).view(B, HEADS, HEAD_DIM, C) @ to_v.view(HEADS, HEAD_DIM, C).transpose(1, 2)
         from_q = to_out.weight.view(C, HEADS, HEAD_DIM).transpose(0, 1) @ context.transpose(2, 3)  # (B, heads, C, d)
-        out = torch.baddbmm(to_out.bias[:, None], from_q.transpose(1, 2).flatten(2), q.flatten(1, 2))  # (B, C, HW)
+        bias = cast(Tensor, to_out.bias)
+        out = torch.baddbmm(bias[:, None], from_q.transpose(1, 2).flatten(2), q.flatten(1, 2))  # (B, C, HW)
         return norm(out.view(B, C, H, W))
 
 
@@ -138,7 +140,8 @@ class Upsample(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, 2 H, 2 W)."""
         _, _, H, W = x.shape
-        weight, bias = self[1].weight, self[1].bias
+        conv = cast(nn.Conv2d, self[1])
+        weight, bias = conv.weight, cast(Tensor, conv.bias)
         small = merged_taps(merged_taps(weight, -1), -2)  # (2 rows, 2 columns, C_out, C_in, 2, 2)
         y = F.conv2d(F.pad(x, (1, 1, 1, 1)), small.flatten(0, 2), bias.repeat(4)).unflatten(1, (2, 2, -1))
         rows = [torch.stack([y[:, p, q, :, p : p + H, q : q + W] for q in (0, 1)], -1) for p in (0, 1)]  # (…, H, W, 2)
@@ -218,9 +221,9 @@ class UNet(nn.Module):
         return self.final_conv(self.final_res_block(torch.cat((top, stem), dim=1), time))
 
     def compile_passes(self) -> None:
-        """Has torch.compile translate both kinds of passes, each when it is first taken."""
-        self.forward = torch.compile(self.forward)
-        self.features = torch.compile(self.features)
+        """Compiles both kinds of passes, each at its first use."""
+        self.forward = torch.compile(self.forward)  # type: ignore[method-assign]
+        self.features = torch.compile(self.features)  # type: ignore[method-assign]
 
     def features(self, x: Tensor, step: Tensor) -> list[Tensor]:
         """The five feature maps that guide DiG: of the second middle block and of each upsampling layer.
@@ -232,7 +235,8 @@ class UNet(nn.Module):
     def feature_maps(self, x: Tensor, time: Tensor) -> Iterator[Tensor]:
         """Runs the U between stem and head, yielding (B, C_i, H_i, W_i) from the bottom to the top."""
         skips = []
-        for block1, block2, attention, down in self.downs:
+        for level in self.downs:
+            block1, block2, attention, down = cast(nn.ModuleList, level)
             x = block1(x, time)
             skips.append(x)
             x = block2(x, time)
@@ -245,7 +249,8 @@ class UNet(nn.Module):
         x = self.mid_block2(x, time)
         yield x
 
-        for block1, block2, attention, up in self.ups:
+        for level in self.ups:
+            block1, block2, attention, up = cast(nn.ModuleList, level)
             x = block1(torch.cat((x, skips.pop()), dim=1), time)
             x = block2(torch.cat((x, skips.pop()), dim=1), time)
             x = up(attention(x) + x)

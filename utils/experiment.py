@@ -205,5 +205,6 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
         options, classes = run
         if exp and exp != options.exp:
             raise InputError(f"{folder / OPTIONS_FILE} says --exp {options.exp}, not {exp}")
-    changes = {name: value for name, value in (("data_path", data_path), ("val_list", val_list)) if value}
-    return dataclasses.replace(options, **changes), classes
+    return dataclasses.replace(
+        options, data_path=data_path or options.data_path, val_list=val_list or options.val_list
+    ), classes

@@ -4,9 +4,12 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 T = TypeVar("T")
 
@@ -49,7 +52,7 @@ class RunLog:
         self.folder = folder
         self.silent = silent
         self.logger = logging.Logger(str(folder), logging.INFO)
-        self.writer = None
+        self.writer: SummaryWriter | None = None
         if silent:
             return
         folder.mkdir(parents=True, exist_ok=True)

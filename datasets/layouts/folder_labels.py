@@ -161,7 +161,8 @@ class ImageFiles:
     def listing(self, folder: str) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
         """The image files of a folder in both places, by their names and by their stems."""
         if folder not in self.listings:
-            by_name, by_stem = {}, {}
+            by_name: dict[str, list[Path]] = {}
+            by_stem: dict[str, list[Path]] = {}
             for place in (self.root / folder, self.root / "images" / folder):
                 for name in sorted(image_names(place)):
                     by_name.setdefault(name, []).append(place / name)

@@ -34,6 +34,7 @@ def test_equal_weights_predict_equally(pair, size):
     torch.testing.assert_close(ours(x, step), theirs(x, step), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_passes_compute_the_same(pair, monkeypatch):
     # Tracing and its guards without the code generation, which takes minutes.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))

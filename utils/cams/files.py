@@ -30,7 +30,7 @@ def write_cam_dict(path: Path, cams: Mapping[int, np.ndarray], size: tuple[int, 
     if size is not None:
         content[SIZE] = np.array(size)
     with whole_file(path) as file:
-        np.save(file, content, allow_pickle=True)
+        np.save(file, np.array(content, object), allow_pickle=True)
 
 
 def read_cam_dict(path: Path, shape: tuple[int, int] | None = None, num_classes: int | None = None) -> dict[int, np.ndarray]:
@@ -115,7 +115,8 @@ def image_size(path: Path, value: object) -> tuple[int, int]:
     Raises:
         InputError: they are none.
     """
-    is_pair = isinstance(value, np.ndarray) and value.shape == (2,) and value.dtype.kind in "iu"
-    if not is_pair or not (value.min() > 0 and value.max() < MAX_SIDE and int(value[0]) * int(value[1]) < MAX_PIXELS):
-        raise InputError(f"{path}: its size is no height and width of an image")
-    return int(value[0]), int(value[1])
+    if isinstance(value, np.ndarray) and value.shape == (2,) and value.dtype.kind in "iu":
+        height, width = map(int, value)
+        if 0 < height < MAX_SIDE and 0 < width < MAX_SIDE and height * width < MAX_PIXELS:
+            return height, width
+    raise InputError(f"{path}: its size is no height and width of an image")

@@ -1,11 +1,11 @@
 """Whole images through the network: the one way that validation, inference and `models.CamModel` share."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 
 from ..errors import InputError
@@ -14,7 +14,25 @@ from ..machine.device import Precision, to_device
 WAITING_BATCHES = 4
 """How many batches of images may be held back in search of others of their size."""
 
-Sample = TypeVar("Sample")
+
+class HasPixels(Protocol):
+    """An image as `network_pixels` gives it."""
+
+    @property
+    def pixels(self) -> tuple[Tensor, ...]:
+        """(3, H, W) uint8 for each scale."""
+
+
+class CamNetwork(Protocol):
+    """A network that localises classes, such as `models.DiG`."""
+
+    patch_size: int
+
+    def predict(self, scales: Sequence[Tensor]) -> Any:
+        """CAMs and probabilities (`models.Prediction`) of B images in [0, 1], (B, 3, H, W) for each scale."""
+
+
+Sample = TypeVar("Sample", bound=HasPixels)
 
 
 def network_pixels(image: Image.Image, shorter_side: int, scales: Sequence[float] = (1.0,)) -> tuple[Tensor, ...]:
@@ -29,7 +47,7 @@ def network_pixels(image: Image.Image, shorter_side: int, scales: Sequence[float
         (3, H, W) uint8 for each scale.
     """
     if shorter_side:
-        image = v2.functional.resize(image, shorter_side, v2.InterpolationMode.BICUBIC)
+        image = v2.functional.resize(image, [shorter_side], v2.InterpolationMode.BICUBIC)
     pixels = []
     for scale in scales:
         size = [max(1, round(scale * side)) for side in (image.height, image.width)]
@@ -56,7 +74,7 @@ def batches_of_one_size(samples: Iterable[Sample], batch_size: int) -> Iterator[
     yield from waiting.values()
 
 
-def predict(net: nn.Module, images: Sequence[tuple[str, Sequence[Tensor]]], precision: Precision):
+def predict(net: CamNetwork, images: Sequence[tuple[str, Sequence[Tensor]]], precision: Precision) -> Any:
     """CAMs and image-level probabilities of images that have one size, from one pass for each scale.
 
     Args:

@@ -20,12 +20,12 @@ def cam_overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    heat = cv2.applyColorMap(np.uint8(255 * cam.clip(0, 1)), cv2.COLORMAP_JET)[:, :, ::-1]
-    return np.uint8((1 - opacity) * image + opacity * heat)
+    heat = np.asarray(cv2.applyColorMap((255 * cam.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_JET))[:, :, ::-1]
+    return ((1 - opacity) * image + opacity * heat).astype(np.uint8)
 
 
 def save_grid(images: np.ndarray, path: Path) -> None:
-    """Writes images (n, S, S, 3) uint8 as one PNG, as near to a square as they go."""
+    """Writes images (n, S, S, 3) uint8 as one PNG, in a grid that is as square as possible."""
     columns = int(np.ceil(len(images) ** 0.5))
     rows = -(-len(images) // columns)
     padding = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)

@@ -6,7 +6,8 @@ alone. So the names that a pickle of arrays refers to lead to stand-ins here, wh
 
 import io
 import pickle
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class FileDtype:
         if self.dtype.kind not in "biufcSUO":
             raise pickle.UnpicklingError(f"it holds values of type {name!r}")
 
-    def __setstate__(self, state: tuple):
+    def __setstate__(self, state: tuple) -> None:
         """Takes the byte order; the state of these types holds nothing else."""
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
@@ -31,23 +32,26 @@ class FileArray:
     def __init__(self, *_: object):
         self.array: np.ndarray | None = None
 
-    def __setstate__(self, state: tuple):
+    def __setstate__(self, state: tuple) -> None:
         """Takes shape, type and content."""
         _, shape, kind, fortran, data = state
         self.array = array_of(data, kind, shape, "F" if fortran else "C")
 
 
-def array_of(data: bytes | list, kind: FileDtype, shape: tuple[int, ...], order: str = "C") -> np.ndarray:
+def array_of(
+    data: bytes | str | list, kind: FileDtype, shape: tuple[int, ...], order: Literal["C", "F"] = "C"
+) -> np.ndarray:
     """The array with some content: values, or their bytes."""
     if kind.dtype.hasobject:
         array = np.empty(len(data), object)
         array[:] = data
     else:
-        array = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, kind.dtype)
+        content = data.encode("latin1") if isinstance(data, str) else data
+        array = np.frombuffer(content, kind.dtype)  # type: ignore[arg-type]  # a list is refused here
     return array.reshape(shape, order=order)
 
 
-def buffer_array(*args: object) -> FileArray:
+def buffer_array(*args: Any) -> FileArray:
     """Stands in for `_frombuffer`."""
     result = FileArray()
     result.array = array_of(*args)
@@ -84,9 +88,15 @@ class ArrayUnpickler(pickle._Unpickler):
     Python's own unpickler is used and not the one in C, which asks for as much memory as a number in the file says.
     """
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[object], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+    """What Python's unpickler has, and its published types lack."""
 
-    def find_class(self, module: str, name: str):
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    def find_class(self, module: str, name: str) -> object:
         """Looks up a name that a pickle refers to."""
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
@@ -129,7 +139,7 @@ class ArrayUnpickler(pickle._Unpickler):
 class WholeBytes(io.BytesIO):
     """Raises EOFError where fewer bytes are left than asked for."""
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Exactly `size` bytes."""
         data = super().read(size)
         if len(data) < (size or 0):
@@ -150,7 +160,7 @@ def parse_pickled_npy(data: bytes) -> object:
     if shape != () or not dtype.hasobject:
         raise ValueError(f"it holds a {shape} array of {dtype}")
     content = ArrayUnpickler(file).load()
-    if isinstance(content, FileArray):
+    if isinstance(content, FileArray) and content.array is not None:
         content = content.array.item()
     if isinstance(content, dict):
         return {key: value.array if isinstance(value, FileArray) else value for key, value in content.items()}

@@ -53,7 +53,8 @@ def make_deterministic() -> None:
     """Same seed, same machine, same bits: PyTorch's deterministic kernels, where they exist."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over memory, changes no result
+    # Filling costs a pass over memory and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     # The gradients of these attention kernels depend on the order of atomic additions; the plain one's do not.
     torch.backends.cuda.enable_flash_sdp(False)

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from types import FrameType
+from typing import Any
 
 from ..errors import InputError, Stopped
 
@@ -27,7 +28,7 @@ class Interruptions:
         self.seconds = 60 * minutes
         self.signal, self.heard = NOTHING, 0.0
         self.saved = time.monotonic()
-        self.previous = {}
+        self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruptions":
         # Python allows handlers in the main thread only.

@@ -10,6 +10,7 @@ Windows, and other programs.
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import shlex
@@ -18,10 +19,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from ..errors import InputError
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows
@@ -59,7 +61,7 @@ class Lock:
         self.target = target
         self.path = lock_file(target)
         self.patience = patience
-        self.file: BinaryIO | None = None
+        self.file: IO[bytes] | None = None
 
     def take(self) -> None:
         """Takes the lock for this process alone, and writes down who has it.
@@ -69,7 +71,7 @@ class Lock:
         """
         self.target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.open(os.O_RDWR | os.O_CREAT, exclusive=True)
+            file = self.open(os.O_RDWR | os.O_CREAT, exclusive=True)
         except OSError as error:
             if error.errno not in UNKNOWN:
                 raise
@@ -79,8 +81,8 @@ class Lock:
             )
             return
         with contextlib.suppress(OSError):  # a full disk: then the lock does not tell who has it
-            os.ftruncate(self.file.fileno(), 0)
-            self.file.write((json.dumps(this_process()) + "\n").encode())
+            file.truncate(0)
+            file.write((json.dumps(this_process()) + "\n").encode())
 
     def share(self) -> None:
         """Takes the lock together with others who share it; of a process that has it alone, lets others share it.
@@ -100,7 +102,7 @@ class Lock:
                 if error.errno not in UNKNOWN:
                     raise
 
-    def open(self, flags: int, exclusive: bool) -> None:
+    def open(self, flags: int, exclusive: bool) -> IO[bytes]:
         """Opens the file and locks it, or raises what keeps that from being done."""
         if self.path in held:
             raise InputError(f"{self.target} is in use by this process already")
@@ -119,7 +121,7 @@ class Lock:
                 raise
             self.file = file
             held.add(self.path)
-            return
+            return file
 
     def refusal(self) -> str:
         """One line that names the process which has the lock."""
@@ -138,13 +140,12 @@ class Lock:
             held.discard(self.path)
 
 
-def lock(file: BinaryIO, exclusive: bool) -> None:
+def lock(file: IO[bytes], exclusive: bool) -> None:
     """Locks an open file, or raises the system's OSError at once."""
     if fcntl is not None:
         fcntl.lockf(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     elif exclusive:
-        import msvcrt  # of Windows, which knows no shared locks
-
+        msvcrt: Any = importlib.import_module("msvcrt")  # of Windows, which knows no shared locks
         file.seek(WINDOWS_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         file.seek(0)

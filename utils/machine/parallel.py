@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ def in_background(workers: int) -> Iterator[Callable[..., None]]:
     Raises:
         InputError: a task raised it, or a process died.
     """
-    pending = set()
+    pending: set[Future] = set()
     kept_waiting = 2 * max(1, workers)
 
     def do(work: Callable[..., None], *args: object) -> None:
@@ -94,5 +94,6 @@ def start_worker() -> None:
 
 def end_with_parent() -> None:
     """Ends this process when its parent is gone: no one else would, and it would wait for work for ever."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)

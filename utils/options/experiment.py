@@ -47,12 +47,12 @@ class RunOptions(ExperimentOptions):
     )
 
 
-def amp_option(help: str):
+def amp_option(help: str) -> Any:
     """The field of `--amp`."""
     return option("off", help, choices=("off", "bf16", "fp16"))
 
 
-def compile_option():
+def compile_option() -> Any:
     """The field of `--compile`."""
     return option(False, "compile the networks with torch.compile: minutes at the start (on CPUs it needs a C++ compiler)")
 

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import InputError
 
@@ -25,12 +25,12 @@ def option(
     high: float | None = None,
     positional: bool = False,
     resumable: bool = False,
-):
+) -> Any:
     """A dataclass field that is a flag.
 
     Args:
         default: value where neither the command line nor the recipe has one; `...` makes the flag required.
-        help: one line, also shown in the README.
+        help: one line, for `--help` and docs/flags.md.
         choices: the values allowed.
         low, high: inclusive range of a number, or of each number of a tuple.
         positional: for a required tuple: its values stand on the command line without a flag.
@@ -52,7 +52,7 @@ def check_ranges(options: Any) -> None:
         for v in value if count else (value,):
             if not isinstance(v, (int, float) if kind is float else kind):
                 raise InputError(f"{flag} takes {kind.__name__}, got {v!r}")
-            if kind in (int, float):
+            if kind in (int, float) and isinstance(v, int | float):
                 check_number(flag, v, f.metadata["low"], f.metadata["high"])
         if f.metadata["choices"] and value not in f.metadata["choices"]:
             raise InputError(f"{flag} must be one of {', '.join(f.metadata['choices'])}, got {value!r}")
@@ -86,12 +86,12 @@ def spelling(f: dataclasses.Field) -> str:
 class Parser(argparse.ArgumentParser):
     """Raises InputError where argparse would print its usage and exit."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """Called by argparse for a line it does not understand."""
         raise InputError(f"{message} (see --help)")
 
 
-def build_parser(cls: type, program: str, description: str, known: Collection[str] = ()) -> Parser:
+def build_parser(cls: type, program: str, description: str | None, known: Collection[str] = ()) -> Parser:
     """A parser with one flag per field; flags not given leave no trace, so that recipes can tell.
 
     `known` names fields that have a value already, so that none of their flags is required.
@@ -135,7 +135,7 @@ def parse_options(
     cls: type[OptionsT],
     args: Iterable[str],
     program: str,
-    description: str,
+    description: str | None,
     defaults: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> OptionsT:
     """Options from a command line.

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
@@ -201,7 +202,7 @@ class TrainOptions(
             raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")
 
     @property
-    def architecture(self) -> dict[str, int | str | tuple[int, ...]]:
+    def architecture(self) -> dict[str, Any]:
         """What `models.build_dig` is told, beside the number of classes and what only training needs."""
         return {
             "image_size": self.input_size,

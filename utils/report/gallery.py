@@ -95,7 +95,7 @@ def draw_sample(
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     panels = [("image", image), ("true mask", paint(image, resized(mask, size), colors))]
     for c, cam in cams.items():
-        panels.append((f"CAM of {classes[c]}", outlined(image, cv2.resize(cam, size), threshold)))
+        panels.append((f"CAM of {classes[c]}", outlined(image, cv2.resize(cam, size), float(threshold))))
     panels.append(("mask from the CAMs", paint(image, resized(seed, size), colors)))
     return [(caption, jpeg(picture)) for caption, picture in panels], labels
 
@@ -119,7 +119,7 @@ def paint(image: np.ndarray, mask: np.ndarray, colors: Mapping[int, str]) -> np.
 def outlined(image: np.ndarray, cam: np.ndarray, threshold: float) -> np.ndarray:
     """A CAM over its image, with a white line in a black one where it crosses the threshold."""
     picture = cam_overlay(image, cam)
-    line = cv2.morphologyEx(np.uint8(cam > threshold), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    line = cv2.morphologyEx((cam > threshold).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     picture[cv2.dilate(line, np.ones((3, 3), np.uint8)) > 0] = 0
     picture[line > 0] = 255
     return picture

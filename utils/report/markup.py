@@ -1,5 +1,6 @@
-"""HTML as a tree of elements: text becomes markup nowhere, for it is escaped where the tree is written out."""
+"""HTML as a tree of elements. Text never becomes markup: writing the tree escapes it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,7 +9,7 @@ Content = Element | str
 
 ASSETS = Path(__file__).parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""What a browser may load for the page: nothing that is not in the file."""
+"""What a browser may load for the page: only what is in the file."""
 
 
 def tag(name: str, /, *content: Content, **attributes: str | float) -> Element:
@@ -30,7 +31,7 @@ def tag(name: str, /, *content: Content, **attributes: str | float) -> Element:
     return element
 
 
-def table(head: tuple[str, ...], rows: list[tuple[Content, ...]]) -> Element:
+def table(head: tuple[str, ...], rows: Sequence[Sequence[Content]]) -> Element:
     """A table whose first column names its rows; wide ones scroll inside the page."""
     lines = [tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)) for first, *rest in rows]
     header = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in head)))

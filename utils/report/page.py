@@ -40,7 +40,7 @@ class Findings:
     """What was found of an experiment."""
 
     run: TrainOptions
-    recorded: bool  # whether the run's options are its own, or its recipe's for want of options.json
+    recorded: bool  # whether the run's options are its own, or its recipe's, where there is no options.json
     classes: Sequence[str]  # without background; empty where they are not known
     losses: Mapping[str, Curve]
     progress: Mapping[int, Mapping[str, float]]  # see `history.read_progress`
@@ -50,7 +50,7 @@ class Findings:
 def build_page(found: Findings) -> bytes:
     """The report as one HTML file in UTF-8."""
     sections = [*training_sections(found), *cam_sections(found.cams), options_of(found)]
-    links = [tag("li", tag("a", part.find("h2").text, href=f"#{part.get('id')}")) for part in sections]
+    links = [tag("li", tag("a", part.findtext("h2", ""), href=f"#{part.get('id')}")) for part in sections]
     contents = tag("nav", tag("ul", *links), aria_label="Contents")
     top = headline(found.run.name, summary(found), facts(found))
     return document(f"{found.run.name}: report", top, contents, tag("main", *sections))

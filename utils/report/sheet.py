@@ -45,7 +45,7 @@ def write_sheet(
 
 def captioned(caption: str, jpeg: bytes) -> np.ndarray:
     """A picture on white, its caption below: all have one size."""
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    picture = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR))[:, :, ::-1]
     cell = np.full((SIDE + 2 * GAP + 14, SIDE + 2 * GAP, 3), 255, np.uint8)
     cell[GAP : GAP + picture.shape[0], GAP : GAP + picture.shape[1]] = picture
     place = (GAP, GAP + picture.shape[0] + 13)
