@@ -13,6 +13,7 @@ from utils.errors import InputError, run_script
 from utils.experiment import run_of
 from utils.files import whole_file
 from utils.images import open_rgb
+from utils.machine.locks import reading
 from utils.options.flags import parse_options
 from utils.options.results import ReportOptions
 from utils.options.training import TrainOptions
@@ -37,7 +38,8 @@ def main(args: list[str]) -> None:
     # What the CAM files say
     root, dicts = Path(options.data_path or run.data_path), inside_or_path(options.folder, options.dict_dir)
     reason = why_no_cams(run, root, dicts)
-    cams = reason or score_cams(options, root, options.list or run.val_list, dicts, classes)
+    with reading(dicts):
+        cams = reason or score_cams(options, root, options.list or run.val_list, dicts, classes)
     if reason and classes is None and not (losses or progress):
         raise InputError(f"{options.folder} holds no experiment: no options.json, losses, scores or CAMs are there")
 

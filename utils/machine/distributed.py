@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import InputError, ProcessFailed, Stopped, innermost_message
 from .cores import available_cores
 from .interruptions import SIGNALS
-from .locks import LEASE_SECONDS, PATIENCE_SECONDS, Lock, writing
+from .locks import LEASE_SECONDS, Lock, writing
 
 TIMEOUT = datetime.timedelta(minutes=30)
 """How long a process waits for the others: scoring shares differ in length."""
@@ -97,7 +97,7 @@ def process_group(device: torch.device, nproc: int, writes: Sequence[Path] = ())
         raise InputError(f"--nproc {nproc}, but torchrun started {local_world_size()} processes: leave one of them out")
     if world_size() > 1 and device.type == "mps":
         raise InputError("--device mps runs in one process only")
-    patience = LEASE_SECONDS if restarted_job() else PATIENCE_SECONDS
+    patience = LEASE_SECONDS if restarted_job() else None
     with writing(*writes if is_main() else (), patience=patience) as locks:
         if world_size() == 1:
             yield

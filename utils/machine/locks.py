@@ -54,13 +54,13 @@ class Lock:
 
     Args:
         target: what is locked; it need not exist.
-        patience: seconds to wait for another process.
+        patience: seconds to wait for another process; None: `PATIENCE_SECONDS`.
     """
 
-    def __init__(self, target: Path, patience: float = PATIENCE_SECONDS):
+    def __init__(self, target: Path, patience: float | None = None):
         self.target = target
         self.path = lock_file(target)
-        self.patience = patience
+        self.patience = PATIENCE_SECONDS if patience is None else patience
         self.file: IO[bytes] | None = None
 
     def take(self) -> None:
@@ -162,7 +162,7 @@ def this_process() -> dict[str, str | int]:
 
 
 @contextlib.contextmanager
-def writing(*targets: Path, patience: float = PATIENCE_SECONDS) -> Iterator[list[Lock]]:
+def writing(*targets: Path, patience: float | None = None) -> Iterator[list[Lock]]:
     """Keeps other processes from writing to some folders or files, or reading them, for the length of a block.
 
     Raises:
@@ -179,7 +179,7 @@ def writing(*targets: Path, patience: float = PATIENCE_SECONDS) -> Iterator[list
 
 
 @contextlib.contextmanager
-def reading(*targets: Path, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+def reading(*targets: Path, patience: float | None = None) -> Iterator[None]:
     """Keeps other processes from writing to some folders for the length of a block, where a command of ours has written.
 
     Raises:

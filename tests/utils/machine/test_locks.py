@@ -1,6 +1,5 @@
 """Locks: one writer or several readers, released however a process ends."""
 
-import contextlib
 import errno
 import json
 import os
@@ -14,36 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import ROOT
+from tests.helpers.locked import HOLD, held_elsewhere
 from utils.errors import InputError
 from utils.machine import locks
 from utils.machine.locks import lock_file, reading, writing
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from utils.machine.locks import reading, writing
-with {kind}(Path(sys.argv[1])):
-    print("held", flush=True)
-    {then}
-    sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def held_elsewhere(target: Path, kind: str = "writing", then: str = "pass"):
-    """Another process that has a lock for the length of the block."""
-    command = [sys.executable, "-c", HOLD.format(kind=kind, then=then), str(target)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
 
 
 def take(target: Path, patience: float = 0.0) -> None:
