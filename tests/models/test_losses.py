@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import multilabel_soft_margin_loss as mlsm
 
 from models import LOSS_NAMES, DiGLoss, DiGOutput
+from models.losses import LOSSES, Loss
 
 B, C, N = 3, 4, 9
 
@@ -148,3 +149,18 @@ def test_a_loss_without_weight_needs_neither_features_nor_denoised_images(origin
 def test_only_what_some_loss_uses_is_asked_for(weights, features, before, after):
     loss = DiGLoss(weights, start_epoch=3)
     assert (loss.uses_features, loss.uses_denoised(2), loss.uses_denoised(3)) == (features, before, after)
+
+
+def test_a_loss_is_one_row_of_the_table(original, denoised, labels, monkeypatch):
+    monkeypatch.setitem(LOSSES, "size", Loss(lambda inputs: inputs.denoised.refined_cam.abs().mean(), needs_denoised=True))
+    without = DiGLoss()(original, denoised, labels, 20)
+    added = DiGLoss((1, 1, 1, 0, 0, 3))
+    assert without["size"] == 0
+    assert added.uses_denoised(epoch=0)
+    assert added(original, denoised, labels, 0)["size"] == 3 * denoised.refined_cam.abs().mean()
+
+
+def test_the_options_know_the_losses_by_their_names():
+    from utils.options.training import LOSS_NAMES as known
+
+    assert known == tuple(LOSSES)

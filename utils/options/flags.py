@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, NoReturn, TypeVar
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 
 OptionsT = TypeVar("OptionsT")
 
@@ -25,6 +25,7 @@ def option(
     high: float | None = None,
     positional: bool = False,
     resumable: bool = False,
+    names: Sequence[str] = (),
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -35,9 +36,10 @@ def option(
         low, high: inclusive range of a number, or of each number of a tuple.
         positional: for a required tuple: its values stand on the command line without a flag.
         resumable: whether the option may change when a run is resumed, as places may, and what the weights do not depend on.
+        names: of the numbers of a tuple, which then may be given as NAME=NUMBER. Those behind the default's may be left out.
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
-    metadata |= {"positional": positional, "resumable": resumable}
+    metadata |= {"positional": positional, "resumable": resumable, "names": names}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
@@ -47,6 +49,9 @@ def check_ranges(options: Any) -> None:
         (kind, count), flag, value = value_type(f.type), spelling(f), getattr(options, f.name)
         if isinstance(count, int) and isinstance(value, tuple) and len(value) != count:
             raise InputError(f"{flag} takes {count} values, got {len(value)}")
+        names, default = f.metadata["names"], f.default
+        if isinstance(default, tuple) and names and not len(default) <= len(value) <= len(names):
+            raise InputError(f"{flag} takes {len(names)} values ({', '.join(names)}), got {len(value)}")
         if count and not isinstance(value, tuple):
             raise InputError(f"{flag} takes several values, got {value!r}")
         for v in value if count else (value,):
@@ -104,6 +109,8 @@ def build_parser(cls: type, program: str, description: str | None, known: Collec
             parser.add_argument(flag_name(f.name), dest=f.name, action="store_true", help=text)
             continue
         kind, count = value_type(f.type)
+        if f.metadata["names"]:
+            kind = str
         if f.metadata["positional"]:
             parser.add_argument(f.name, metavar=f.name.upper(), type=kind, nargs=count, help=text)
             continue
@@ -150,7 +157,39 @@ def parse_options(
         InputError: a flag is unknown, missing or out of range.
     """
     given = vars(build_parser(cls, program, description, defaults).parse_args([dashed(arg) for arg in args]))
+    named = [f for f in dataclasses.fields(cls) if f.metadata["names"]]  # type: ignore[arg-type]
+    for f in named:
+        if f.name in given:
+            given[f.name] = named_numbers(f, given[f.name], defaults.get(f.name, f.default))
     return make_options(cls, {**defaults, **given})
+
+
+def named_numbers(f: dataclasses.Field, texts: Sequence[str], base: Sequence[float]) -> tuple[float, ...]:
+    """Numbers in the order of their names, from `1 0.5` or from `NAME=0.5`, which changes that one of the base.
+
+    Raises:
+        InputError: a name is unknown, or something is no number.
+    """
+    flag, names = flag_name(f.name), f.metadata["names"]
+    if not any("=" in text for text in texts):
+        return tuple(number(flag, text) for text in texts)
+    numbers = [*base, *[0.0] * (len(names) - len(base))]
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"{flag} takes {len(names)} numbers, or NAME=NUMBER of some, not both: {text!r}")
+        if name not in names:
+            raise InputError(f"{flag} knows no {name!r}: its names are {', '.join(names)}{did_you_mean(name, names)}")
+        numbers[names.index(name)] = number(flag, value)
+    return tuple(numbers)
+
+
+def number(flag: str, text: str) -> float:
+    """A number from a command line."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"{flag} takes numbers, got {text!r}") from error
 
 
 def dashed(arg: str) -> str:

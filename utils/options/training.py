@@ -9,6 +9,9 @@ from ..errors import InputError
 from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
 from .flags import check_ranges, option, show
 
+LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
+"""Rows of the table `models.losses.LOSSES`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
@@ -105,7 +108,10 @@ class LossOptions:
     """Weights and constants of the losses."""
 
     W: tuple[float, ...] = option(
-        (1.0, 1.0, 1.0, 1.0, 10.0), "weights: cls, pred_diff, cam_consistency, cls_diff, rcams_consistency", low=0
+        (1.0, 1.0, 1.0, 1.0, 10.0),
+        f"weights of {', '.join(LOSS_NAMES)}, or of some of them as NAME=WEIGHT",
+        low=0,
+        names=LOSS_NAMES,
     )
     T: float = option(5.0, "temperature of the distillation", low=0.01)
     A: float = option(0.2, "share of the labels in pred_diff; the rest is distilled", low=0, high=1)
@@ -177,8 +183,6 @@ class TrainOptions(
 
     def __post_init__(self):
         check_ranges(self)
-        if len(self.W) != 5:
-            raise InputError(f"--W takes 5 weights, got {len(self.W)}")
         for name in ("scale", "ratio"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
                 raise InputError(f"--{name} takes the smaller number first, got {getattr(self, name)}")

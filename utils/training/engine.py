@@ -69,13 +69,16 @@ class TrainingStep(nn.Module):
         Returns:
             The losses by name, weights applied.
         """
-        features = denoised = None
+        features = denoised01 = denoised = None
         with self.precision.autocast():
+            # Both passes of the denoiser come first: its activations then never lie beside the network's.
             if self.criterion.uses_features:
                 features = self.guidance.features(image01, noise)
-            original = self.net(self.normalize(image01), features)
             if self.criterion.uses_denoised(epoch):
-                denoised = self.net(self.normalize(self.guidance.denoised(image01, noise)))
+                denoised01 = self.guidance.denoised(image01, noise)
+            original = self.net(self.normalize(image01), features)
+            if denoised01 is not None:
+                denoised = self.net(self.normalize(denoised01))
         return self.criterion(original, denoised, labels, epoch)
 
     def compile_networks(self) -> None:
