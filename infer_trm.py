@@ -35,7 +35,7 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
-from utils.options.flags import parse_options
+from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import InferOptions
 from utils.training.engine import infer_images
 
@@ -219,4 +219,4 @@ def start_folders(writer: Writer, record: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main))
+    run_script(in_processes(main), memory_advice(InferOptions))

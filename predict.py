@@ -18,7 +18,7 @@ from utils.images import IMAGE_SUFFIXES, is_image_name, open_rgb
 from utils.log import progress
 from utils.machine.device import hardware
 from utils.options.experiment import OPTIONS_FILE
-from utils.options.flags import parse_options
+from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import PredictOptions
 from utils.scoring.best_threshold import evaluation_file, read_best
 
@@ -152,4 +152,4 @@ def write_results(
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, memory_advice(PredictOptions))

@@ -36,6 +36,7 @@ from utils.machine.distributed import (
     world_size,
 )
 from utils.machine.interruptions import SAVE, Interruptions
+from utils.options.flags import memory_advice
 from utils.options.recipes import named_recipe, recipe
 from utils.options.training import DenoiserOptions
 from utils.training.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
@@ -48,7 +49,7 @@ MAX_GRADIENT_NORM = 1.0
 
 def main(args: list[str]) -> None:
     # Options
-    options = parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
+    options = parse(args)
     out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
@@ -104,6 +105,11 @@ def main(args: list[str]) -> None:
                     raise Stopped(wish)
         training.save(out)
         log.info(f"done: {out}; samples in {options.folder / 'samples'}")
+
+
+def parse(args: list[str]) -> DenoiserOptions:
+    """The options of a command line, with a recipe's defaults."""
+    return parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
 
 
 class DenoisingLoss(nn.Module):
@@ -226,4 +232,4 @@ def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: t
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main))
+    run_script(in_processes(main, lambda args: parse(args).batch_size), memory_advice(DenoiserOptions))

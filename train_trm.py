@@ -42,6 +42,7 @@ from utils.machine.distributed import (
     share_of_batch,
 )
 from utils.machine.interruptions import Interruptions
+from utils.options.flags import memory_advice
 from utils.options.recipes import named_recipe
 from utils.options.training import TrainOptions
 from utils.scoring.classification import ClassificationScores
@@ -66,7 +67,7 @@ DENOISER_HINT = (
 
 def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> None:
     # Options
-    options = parse_run(TrainOptions, args, program, __doc__, {"exp": exp, **named_recipe(args, exp).train}, restarted_job())
+    options = parse(args, program, exp)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
@@ -132,6 +133,17 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
                 if is_main() and options.keep:
                     remove_old_epochs(options.folder, options.keep)
             log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
+
+
+def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> TrainOptions:
+    """The options of a command line, with a recipe's defaults."""
+    return parse_run(TrainOptions, args, program, __doc__, {"exp": exp, **named_recipe(args, exp).train}, restarted_job())
+
+
+def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
+    """What the number of processes must divide: the batch, in units of the parts that `--accum` makes of each share."""
+    options = parse(args, program, exp)
+    return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size
 
 
 def is_validated(epoch: int, options: TrainOptions) -> bool:
@@ -289,4 +301,4 @@ def save_inference_weights(net: DiG, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main))
+    run_script(in_processes(main, shards), memory_advice(TrainOptions))

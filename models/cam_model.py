@@ -1,6 +1,7 @@
 """A trained network for use from Python: `load_cam_model("experiment/x").cam("dog.jpg", ["dog"])`."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,14 +15,13 @@ from utils.errors import InputError
 from utils.experiment import epoch_file, latest_epoch, run_of
 from utils.images import open_rgb, upright_rgb
 from utils.machine.device import AMP_DTYPES, Precision, prepare_device
-from utils.options.experiment import OPTIONS_FILE
+from utils.options.experiment import DEVICES, OPTIONS_FILE
 from utils.options.training import TrainOptions
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 
 WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
-DEVICES = ("auto", "cuda", "mps", "cpu")
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
 """An image file; an image of PIL's; (H, W, 3) uint8 RGB; or a tensor (3, H, W) in [0, 1], which is rounded to 8 bits."""
 
@@ -139,7 +139,7 @@ def load_cam_model(
         experiment: its folder.
         epoch: whose `ckpt/<epoch>net_trm.pth` is used, counted from 0; None takes the last one there.
         weights: a file to use instead.
-        device: auto, cuda, mps or cpu; auto takes CUDA, then MPS, then the CPU.
+        device: auto, cuda, cuda:1 (the second GPU), mps or cpu; auto takes CUDA, then MPS, then the CPU.
         amp: precision of the network, off (float32), bf16 or fp16.
         exp: recipe of weights that were put into a folder without options.json by hand; empty: dig_eccv24.
         classes: their names, for such a folder; elsewhere the run's are taken.
@@ -154,8 +154,8 @@ def load_cam_model(
     names = own_classes or classes
     if not names:
         raise InputError(f"{folder / OPTIONS_FILE} is missing, so that names of the classes are needed: classes=[...]")
-    if device not in DEVICES:
-        raise InputError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if not re.fullmatch(DEVICES[0], device):
+        raise InputError(f"device must be {DEVICES[1]}, got {device!r}")
     if amp not in AMP_DTYPES:
         raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)}, got {amp!r}")
     precision = Precision(amp, prepare_device(device))

@@ -186,7 +186,7 @@ def test_weights_without_a_run_take_names_and_recipe_from_the_caller(experiment,
         ({"epoch": 7}, r"007net_trm\.pth is missing\. Train first"),
         ({"weights": "nowhere.pth"}, r"nowhere\.pth is missing"),
         ({"amp": "fp8"}, "amp must be one of off, bf16, fp16, got 'fp8'"),
-        ({"device": "tpu"}, "device must be one of auto, cuda, mps, cpu, got 'tpu'"),
+        ({"device": "tpu"}, "device must be one of auto, cuda, cuda:N, mps and cpu, got 'tpu'"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused(experiment, arguments, message):

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import os
+import subprocess
+import sys
 
 import torch
 
@@ -18,7 +20,8 @@ def prepare_device(name: str) -> torch.device:
     """Picks the device of `--device` and sets PyTorch up for it: repeatable, and TF32 for float32 on CUDA.
 
     Args:
-        name: auto, cuda, mps or cpu; auto takes the first of them that is there. Of several GPUs a process takes its own.
+        name: auto, cuda, mps, cpu or cuda:N; auto takes the first of them that is there, and says where a GPU is there that
+            PyTorch cannot use. Of several GPUs a process takes its own, or the one that is named.
 
     Raises:
         InputError: the device is not there, or there are fewer than processes.
@@ -26,22 +29,71 @@ def prepare_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, there in available.items() if there)
-    if not available[name]:
+        if name == "cpu" and local_rank() == 0 and (reason := unusable_gpu()):
+            print(f"warning: {reason}. This runs on the CPU; --device cpu says that it is meant to", file=sys.stderr)
+    kind, _, number = name.partition(":")
+    if not available[kind]:
         there = ", ".join(kind for kind, is_there in available.items() if is_there)
-        raise InputError(f"--device {name}: PyTorch finds no such device here; it finds {there}")
+        reason = f"; {why}" if kind == "cuda" and (why := unusable_gpu()) else ""
+        raise InputError(f"--device {name}: PyTorch finds no such device here; it finds {there}{reason}")
     make_deterministic()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     if name == "cpu":
         keep_freed_memory()
-    if name != "cuda":
+    if kind != "cuda":
         return torch.device(name)
-    if local_rank() >= torch.cuda.device_count():
-        raise InputError(
-            f"{local_world_size()} processes were started here, but PyTorch sees {torch.cuda.device_count()} GPUs"
-        )
-    device = torch.device("cuda", local_rank())
+    device = torch.device("cuda", gpu_of_process(number))
     torch.cuda.set_device(device)
     return device
+
+
+def gpu_of_process(number: str) -> int:
+    """The GPU of this process among those that PyTorch sees.
+
+    Args:
+        number: of the GPU that was asked for; empty where none was.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    seen = torch.cuda.device_count()
+    if number:
+        if world_size() > 1:
+            raise InputError(f"--device cuda:{number} is one GPU for {world_size()} processes: leave it out, or --nproc 1")
+        if int(number) >= seen:
+            raise InputError(f"--device cuda:{number}: PyTorch sees {seen} GPUs here, cuda:0 to cuda:{seen - 1}")
+        return int(number)
+    if local_rank() >= seen:
+        raise InputError(f"{local_world_size()} processes were started here, but PyTorch sees {seen} GPUs")
+    return local_rank()
+
+
+def unusable_gpu() -> str:
+    """Why PyTorch does not use a GPU that the system knows of, in words; empty where it knows of none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        return ""
+    if visible:
+        found = f"CUDA_VISIBLE_DEVICES={visible} names a GPU"
+    elif gpus := listed_gpus():
+        found = f"nvidia-smi lists {gpus[0]}" + (f" and {len(gpus) - 1} more" if len(gpus) > 1 else "")
+    else:
+        return ""
+    try:
+        torch.cuda.init()
+        reason = "it sees none"
+    except (RuntimeError, AssertionError) as error:  # of a driver too old, and of a PyTorch without CUDA
+        reason = str(error).partition("\n")[0].rstrip(".")
+    return f"{found}, but PyTorch {torch.__version__} cannot use it: {reason}"
+
+
+def listed_gpus() -> list[str]:
+    """The names of NVIDIA's GPUs that the driver knows of; none where there is no driver."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.partition(" (UUID")[0] for line in listed.stdout.splitlines() if line.startswith("GPU ")]
 
 
 def hardware(precision: "Precision") -> str:

@@ -251,17 +251,23 @@ def sum_over_processes(counts: np.ndarray) -> np.ndarray:
     return counts
 
 
-def in_processes(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+def in_processes(
+    main: Callable[[list[str]], None], shards_of: Callable[[list[str]], int] | None = None
+) -> Callable[[list[str]], None]:
     """A script's `main` as `run_script` takes it, run here or in several processes of this machine.
 
-    `--nproc` says how many; by default it is one for every GPU.
+    `--nproc` says how many; by default it is one for every GPU, or for as many of them as a batch can be dealt out to.
+
+    Args:
+        main: takes the command line.
+        shards_of: from the command line, a number that the number of processes must divide; None where any number will do.
     """
 
     def start(args: list[str]) -> None:
         if "TORCHELASTIC_RUN_ID" in os.environ:
             with reported_to_launcher():
                 main(args)
-        elif (count := wanted_processes(args)) == 1 or {"-h", "--help"} & {*args}:
+        elif {"-h", "--help"} & {*args} or (count := wanted_processes(args, shards_of)) == 1:
             main(args)
         else:
             launch(count)
@@ -269,8 +275,12 @@ def in_processes(main: Callable[[list[str]], None]) -> Callable[[list[str]], Non
     return start
 
 
-def wanted_processes(args: Sequence[str]) -> int:
+def wanted_processes(args: Sequence[str], shards_of: Callable[[list[str]], int] | None = None) -> int:
     """The number of processes that a command line asks for, before its other flags are read.
+
+    Args:
+        args: the command line.
+        shards_of: see `in_processes`.
 
     Raises:
         InputError: `--nproc` is no number, or there are fewer GPUs.
@@ -287,7 +297,13 @@ def wanted_processes(args: Sequence[str]) -> int:
     gpus = torch.cuda.device_count() if asked.device in ("auto", "cuda") else 0
     if gpus and int(asked.nproc) > gpus:
         raise InputError(f"--nproc {asked.nproc}: PyTorch sees {gpus} GPUs here; --device cpu does without them")
-    return int(asked.nproc) or max(1, gpus)
+    if int(asked.nproc) or gpus <= 1 or shards_of is None:
+        return int(asked.nproc) or max(1, gpus)
+    shards = shards_of([*args])
+    count = max(n for n in range(1, gpus + 1) if shards % n == 0)
+    if count < gpus:
+        print(f"using {count} of {gpus} GPUs: more of them cannot share a batch of {shards} evenly", file=sys.stderr)
+    return count
 
 
 def launch(count: int) -> None:

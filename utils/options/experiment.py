@@ -14,6 +14,19 @@ from .flags import OptionsT, make_options, option
 OPTIONS_FILE = "options.json"
 
 
+DEVICES = (r"auto|cuda(:\d+)?|mps|cpu", "one of auto, cuda, cuda:N, mps and cpu")
+
+
+def device_option(resumable: bool = False) -> Any:
+    """The field of `--device`."""
+    return option(
+        "auto",
+        "auto takes CUDA, then MPS, then the CPU; cuda:1 is the second GPU alone; or cuda, mps, cpu",
+        pattern=DEVICES,
+        resumable=resumable,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExperimentOptions:
     """Where an experiment is."""
@@ -32,9 +45,7 @@ class RunOptions(ExperimentOptions):
     """Where a run's results are and what it runs on."""
 
     exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
-    device: str = option(
-        "auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"), resumable=True
-    )
+    device: str = device_option(resumable=True)
     nproc: int = option(
         0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256, resumable=True
     )

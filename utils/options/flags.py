@@ -5,6 +5,7 @@ and default are the flag's, and its help stands beside it.
 import argparse
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ def option(
     positional: bool = False,
     resumable: bool = False,
     names: Sequence[str] = (),
+    pattern: tuple[str, str] | None = None,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -37,9 +39,10 @@ def option(
         positional: for a required tuple: its values stand on the command line without a flag.
         resumable: whether the option may change when a run is resumed, as places may, and what the weights do not depend on.
         names: of the numbers of a tuple, which then may be given as NAME=NUMBER. Those behind the default's may be left out.
+        pattern: for text: a regular expression that all of it matches, and what that means in words.
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
-    metadata |= {"positional": positional, "resumable": resumable, "names": names}
+    metadata |= {"positional": positional, "resumable": resumable, "names": names, "pattern": pattern}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
@@ -61,6 +64,8 @@ def check_ranges(options: Any) -> None:
                 check_number(flag, v, f.metadata["low"], f.metadata["high"])
         if f.metadata["choices"] and value not in f.metadata["choices"]:
             raise InputError(f"{flag} must be one of {', '.join(f.metadata['choices'])}, got {value!r}")
+        if f.metadata["pattern"] and not re.fullmatch(f.metadata["pattern"][0], value):
+            raise InputError(f"{flag} must be {f.metadata['pattern'][1]}, got {value!r}")
         if f.name == "name" and (value in (".", "..") or "/" in value or "\\" in value or value == "" != f.default):
             raise InputError(f"--name must be a plain name without slashes, got {value!r}")
 
@@ -86,6 +91,34 @@ def flag_name(field_name: str) -> str:
 def spelling(f: dataclasses.Field) -> str:
     """What stands for a field on the command line: its flag, or `IMAGE` for values without one."""
     return f.name.upper() if f.metadata["positional"] else flag_name(f.name)
+
+
+MEMORY_SAVERS = {
+    "grad_checkpoint": "--grad-checkpoint",
+    "update_in_backward": "--update-in-backward",
+    "accum": "a larger --accum",
+    "amp": "--amp bf16",
+    "batch_size": "a smaller --batch-size",
+    "infer_size": "a smaller --infer-size",
+}
+"""What to try where memory runs out, by option."""
+
+
+def memory_advice(cls: type) -> str:
+    """What a command can be told to take less memory: first what may change at a resume, then what needs a new run."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    at_once, anew = (
+        [
+            words
+            for name, words in MEMORY_SAVERS.items()
+            if name in fields and fields[name].metadata["resumable"] == resumable
+        ]
+        for resumable in (True, False)
+    )
+    if not at_once:
+        return f"try {' or '.join(anew)}" if anew else "try smaller images"
+    later = f"; or start a new run with {' or '.join(anew)}" if anew else ""
+    return f"add {' or '.join(at_once)}, which a run may be resumed with{later}"
 
 
 class Parser(argparse.ArgumentParser):

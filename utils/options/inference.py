@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option
+from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option, device_option
 from .flags import check_ranges, option, show
 from .results import CrfOptions, ThresholdOptions
 
@@ -69,7 +69,7 @@ class PredictOptions(ExperimentOptions):
 
     image: tuple[str, ...] = option(..., "image files, and folders whose images are meant", positional=True)
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    device: str = option("auto", "auto takes CUDA, then MPS, then the CPU", choices=("auto", "cuda", "mps", "cpu"))
+    device: str = device_option()
     load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
     weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set that names the classes; needed only where the experiment has no options.json")

@@ -17,7 +17,7 @@ def update_in_backward(optimizer: torch.optim.Optimizer) -> None:
         InputError: there are several processes, whose gradients are averaged only after this.
     """
     if world_size() > 1:
-        raise InputError(f"--update-in-backward goes with one process, and there are {world_size()}")
+        raise InputError(f"--update-in-backward goes with one process, and there are {world_size()}: --nproc 1")
 
     def update(_weight: Tensor) -> None:
         optimizer.step()  # passes over weights without a gradient: all others

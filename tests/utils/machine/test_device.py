@@ -68,6 +68,71 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         prepare_device("cuda")
 
 
+def test_a_gpu_can_be_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    assert prepare_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(InputError, match="--device cuda:2: PyTorch sees 2 GPUs here, cuda:0 to cuda:1"):
+        prepare_device("cuda:2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="--device cuda:1 is one GPU for 2 processes"):
+        prepare_device("cuda:1")
+
+
+@pytest.fixture
+def no_cuda(monkeypatch, tmp_path):
+    """A machine whose PyTorch cannot use CUDA, with a nvidia-smi that lists what a test has it list."""
+
+    def too_old() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    def listing(*lines: str) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+        program.chmod(0o755)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return listing
+
+
+def test_a_gpu_that_pytorch_cannot_use_is_told_before_the_cpu_is_taken(no_cuda, capsys):
+    no_cuda("GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-0)", "GPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-1)")
+    assert prepare_device("auto") == CPU
+    assert capsys.readouterr().err == (
+        f"warning: nvidia-smi lists GPU 0: NVIDIA A100-SXM4-80GB and 1 more, but PyTorch {torch.__version__} cannot use it: "
+        "The NVIDIA driver on your system is too old (found version 11040). This runs on the CPU; --device cpu says that it "
+        "is meant to\n"
+    )
+    with pytest.raises(InputError, match=r"--device cuda: PyTorch finds no .*; nvidia-smi lists GPU 0: .* too old"):
+        prepare_device("cuda")
+
+
+def test_a_gpu_that_the_environment_names_is_missed_too(no_cuda, monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    prepare_device("auto")
+    assert capsys.readouterr().err.startswith("warning: CUDA_VISIBLE_DEVICES=0,1 names a GPU, but PyTorch")
+
+
+@pytest.mark.parametrize("visible", ["", "-1", None])
+def test_where_no_gpu_is_or_all_are_hidden_nothing_is_said(no_cuda, monkeypatch, capsys, visible):
+    if visible is not None:
+        no_cuda("GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-0)")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert prepare_device("auto") == CPU
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cpu_that_was_asked_for_is_taken_in_silence(no_cuda, capsys):
+    no_cuda("GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-0)")
+    assert prepare_device("cpu") == CPU
+    assert capsys.readouterr().err == ""
+
+
 def test_auto_prefers_mps_to_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

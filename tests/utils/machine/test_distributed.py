@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import train_trm
 from tests.helpers import ROOT
 from tests.helpers.toy_data import make_toy_voc
 from utils.errors import InputError
@@ -79,6 +80,28 @@ def test_rows_of_a_batch_are_those_of_the_samples(ranks):
 def test_there_is_one_process_for_every_gpu_unless_told_otherwise(monkeypatch, args, gpus, count):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert wanted_processes(["--name", "x", *args.split()]) == count
+
+
+@pytest.mark.parametrize(
+    ("flags", "gpus", "count"),
+    [("", 3, 2), ("", 4, 4), ("", 7, 4), ("--batch-size 30", 7, 6), ("--batch-size 31", 4, 1), ("--accum 4", 16, 8)],
+)
+def test_as_many_gpus_are_used_as_divide_the_batch(monkeypatch, capsys, flags, gpus, count):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert wanted_processes(["--name", "x", *flags.split()], train_trm.shards) == count
+    said = capsys.readouterr().err
+    assert said == "" if count == gpus else said.startswith(f"using {count} of {gpus} GPUs: more of them cannot share")
+    assert len(said.splitlines()) == (count < gpus)
+
+
+def test_a_number_of_processes_that_was_asked_for_is_not_changed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert wanted_processes(["--name", "x", "--nproc", "3"], train_trm.shards) == 3
+
+
+def test_a_gpu_that_is_named_is_used_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert wanted_processes(["--name", "x", "--device", "cuda:1"], train_trm.shards) == 1
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
