@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from datasets.check import check_images
 from datasets.images import TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
-from diffusion import Guidance, build_denoiser
-from models import LFCA_PREFIXES, DiG, DiGLoss, build_dig, init_mimetic, load_deit, load_stem
+from diffusion import GaussianDiffusion, Guidance, build_denoiser
+from models import DEIT_SMALL, LFCA_PREFIXES, DiG, DiGLoss, build_dig, init_mimetic, load_backbone, load_deit, load_stem
 from utils.errors import InputError, run_script
 from utils.experiment import (
     add_score,
@@ -55,6 +55,10 @@ VIT_HINT = (
     "It is DeiT-S, published at https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth; "
     "--vit_weights timm downloads the same weights through timm, --vit_weights mimetic and none start without any"
 )
+BACKBONE_HINT = (
+    "--vit_weights takes a file with the backbone's weights too (.pth or .safetensors, in timm's names or in those of its"
+    " authors); --vit_weights mimetic and none start without any"
+)
 STEM_PREFIX = "patch_embed.trunk."
 """Of the names of a stem's pretrained parameters."""
 CALIBRATION_IMAGES = 64
@@ -83,9 +87,10 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         # Networks
         criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
         guided = criterion.uses_features or criterion.uses_denoised(options.epochs - 1)
-        guidance = build_guidance(options, log) if guided else None
-        channels = guidance.denoiser.model.feature_channels if criterion.uses_features else None
+        denoiser = load_denoiser(options, log) if guided else None
+        channels = denoiser.model.feature_channels if criterion.uses_features else None
         net = build_network(len(layout.classes), channels, options, log)
+        guidance = build_guidance(denoiser, net.patch_size, options) if guided else None
         step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device)
         if options.compile:
             step.compile_networks()
@@ -200,8 +205,13 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
     return inference_loader(layout, share(ids), share(labels), options.infer_size, workers, device)
 
 
-def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
-    """The frozen denoiser, of the width that its file has."""
+def build_guidance(denoiser: GaussianDiffusion, patch_size: int, options: TrainOptions) -> Guidance:
+    """What the denoiser contributes, its features on the transformer's patch grid."""
+    return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, patch_size)
+
+
+def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
+    """The denoiser, of the width that its file has."""
     if options.diffusion_weights == "random":
         log.info(f"denoiser: random, width {options.diffusion_dim}; its guidance means nothing")
         denoiser = build_denoiser(options.diffusion_dim, options.input_size)
@@ -213,7 +223,7 @@ def build_guidance(options: TrainOptions, log: RunLog) -> Guidance:
         denoiser = build_denoiser(len(state["model.init_conv.weight"]), options.input_size)
         load_strictly(denoiser, state, path)
         log.info(f"denoiser: {path}, width {denoiser.model.dim}")
-    return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, options.patch_size)
+    return denoiser
 
 
 def published_spelling(path: Path) -> Path:
@@ -242,26 +252,47 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
         return net  # its weights are in the checkpoint
     if options.stem:
         log.info(f"stem: {options.stem}, {load_stem(net.patch_embed, options.stem_weights)}")
-    log.info(f"transformer: {options.vit_weights if options.vit_weights != 'none' else 'random'}")
-    if options.vit_weights == "none":
-        return net
-    if options.vit_weights == "mimetic":
+    log.info(f"transformer: {describe(net)}, {options.transformer_weights.replace('none', 'random')}")
+    initialize_transformer(net, options.transformer_weights)
+    return net
+
+
+def describe(net: DiG) -> str:
+    """The transformer in a few words."""
+    grid = f"{net.grid_size} x {net.grid_size} patches of {net.patch_size} pixels"
+    return f"{net.backbone or 'DeiT'} of {len(net.blocks)} blocks, width {net.embed_dim}, {grid}"
+
+
+def initialize_transformer(net: DiG, source: str) -> None:
+    """Gives the transformer the weights that it starts from.
+
+    Args:
+        net: the network, as random as it was built.
+        source: a file, timm, mimetic or none.
+
+    Raises:
+        InputError: they are not there, or of another network.
+    """
+    if source == "none":
+        return
+    if source == "mimetic":
         init_mimetic(net)
-        return net
-    path = Path(options.vit_weights)
-    if options.vit_weights == "timm":
+        return
+    hint = BACKBONE_HINT if net.backbone else VIT_HINT
+    if source == "timm":
+        name = net.backbone or DEIT_SMALL
         try:
-            state = timm.create_model("deit_small_patch16_224", pretrained=True).state_dict()
+            state = timm.create_model(name, pretrained=True).state_dict()
         # Whatever the download stumbles over, the user needs the way out.
         except Exception as error:
-            raise InputError(f"timm could not provide deit_small_patch16_224: {error}. {VIT_HINT}") from error
+            raise InputError(f"timm could not provide {name}: {error}. {hint}") from error
     else:
-        state = state_dict_of(load_file(path, VIT_HINT), path)
+        state = state_dict_of(load_file(Path(source), hint), Path(source))
+    load = load_backbone if net.backbone else load_deit
     try:
-        load_deit(net, state)
+        load(net, state)
     except ValueError as error:
-        raise InputError(f"{path} does not fit the network: {error}") from error
-    return net
+        raise InputError(f"{source} does not fit the network: {error}") from error
 
 
 def calibrate_stem(net: DiG, images: TrainingImages) -> None:

@@ -1,14 +1,16 @@
 """The network: multi-class-token ViT, LFCA, losses, CAMs, published weights."""
 
+from .backbones import DEIT_SMALL
 from .cam import normalize_cam
 from .cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
 from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
 from .losses import LOSS_NAMES, DiGLoss
 from .mimetic import init_mimetic
 from .stem import ConvStem, load_stem
-from .weights import imagenet_normalize, load_deit
+from .weights import imagenet_normalize, load_backbone, load_deit
 
 __all__ = [
+    "DEIT_SMALL",
     "LFCA_PREFIXES",
     "LOSS_NAMES",
     "WEIGHTS_HINT",
@@ -20,6 +22,7 @@ __all__ = [
     "build_dig",
     "imagenet_normalize",
     "init_mimetic",
+    "load_backbone",
     "load_cam_model",
     "load_deit",
     "load_network",

@@ -1,6 +1,5 @@
 """Transformers of timm that can carry a token for every class. A new family is one more entry of `FAMILIES`."""
 
-import difflib
 import functools
 import math
 import re
@@ -15,7 +14,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from utils.errors import InputError
+from utils.errors import InputError, did_you_mean
 
 from .attention import KINDS
 
@@ -38,13 +37,13 @@ class Family:
     traits: str  # what sets it apart from a plain ViT
 
 
-DEIT = Family("DeiT", r"deit_(tiny|small|base)_patch16_(224|384)", DEIT_SMALL, "what the paper starts from")
+DEIT = Family("DeiT", r"deit_(tiny|small|base)_patch16_(224|384)\b", DEIT_SMALL, "what the paper starts from")
 FAMILIES = (
     DEIT,
     Family("DeiT-III", r"deit3_", "deit3_small_patch16_224", "LayerScale; the class token has no position"),
     Family("MAE", r"vit_(base|large|huge)_patch1[46]_224\.mae", "vit_base_patch16_224.mae", "masked autoencoder"),
     Family("DINO", r"vit_(small|base)_patch(8|16)_224\.dino", "vit_small_patch16_224.dino", "self-distillation"),
-    Family("AugReg", r"vit_(tiny|small|base|large)_patch(8|16|32)_(224|384)", "vit_small_patch16_224", "mean and std 0.5"),
+    Family("AugReg", r"vit_(tiny|small|base|large)_patch(8|16|32)_(224|384)\b", "vit_small_patch16_224", "mean and std 0.5"),
     Family("CLIP", r"vit_\w*_clip_(quickgelu_)?\d+", "vit_base_patch16_clip_quickgelu_224", "norm first, quick GELU"),
     Family("SigLIP", r"vit_\w*_siglip_", "vit_base_patch16_siglip_224", "no class token: the classes' start at random"),
     Family("DINOv2", r"vit_\w+_patch14_dinov2", "vit_small_patch14_dinov2", "patch 14, LayerScale"),
@@ -102,6 +101,8 @@ def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn
         raise InputError(f"--backbone {name} cannot be built with {options or 'its own sizes'}: {error!r}") from error
     if problem := obstacle(vit):
         raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
+    if vit.embed_dim % 8:
+        raise InputError(f"--backbone {name} has tokens of width {vit.embed_dim}, which must be a multiple of 8")
     patch_size = vit.patch_embed.patch_size[0]
     if image_size % patch_size:
         unit = math.lcm(8, patch_size)
@@ -129,9 +130,7 @@ def require_usable(name: str) -> None:
         InputError: it is no model of timm's, or one that cannot carry class tokens.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"--backbone {name} is no model of timm; {hint}{WHAT_WORKS[0].upper() + WHAT_WORKS[1:]}")
+        raise InputError(f"--backbone {name} is no model of timm{did_you_mean(name, timm.list_models())}; {WHAT_WORKS}")
     if problem := obstacle(on_meta(name)):
         raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
 

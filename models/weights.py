@@ -1,12 +1,16 @@
-"""Published weights: ImageNet statistics and the transfer from a one-class-token DeiT."""
+"""Published weights: ImageNet statistics and the transfer from a transformer with one class token."""
 
 import functools
 from collections.abc import Mapping
 
+import timm.models.eva
+import timm.models.vision_transformer
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from timm.models.eva import Eva
+from torch import Tensor, nn
 
+from .backbones import is_deit, on_meta
 from .vit import MultiClassTokenViT
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -48,7 +52,55 @@ def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> No
         weights["cls_token"] = weights["cls_token"].expand(-1, C, -1)
     if "pos_embed" in weights:
         weights["pos_embed"] = expand_position(weights["pos_embed"], C, model.grid_size)
+    load_transformer(model, weights)
 
+
+def load_backbone(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> None:
+    """Initialises a network's backbone from weights with one class token or none; the rest of `model` keeps its values.
+
+    timm's own conversion renames parameters and resizes patches and their positions; class tokens that the weights lack stay
+    random.
+
+    Args:
+        model: the network to initialise.
+        state_dict: parameters in timm's names or in those of the original authors.
+
+    Raises:
+        ValueError: a parameter is missing, has no place in the model or is of another size, or the spelling is unknown.
+    """
+    if is_deit(model.backbone):
+        load_deit(model, state_dict)
+        return
+    theirs = on_meta(model.backbone, img_size=model.image_size, num_classes=0, **model.backbone_options)
+    try:
+        weights = in_timms_names(dict(state_dict), theirs)
+    # What is of another kind stumbles anywhere in timm's conversion.
+    except Exception as error:
+        raise ValueError(f"its names are neither timm's nor those of the authors of {model.backbone}: {error!r}") from error
+    unused = ["head", "fc_norm.", "attn_pool."]
+    if isinstance(model.norm, nn.Identity):
+        unused.append("norm.")
+    weights = {name: value for name, value in weights.items() if not name.startswith(tuple(unused))}
+    if "cls_token" in weights:
+        weights["cls_token"] = weights["cls_token"].expand(-1, model.num_classes, -1)
+    if "pos_embed" in weights:
+        weights["pos_embed"] = model.repeat_class_position(weights["pos_embed"])
+    load_transformer(model, weights)
+
+
+def in_timms_names(weights: dict[str, Tensor], theirs: nn.Module) -> dict[str, Tensor]:
+    """Parameters under timm's names, fit for a transformer of timm's."""
+    if isinstance(theirs, Eva):
+        return timm.models.eva.checkpoint_filter_fn(weights, theirs)
+    return timm.models.vision_transformer.checkpoint_filter_fn(weights, theirs, adapt_layer_scale=True)
+
+
+def load_transformer(model: MultiClassTokenViT, weights: Mapping[str, Tensor]) -> None:
+    """Loads all of a network's transformer and nothing else.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
     wanted = {name: value for name, value in model.state_dict().items() if name in vit_parameter_names(model)}
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not known" for name in weights.keys() - wanted.keys()]
@@ -63,9 +115,11 @@ def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> No
 
 
 def vit_parameter_names(model: MultiClassTokenViT) -> set[str]:
-    """Names of the parameters that a DeiT checkpoint holds."""
-    roots = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
-    return {name for name in model.state_dict() if name.startswith(roots)}
+    """Names of the parameters that a transformer's checkpoint holds."""
+    roots = ["reg_token", "pos_embed", "patch_embed.", "rope.", "norm_pre.", "blocks.", "norm."]
+    if model.has_class_token:
+        roots.append("cls_token")
+    return {name for name in model.state_dict() if name.startswith(tuple(roots))}
 
 
 def expand_position(pos_embed: Tensor, num_classes: int, grid_size: int) -> Tensor:

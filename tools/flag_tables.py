@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from tools.backbones import BackboneOptions
 from utils.files import whole_file
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.flags import show, spelling
@@ -20,6 +21,7 @@ COMMANDS = {
     "-m tools.crf": RefineOptions,
     "-m tools.masks": PseudoMaskOptions,
     "-m tools.report": ReportOptions,
+    "-m tools.backbones": BackboneOptions,
     "-m datasets.toy": ToyOptions,
     "-m datasets.prepare coco": PrepareCocoOptions,
     "-m datasets.prepare voc": PrepareVocOptions,

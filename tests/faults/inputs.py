@@ -164,7 +164,7 @@ def make_checkpoints(run: Path, options: TrainOptions) -> dict[Path, Callable]:
 
     def read_denoiser(path: Path) -> tuple[Any, Any]:
         values = asdict(options) | {"diffusion_weights": str(path), "patch_size": 8}
-        return train_trm.build_guidance(TrainOptions(**values), log).denoiser.state_dict(), denoiser.state_dict()
+        return train_trm.load_denoiser(TrainOptions(**values), log).state_dict(), denoiser.state_dict()
 
     return {
         folder / "000net_trm.pth": read_weights,

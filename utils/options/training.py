@@ -1,6 +1,8 @@
 """Options of training: of DiG, and of the denoiser that guides it."""
 
+import ast
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from .flags import check_ranges, option, show
 
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
 """Rows of the table `models.losses.LOSSES`."""
+PUBLISHED_DEIT = "./pretrained/deit_small_imagenet.pth"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +59,24 @@ class ArchitectureOptions:
 
     input_size: int = option(224, "side of a training image in pixels", low=32, high=4096)
     infer_size: int = option(0, "shorter side of an image at inference in pixels; 0: as it is", low=0, high=4096)
-    patch_size: int = option(16, "side of a patch in pixels", low=4, high=64)
-    embed_dim: int = option(384, "width of the transformer's tokens", low=8)
-    depth: int = option(12, "transformer blocks", low=2)
-    num_heads: int = option(6, "attention heads of a block", low=1)
+    backbone: str = option(
+        "",
+        "transformer by timm's name, such as vit_small_patch14_dinov2 (python -m tools.backbones lists them); empty: a DeiT"
+        " of the four sizes that follow",
+    )
+    backbone_options: tuple[str, ...] = option(
+        (), "what timm builds BACKBONE with in place of its own sizes, such as depth=4 embed_dim=128 num_heads=4"
+    )
+    patch_size: int = option(16, "side of a patch in pixels; a BACKBONE has its own", low=4, high=64)
+    embed_dim: int = option(384, "width of the transformer's tokens; a BACKBONE has its own", low=8)
+    depth: int = option(12, "transformer blocks; a BACKBONE has its own", low=2)
+    num_heads: int = option(6, "attention heads of a block; a BACKBONE has its own", low=1)
     drop_path: float = option(0.1, "stochastic-depth rate of the last block", low=0, high=0.99)
     lfca_drop_path: float = option(0.1, "stochastic-depth rate of LFCA's patches", low=0, high=0.99)
     vit_weights: str = option(
-        "./pretrained/deit_small_imagenet.pth",
-        "DeiT to start from: a file, timm (downloads), mimetic (random, with attention between like patches), none (random)",
+        PUBLISHED_DEIT,
+        "what the transformer starts from: a file (.pth or .safetensors), timm (downloads; the default with BACKBONE),"
+        " mimetic (random, with attention between like patches), none (random)",
         resumable=True,
     )
     stem: str = option(
@@ -186,10 +198,15 @@ class TrainOptions(
         for name in ("scale", "ratio"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
                 raise InputError(f"--{name} takes the smaller number first, got {getattr(self, name)}")
-        if self.input_size % self.patch_size or self.input_size % 8:
+        patch_size = 1 if self.backbone else self.patch_size
+        if self.input_size % patch_size or self.input_size % 8:
             raise InputError(f"--input-size {self.input_size} must be a multiple of 8 and of --patch-size {self.patch_size}")
         if self.embed_dim % self.num_heads or self.embed_dim % 8:
             raise InputError(f"--embed-dim {self.embed_dim} must be a multiple of 8 and of --num-heads {self.num_heads}")
+        if self.backbone_options and not self.backbone:
+            raise InputError("--backbone-options needs --backbone; the sizes of the DeiT have flags of their own")
+
+        assignments(self.backbone_options)
         if self.stem and self.vit_weights not in ("mimetic", "none"):
             raise InputError(
                 f"--stem takes --vit-weights mimetic or none, not {self.vit_weights}: DeiT expects its own patches"
@@ -206,6 +223,11 @@ class TrainOptions(
             raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")
 
     @property
+    def transformer_weights(self) -> str:
+        """`vit_weights`; the published DeiT is no start for another backbone, whose weights timm has."""
+        return "timm" if self.backbone and self.vit_weights == PUBLISHED_DEIT else self.vit_weights
+
+    @property
     def architecture(self) -> dict[str, Any]:
         """What `models.build_dig` is told, beside the number of classes and what only training needs."""
         return {
@@ -214,6 +236,8 @@ class TrainOptions(
             "embed_dim": self.embed_dim,
             "depth": self.depth,
             "num_heads": self.num_heads,
+            "backbone": self.backbone,
+            "backbone_options": assignments(self.backbone_options),
             "stem": self.stem,
             "stem_levels": self.stem_levels,
         }
@@ -253,6 +277,24 @@ class DenoiserOptions(LoopOptions, RunOptions):
         for name in ("dim", "image_size"):
             if getattr(self, name) % 8:
                 raise InputError(f"--{name.replace('_', '-')} must be a multiple of 8, got {getattr(self, name)}")
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name, from NAME=VALUE.
+
+    Raises:
+        InputError: a text is none, or a name is set twice.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name in values:
+            raise InputError(f"--backbone-options takes NAME=VALUE, each name once, got {text!r}")
+        try:
+            values[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            values[name] = value  # a word
+    return values
 
 
 def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:

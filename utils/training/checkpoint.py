@@ -7,11 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import previous_file, whole_file
+
+WRAPPERS = ("model", "state_dict", "module", "teacher")
+"""Keys that checkpoints of this field hold their parameters under."""
 
 
 def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
@@ -90,6 +94,11 @@ def load_file(path: Path, hint: str = "") -> Any:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing" + (f". {hint}" if hint else ""))
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{path} is no safetensors file or is damaged: {error}") from error
     # Only the zip format, PyTorch's own since 1.6, has checksums and can be mapped.
     try:
         archive = zipfile.is_zipfile(path)
@@ -108,19 +117,21 @@ def load_file(path: Path, hint: str = "") -> Any:
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
-    """The parameters in a checkpoint: at its top or under `model`, with or without DistributedDataParallel's prefix.
+    """The parameters in a checkpoint, at its top or under one of `WRAPPERS`, without DistributedDataParallel's prefix.
 
     Raises:
         InputError: there are none.
     """
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
     if (
         not isinstance(content, Mapping)
         or not content
         or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
     ):
-        raise InputError(f"{path} holds no parameters, neither at its top nor under 'model'")
+        raise InputError(f"{path} holds no parameters, neither at its top nor under {' or '.join(map(repr, WRAPPERS))}")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 

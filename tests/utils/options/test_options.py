@@ -102,6 +102,8 @@ def test_architecture_is_what_the_network_is_built_from():
         "embed_dim": 32,
         "depth": 3,
         "num_heads": 4,
+        "backbone": "",
+        "backbone_options": {},
         "stem": "",
         "stem_levels": (),
     }
