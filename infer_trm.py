@@ -21,6 +21,7 @@ from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import InputError, run_script
 from utils.experiment import epoch_file, latest_epoch
+from utils.files import place
 from utils.machine.cores import available_cores, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
@@ -50,7 +51,7 @@ def main(args: list[str]) -> None:
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     size = run.infer_size if options.infer_size < 0 else options.infer_size
-    record = record_of(options, digest_of(weights), size, layout)
+    record = record_of(options, digest_of(weights), size, precision, layout)
     thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
     writer = Writer(options, thresholds, layout.classes)
 
@@ -116,9 +117,14 @@ def digest_of(weights: Path) -> str:
         raise InputError(f"{weights} is missing. {WEIGHTS_HINT}") from error
 
 
-def record_of(options: InferOptions, weights: str, infer_size: int, layout: Layout) -> dict[str, Any]:
+def record_of(options: InferOptions, weights: str, infer_size: int, precision: Precision, layout: Layout) -> dict[str, Any]:
     """What CAMs are made with; flags at their defaults are left out, as they were not there in earlier versions."""
-    record = {"weights": weights, "infer_size": infer_size, "data": str(layout.root.resolve())}
+    record = {
+        "weights": weights,
+        "infer_size": infer_size,
+        "device": str(precision),
+        "data": place(layout.root, options.folder),
+    }
     for name in ("amp", "scales", "cam_size"):
         if (value := getattr(options, name)) != getattr(InferOptions, name):
             record[name] = list(value) if isinstance(value, tuple) else value

@@ -1,5 +1,6 @@
 """Trains DiG on image-level labels: python train_trm.py --name NAME --exp dig_eccv24"""
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -316,6 +317,8 @@ def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
 
 def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> CosineLRScheduler:
     """Learning rate by epochs done: linear warm-up, then the cosine as if there had been none."""
+    # timm warns of a cosine over one epoch: nobody needs to hear that of a trial run.
+    logging.getLogger(CosineLRScheduler.__module__).setLevel(logging.ERROR)
     return CosineLRScheduler(
         optimizer,
         t_initial=options.epochs,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from .helpers.device import hide_accelerators
 from .helpers.toy_data import make_toy_coco, make_toy_voc
 
 
@@ -13,6 +14,25 @@ from .helpers.toy_data import make_toy_coco, make_toy_voc
 def one_thread() -> None:
     """On tiny tensors, threads cost more than they bring."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def on_the_cpu() -> Iterator[pytest.MonkeyPatch]:
+    """Tests run on the CPU, whatever else the machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        hide_accelerators(patch)
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def accelerators(request, on_the_cpu) -> Iterator[None]:
+    """Shows the machine's accelerators to tests that are marked `accelerator`."""
+    if request.node.get_closest_marker("accelerator") is None:
+        yield
+        return
+    on_the_cpu.undo()
+    yield
+    hide_accelerators(on_the_cpu)
 
 
 @pytest.fixture(scope="session", autouse=True)

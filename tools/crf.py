@@ -12,6 +12,7 @@ from utils.cams.crf import require_crf
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import crf_folder, inside_or_path, made_with, require_files, unfinished
 from utils.errors import run_script
+from utils.files import place
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
@@ -32,7 +33,7 @@ def main(args: list[str]) -> None:
     with reading(cams), writing(*targets):
         # Files: what is not there yet
         files = CrfFiles(options.folder, options)
-        files.start(made_with(cams) | {"data": str(layout.root.resolve())}, options.overwrite)
+        files.start(made_with(cams) | {"data": place(layout.root, options.folder)}, options.overwrite)
         tasks = []
         for alpha, target in zip(options.alphas, targets, strict=True):
             tasks += [(i, layout.image_path(i), alpha) for i in unfinished(ids, target, ".npy", (cams,))]

@@ -127,8 +127,10 @@ def parse_run(
         options = dataclasses.replace(options, overwrite=False)
     if options.overwrite or not has_run(folder):
         return options
-    if was := kept_flags(load_options(cls, folder / OPTIONS_FILE), options):
-        raise InputError(f"{folder} holds a run with {was}: --resume continues it as it was, --overwrite starts afresh")
+    saved = load_options(cls, folder / OPTIONS_FILE)
+    if was := kept_flags(saved, options):
+        way_out = "--resume continues it as it was, --overwrite starts afresh"
+        raise InputError(f"{folder} holds a run with {was}: {way_out}{why_length_is_kept(saved, options)}")
     return dataclasses.replace(options, resume=True)
 
 
@@ -143,7 +145,8 @@ def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, descr
     defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
     options = parse_options(cls, args, program, description, defaults)
     if was := kept_flags(saved, options):
-        raise InputError(f"{folder / OPTIONS_FILE}: a resumed run keeps its options, and this one has {was}")
+        reason = why_length_is_kept(saved, options)
+        raise InputError(f"{folder / OPTIONS_FILE}: a resumed run keeps its options, and this one has {was}{reason}")
     return dataclasses.replace(options, resume=True)
 
 
@@ -152,6 +155,17 @@ def kept_flags(saved: TrainingT, options: TrainingT) -> str:
     fields = [f for f in dataclasses.fields(saved) if not f.metadata["resumable"]]
     values = [(f.name, getattr(saved, f.name)) for f in fields if getattr(saved, f.name) != getattr(options, f.name)]
     return ", ".join(f"{flag_name(name)} {show(value)}" for name, value in values)
+
+
+def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
+    """Why training of DiG cannot be given other epochs, where that was tried: the end of a message."""
+    before, after = (getattr(one, "epochs", 0) for one in (saved, options))
+    if before == after:
+        return ""
+    return (
+        f". The learning rate falls along one cosine over all {before} epochs, so that {after} would have changed every "
+        "epoch that is done: a run of another length starts afresh, under another --name"
+    )
 
 
 def open_experiment(options: TrainingT) -> Path:

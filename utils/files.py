@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import InputError
 
@@ -86,14 +86,39 @@ def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
             raise InputError(f"{folder} holds files from elsewhere, and nothing is added to them. {way_out}")
         with whole_file(path) as file:
             file.write(json.dumps(record, indent=1).encode())
-    elif before != record:
-        names = sorted({*before, *record}) if isinstance(before, dict) else []
-        changed = [
-            f"{name} {before.get(name)!r}, not {record.get(name)!r}"
-            for name in names
-            if before.get(name) != record.get(name)
-        ]
-        raise InputError(f"{folder} was made with {'; '.join(changed) or 'something else'}. {way_out}")
+    elif not isinstance(before, dict):
+        raise InputError(f"{folder} was made with something else. {way_out}")
+    elif names := differing(before, record):
+        changed = [f"{name} {shown(before.get(name))}, not {shown(record.get(name))}" for name in names]
+        raise InputError(f"{folder} was made with {'; '.join(changed)}. {way_out}")
+
+
+def place(path: Path, folder: Path) -> dict[str, str]:
+    """A place as a record keeps it, so that it is found to be the same after all has been copied elsewhere, and after only
+    the folder has.
+
+    Args:
+        path: the place.
+        folder: what its relative path starts from.
+    """
+    return {"path": str(path.resolve()), "relative": os.path.relpath(path.resolve(), folder.resolve())}
+
+
+def differing(one: Mapping, other: Mapping) -> list[str]:
+    """Names of what two records differ in, sorted; places are one where either of their paths is."""
+
+    def same(a: Any, b: Any) -> bool:
+        if isinstance(a, dict) or isinstance(b, dict):  # records of earlier versions have one path
+            a, b = (value if isinstance(value, dict) else {"path": value} for value in (a, b))
+            return any(a[name] == b.get(name) for name in a)
+        return a == b
+
+    return sorted(name for name in {*one, *other} if not same(one.get(name), other.get(name)))
+
+
+def shown(value: Any) -> str:
+    """A value of a record in a message."""
+    return repr(value["path"] if isinstance(value, dict) and "path" in value else value)
 
 
 def claim_file(folder: Path) -> Path:

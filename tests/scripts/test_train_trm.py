@@ -13,6 +13,7 @@ import infer_trm
 import train_trm
 from diffusion import build_denoiser
 from models import LFCA_PREFIXES, build_dig, load_cam_model
+from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
 from utils.errors import InputError
 from utils.experiment import read_scores
@@ -416,3 +417,17 @@ def test_the_learning_rate_changes_by_epoch_or_by_step(lr_by, changes, tmp_path,
     del rates[0]
     assert len(rates) > 2
     assert len(set(rates)) == (changes or len(rates))
+
+
+@pytest.mark.parametrize("flags", ["--epochs 2", "--resume --epochs 2"])
+def test_a_run_of_another_length_is_refused_with_the_reason(tmp_path, toy_voc, flags):
+    folder = train(tmp_path, toy_voc, "run")
+    before = states(folder, "*.pth")
+    with pytest.raises(InputError, match=r"--epochs 1.*one cosine over all 1 epochs, so that 2 would .* starts afresh"):
+        train(tmp_path, toy_voc, "run", flags)
+    assert states(folder, "*.pth") == before
+
+
+def test_a_run_of_one_epoch_is_no_reason_for_a_warning(tmp_path, toy_voc, caplog):
+    train(tmp_path, toy_voc, "run", "--epochs 1")
+    assert [record for record in caplog.records if record.name.startswith("timm")] == []

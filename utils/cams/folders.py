@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import claim, claim_file, remove_leftovers
+from ..files import claim, claim_file, differing, place, remove_leftovers
 
 
 def inside_or_path(folder: Path, name: str) -> Path:
@@ -57,7 +57,7 @@ def made_with(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
     except FileNotFoundError:
-        return {"files": str(folder.resolve())}
+        return {"files": place(folder, folder.parent)}
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(record, dict):
@@ -92,9 +92,9 @@ def score_record(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
     (first, one), *others = scores.items()
     for name, other in others:
-        differing = sorted(key for key in {*one, *other} - {"alpha", "files"} if one.get(key) != other.get(key))
-        if differing:
-            raise InputError(f"{first} and {name} were made with different {', '.join(differing)}: make one of them anew")
+        names = [key for key in differing(one, other) if key not in ("alpha", "files")]
+        if names:
+            raise InputError(f"{first} and {name} were made with different {', '.join(names)}: make one of them anew")
     return {**one, "alpha": sorted((record.get("alpha", name) for name, record in scores.items()), key=str)}
 
 

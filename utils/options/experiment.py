@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,9 @@ def compile_option() -> Any:
 
 
 def save_options(options: Any, classes: Sequence[str], job: str = "") -> None:
-    """Writes `options.json` into the experiment: the options used, the names of the classes, and torchrun's job."""
-    content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job}
+    """Writes `options.json`: the options used, the classes' names, torchrun's job, and where relative paths start from."""
+    home = os.path.relpath(Path.cwd(), options.folder.resolve())
+    content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job, "home": home}
     with whole_file(options.folder / OPTIONS_FILE, durable=True) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
@@ -82,6 +84,18 @@ def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
         InputError: the file is damaged, of another kind of run, or was written by another version.
     """
     try:
-        return make_options(cls, json.loads(path.read_text())["options"])
+        content = json.loads(path.read_text())
+        options = make_options(cls, content["options"])
+        return from_home(options, path.parent / str(content.get("home", ".")))
     except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
         raise InputError(f"{path} is not the options of a run: {error}") from error
+
+
+def from_home(options: OptionsT, home: Path) -> OptionsT:
+    """Options whose relative paths are found from `home` where they are not found from the current folder."""
+    there = {}
+    for f in dataclasses.fields(options):
+        value = getattr(options, f.name)
+        if f.metadata["path"] and value and not Path(value).exists() and (home / value).exists():
+            there[f.name] = os.path.relpath(home / value)
+    return dataclasses.replace(options, **there)

@@ -28,6 +28,7 @@ def option(
     resumable: bool = False,
     names: Sequence[str] = (),
     pattern: tuple[str, str] | None = None,
+    path: bool = False,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -40,9 +41,10 @@ def option(
         resumable: whether the option may change when a run is resumed, as places may, and what the weights do not depend on.
         names: of the numbers of a tuple, which then may be given as NAME=NUMBER. Those behind the default's may be left out.
         pattern: for text: a regular expression that all of it matches, and what that means in words.
+        path: whether it is, or can be, the path of something that a run reads.
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
-    metadata |= {"positional": positional, "resumable": resumable, "names": names, "pattern": pattern}
+    metadata |= {"positional": positional, "resumable": resumable, "names": names, "pattern": pattern, "path": path}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 

@@ -44,9 +44,11 @@ class DataOptions:
     """Which images."""
 
     data_path: str = option(
-        "./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes", resumable=True
+        "./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes", resumable=True, path=True
     )
-    sbd_path: str = option("", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH", resumable=True)
+    sbd_path: str = option(
+        "", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH", resumable=True, path=True
+    )
     train_list: str = option(
         "", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived; on COCO train2014"
     )
@@ -103,7 +105,10 @@ class GuidanceOptions:
     """The denoiser's part."""
 
     diffusion_weights: str = option(
-        "./pretrained/model-140-pascal.pt", "denoiser: a file, or random (for tests and ablations)", resumable=True
+        "./pretrained/model-140-pascal.pt",
+        "denoiser: a file, or random (for tests and ablations)",
+        resumable=True,
+        path=True,
     )
     diffusion_dim: int = option(64, "width of a random denoiser; a file carries its own", low=8)
     feature_steps: tuple[int, ...] = option((0, 1, 2, 3, 4), "diffusion steps that give features", low=0, high=999)
@@ -252,7 +257,7 @@ class TrainOptions(
 class DenoiserOptions(LoopOptions, RunOptions):
     """`train_diffusion.py`."""
 
-    data: str = option(..., "folder of images, searched through all its sub-folders", resumable=True)
+    data: str = option(..., "folder of images, searched through all its sub-folders", resumable=True, path=True)
     out: str = option(
         "",
         "where the finished denoiser goes; empty: where the recipe looks for its own, else denoiser.pt in the experiment",

@@ -1,15 +1,20 @@
 """The same code on the accelerators that this machine has: training, inference and the denoiser at their smallest."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import infer_trm
 import train_diffusion
+from tests.helpers.device import THERE
+from tests.helpers.folders import states
 from tests.scripts.test_train_diffusion import SMALL as SMALL_DENOISER
 from tests.scripts.test_train_trm import equal, train, weights
+from utils.errors import InputError
 
-THERE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+pytestmark = pytest.mark.accelerator
 
 
 @pytest.fixture(params=THERE)
@@ -24,14 +29,31 @@ def test_two_runs_are_equal_to_the_bit(tmp_path, toy_voc, device):
     assert equal(weights(runs[0], 1), weights(runs[1], 1))
 
 
+def cams_of(tmp_path: Path, device: str) -> np.ndarray:
+    """CAMs of an image of two classes, computed on a device whatever was there before."""
+    folder = tmp_path / "run" / "dict"
+    before = states(folder, "*.npy")
+    infer_trm.main(f"--name run --experiments {tmp_path} --dict --overwrite --device {device}".split())
+    assert states(folder, "*.npy").items().isdisjoint(before.items())
+    return np.stack(list(np.load(folder / "2007_000001.npy", allow_pickle=True).item().values()))
+
+
 def test_cams_are_those_of_the_cpu(tmp_path, toy_voc, device):
     train(tmp_path, toy_voc, "run")
-    maps = []
-    for name in ("cpu", device):
-        infer_trm.main(f"--name run --experiments {tmp_path} --dict --device {name}".split())
-        path = tmp_path / "run" / "dict" / "2007_000001.npy"
-        maps.append(np.stack(list(np.load(path, allow_pickle=True).item().values())))
-    np.testing.assert_allclose(maps[1], maps[0], atol=0.05)  # TF32 products, and maps of little contrast
+    # TF32 products, and maps of little contrast
+    np.testing.assert_allclose(cams_of(tmp_path, device), cams_of(tmp_path, "cpu"), atol=0.05)
+
+
+def test_cams_that_are_compared_are_computed_each_time(tmp_path, toy_voc):
+    train(tmp_path, toy_voc, "run")
+    np.testing.assert_array_equal(cams_of(tmp_path, "cpu"), cams_of(tmp_path, "cpu"))
+
+
+def test_cams_of_two_devices_are_not_mixed(tmp_path, toy_voc, device):
+    train(tmp_path, toy_voc, "run")
+    cams_of(tmp_path, "cpu")
+    with pytest.raises(InputError, match="dict was made with device 'cpu in float32'"):
+        infer_trm.main(f"--name run --experiments {tmp_path} --dict --device {device}".split())
 
 
 @pytest.mark.parametrize("amp", ["off", "fp16"])

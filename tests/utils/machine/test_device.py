@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.device import THERE
 from utils.errors import InputError
 from utils.machine.device import Precision, keep_freed_memory, make_deterministic, prepare_device
 
 CPU = torch.device("cpu")
-THERE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def test_the_cpu_is_always_there():
     assert prepare_device("cpu") == CPU
 
 
+@pytest.mark.accelerator
 def test_auto_takes_the_first_device_that_is_there():
     assert prepare_device("auto").type == next((kind for kind, there in THERE.items() if there), "cpu")
 
@@ -66,6 +67,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(InputError, match="2 processes were started here, but PyTorch sees 1 GPUs"):
         prepare_device("cuda")
+
+
+def test_tests_see_no_accelerator_in_processes_that_they_start_either():
+    assert prepare_device("auto") == CPU
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_gpu_can_be_named(monkeypatch):

@@ -1,0 +1,15 @@
+"""The device of the tests: the CPU, whatever else the machine has, but for tests that are marked `accelerator`."""
+
+import pytest
+import torch
+
+THERE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+"""Accelerators of this machine."""
+
+
+def hide_accelerators(patch: pytest.MonkeyPatch) -> None:
+    """Has `--device auto` mean the CPU, here and in the processes that tests start."""
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setattr(torch.cuda, "device_count", lambda: 0)
+    patch.setattr(torch.backends.mps, "is_available", lambda: False)
+    patch.setenv("CUDA_VISIBLE_DEVICES", "")
