@@ -32,7 +32,7 @@ from utils.machine.distributed import (
     is_main,
     local_world_size,
     process_group,
-    share,
+    shard,
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
@@ -73,7 +73,7 @@ def main(args: list[str]) -> None:
         left = gather(left)[0]  # all must share out the same
         labels = labels[np.isin(ids, left)]
         workers = loader_count(options.num_workers, local_world_size())
-        loader = inference_loader(layout, share(left), share(labels), size, workers, device, options.scales)
+        loader = inference_loader(layout, shard(left), shard(labels), size, workers, device, options.scales)
 
         if is_main():
             there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""

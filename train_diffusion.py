@@ -1,6 +1,7 @@
 """Trains the denoiser that guides DiG on a folder of images: python train_diffusion.py --name NAME --data DIR"""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,32 +15,31 @@ from datasets.check import check_images
 from datasets.images import FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
 from utils.cams.pictures import save_grid
-from utils.errors import InputError, Stopped, run_script
+from utils.errors import InputError, run_script
 from utils.experiment import open_experiment, parse_run, start_run
 from utils.log import RunLog, progress
 from utils.machine.cores import loader_count
-from utils.machine.device import Precision, hardware, prepare_device, to_device
+from utils.machine.device import Precision, hardware, prepare_device, to_device, upload
 from utils.machine.distributed import (
-    barrier,
     first_on_each_machine,
     in_processes,
     is_main,
     job,
-    largest_wish,
     local_world_size,
     mean_over_processes,
     process_group,
-    replicate,
     require_common_start,
     restarted_job,
-    share_of_rows,
+    shard_rows,
     world_size,
+    wrap_ddp,
 )
-from utils.machine.interruptions import SAVE, Interruptions
+from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
 from utils.options.recipes import named_recipe, recipe
 from utils.options.training import DenoiserOptions
 from utils.training.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from utils.training.loop import after_step
 from utils.training.seeding import Stream, derive_seed, sample_noise
 
 FORMAT_VERSION = "1.8.8"
@@ -69,7 +69,7 @@ def main(args: list[str]) -> None:
 
         # Network
         denoiser = build_denoiser(options.dim, options.image_size).to(device)
-        optimizer = torch.optim.Adam(denoiser.parameters(), lr=options.lr, betas=(0.9, 0.99))
+        optimizer = build_optimizer(denoiser, options.lr, device)
         ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
         training = Training(denoiser, ema, optimizer, precision)
         if options.resume:
@@ -77,7 +77,7 @@ def main(args: list[str]) -> None:
         require_common_start(training.step)
         if options.compile:
             denoiser.model.compile_passes()  # after the averaged weights' network was copied from it
-        training.replicate()
+        training.wrap_ddp()
         if is_main():
             start_run(options, (), job())
 
@@ -88,21 +88,17 @@ def main(args: list[str]) -> None:
         with Interruptions(options.ckpt_minutes) as interruptions:
             for done, (image, index) in zip(steps, bar, strict=True):
                 losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
-                wish = largest_wish(interruptions.wish())
                 milestone = done % options.sample_every == 0 or done == options.steps
-                if wish or milestone or done % options.print_freq == 0:
-                    report(losses, done, options, log)
-                    losses.clear()
                 if milestone and is_main():
                     grid = sample_grid(ema.ema_model, options, device)
                     save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
-                if wish or milestone:
-                    training.save(last, keep_previous=not training.fell_back)
-                    training.fell_back = False
-                    interruptions.has_saved()
-                if wish > SAVE:
-                    barrier()  # the first to leave would have the others ended while they save
-                    raise Stopped(wish)
+                after_step(
+                    interruptions,
+                    report=partial(report, losses, done, options, log),
+                    save=partial(training.save_last, last),
+                    reports=done % options.print_freq == 0,
+                    saves=milestone,
+                )
         training.save(out)
         log.info(f"done: {out}; samples in {options.folder / 'samples'}")
 
@@ -112,8 +108,13 @@ def parse(args: list[str]) -> DenoiserOptions:
     return parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
 
 
+def build_optimizer(denoiser: GaussianDiffusion, lr: float, device: torch.device) -> torch.optim.Adam:
+    """Adam as the published denoisers were trained; fused on CUDA, where float16 would make another wait for the GPU."""
+    return torch.optim.Adam(denoiser.parameters(), lr=lr, betas=(0.9, 0.99), fused=device.type == "cuda")
+
+
 class DenoisingLoss(nn.Module):
-    """The denoiser's loss as a module's forward, which is what can be replicated."""
+    """The denoiser's loss as a module's forward, which is what DDP can wrap."""
 
     def __init__(self, denoiser: GaussianDiffusion):
         super().__init__()
@@ -143,16 +144,16 @@ class Training:
         self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
         self.loss: nn.Module = DenoisingLoss(denoiser)
 
-    def replicate(self) -> None:
+    def wrap_ddp(self) -> None:
         """Averages gradients over all processes from now on."""
-        self.loss = replicate(self.loss, self.precision.device)
+        self.loss = wrap_ddp(self.loss, self.precision.device)
 
     def update(self, image: Tensor, samples: list[int], seed: int) -> Tensor:
         """One training step on images (B, 3, S, S) in uint8; returns the loss, left on the device."""
         image = image.float() / 127.5 - 1
         generator = torch.Generator().manual_seed(derive_seed(Stream.STEP, seed, self.step))
         batch = len(image) * world_size()
-        t = share_of_rows(torch.randint(self.denoiser.num_steps, (batch,), generator=generator)).to(image.device)
+        t = upload(shard_rows(torch.randint(self.denoiser.num_steps, (batch,), generator=generator)), image.device)
         noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
         with self.precision.autocast():
             loss = self.loss(image, t, noise)
@@ -177,6 +178,11 @@ class Training:
             "version": FORMAT_VERSION,
         }
         save_file(content, path, keep_previous)
+
+    def save_last(self, path: Path) -> None:
+        """Writes the run's checkpoint; the one before stays beside it unless it is damaged."""
+        self.save(path, keep_previous=not self.fell_back)
+        self.fell_back = False
 
     def load(self, path: Path, log: RunLog) -> None:
         """Restores what `save` wrote.
@@ -209,12 +215,13 @@ def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
 
 
 def report(losses: list[Tensor], done: int, options: DenoiserOptions, log: RunLog) -> None:
-    """Logs the mean of the losses since the last report.
+    """Logs the mean of the losses since the last report, and forgets them.
 
     Raises:
         InputError: one of them is not finite.
     """
     values = mean_over_processes(torch.stack(losses)).cpu()
+    losses.clear()
     if not values.isfinite().all():
         first = done - len(values) + 1 + int((~values.isfinite()).nonzero()[0])
         raise InputError(f"step {first}: the loss is not finite; the last checkpoint is from before. Try a smaller --lr")

@@ -34,13 +34,13 @@ from utils.machine.distributed import (
     in_processes,
     is_main,
     job,
+    local_batch_size,
     local_world_size,
     process_group,
-    replicate,
     require_common_start,
     restarted_job,
-    share,
-    share_of_batch,
+    shard,
+    wrap_ddp,
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
@@ -119,7 +119,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         if options.resume:
             training.load()
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
-        training.step = replicate(step, device)
+        training.step = wrap_ddp(step, device)
         if is_main():
             start_run(options, layout.classes, job())
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
@@ -184,9 +184,9 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     images = TrainingImages(
         paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed, options.aa
     )
-    if share_of_batch(options.batch_size) % options.accum:
+    if local_batch_size(options.batch_size) % options.accum:
         raise InputError(
-            f"--accum {options.accum} does not divide the {share_of_batch(options.batch_size)} images of a step"
+            f"--accum {options.accum} does not divide the {local_batch_size(options.batch_size)} images of a step"
         )
     workers = loader_count(options.num_workers, local_world_size())
     return epoch_loader(images, options.batch_size, options.seed, workers, device)
@@ -203,7 +203,7 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
         labels = layout.labels(ids)
         check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data)
     workers = loader_count(options.num_workers, local_world_size())
-    return inference_loader(layout, share(ids), share(labels), options.infer_size, workers, device)
+    return inference_loader(layout, shard(ids), shard(labels), options.infer_size, workers, device)
 
 
 def build_guidance(denoiser: GaussianDiffusion, patch_size: int, options: TrainOptions) -> Guidance:

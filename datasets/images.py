@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from utils.cams.inference import network_pixels
 from utils.errors import InputError
 from utils.images import IMAGE_SUFFIXES, is_image_name
-from utils.machine.distributed import rank, share_of_batch, world_size
+from utils.machine.distributed import local_batch_size, rank, world_size
 from utils.machine.interruptions import leave_process_group
 from utils.training.seeding import Stream, derive_seed, seeded
 
@@ -154,7 +154,7 @@ def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, devi
     Raises:
         InputError: fewer images than one batch, or a batch that cannot be dealt out evenly.
     """
-    share = share_of_batch(batch_size)
+    share = local_batch_size(batch_size)
     count = len(images)  # type: ignore[arg-type]  # PyTorch declares no length
     if count < batch_size:
         raise InputError(f"there are {count} images to train on, fewer than --batch-size {batch_size}")

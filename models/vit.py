@@ -191,7 +191,7 @@ class MultiClassTokenViT(nn.Module):
         return part(*inputs)
 
     def compile_blocks(self) -> None:
-        """Has torch.compile translate attention and MLP: all blocks share what is made of the first."""
+        """Compiles attention and MLP; all blocks share the code that is compiled for the first."""
         compiled = torch.compile(attend)
         for block in self.blocks:
             block.attn.attend = compiled

@@ -131,6 +131,11 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copies a small tensor that was just made on the CPU to a device, without waiting for it."""
+    return to_device(tensor.pin_memory() if device.type == "cuda" else tensor, device)
+
+
 class Precision:
     """Mixed precision of one run: where to autocast, and how to scale gradients of float16.
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from .cores import available_cores
 from .interruptions import SIGNALS
 from .locks import LEASE_SECONDS, Lock, writing
 
+SequenceT = TypeVar("SequenceT", bound=Sequence | np.ndarray)
 TIMEOUT = datetime.timedelta(minutes=30)
 """How long a process waits for the others: scoring shares differ in length."""
 SHUTDOWN_SECONDS = 25
@@ -173,17 +174,17 @@ def first_on_each_machine() -> Iterator[None]:
         barrier()
 
 
-def share(items: Sequence) -> Sequence:
-    """This process's items: every one belongs to exactly one process, whatever their number."""
-    return items[rank() :: world_size()]
+def shard(items: SequenceT) -> SequenceT:
+    """This process's items of a list or an array: each belongs to exactly one process, whatever their number."""
+    return items[rank() :: world_size()]  # type: ignore[return-value]
 
 
-def share_of_rows(batch: Tensor) -> Tensor:
-    """This process's rows of what was drawn for the whole batch: (B, ...) -> (B / processes, ...)."""
+def shard_rows(batch: Tensor) -> Tensor:
+    """This process's rows of a tensor for the whole batch: (B, ...) -> (B / processes, ...)."""
     return batch.chunk(world_size())[rank()]
 
 
-def share_of_batch(batch_size: int) -> int:
+def local_batch_size(batch_size: int) -> int:
     """How many images of a batch this process takes.
 
     Raises:
@@ -197,23 +198,26 @@ def share_of_batch(batch_size: int) -> int:
     return batch_size // world_size()
 
 
-def replicate(module: nn.Module, device: torch.device) -> nn.Module:
+def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
     """A module whose gradients are averaged over all processes; the module itself where there is only one."""
     if world_size() == 1:
         return module
     ids = [device.index] if device.type == "cuda" else None
-    # Buffers are tables that never change. Looking for unused parameters keeps the order in which gradients are summed: else
-    # it would change after the first step, and a resumed run of three processes or more would end in other bits.
-    return DistributedDataParallel(module, ids, forward_sync_buffers=False, find_unused_parameters=True)
+    # Buffers are tables that never change. Unless it looks for unused parameters, DDP reorders its sums of gradients after
+    # the first step; a resumed run of three processes or more would then end in other bits.
+    # Gradients lie in the buffers that are sent: a copy of them less.
+    return DistributedDataParallel(
+        module, ids, forward_sync_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+    )
 
 
-def bare(module: nn.Module) -> nn.Module:
-    """The module inside `replicate`'s."""
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside `wrap_ddp`'s."""
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 def unsynchronized(module: nn.Module) -> contextlib.AbstractContextManager:
-    """Context in which gradients of `replicate`'s module are only added up here, for a later backward to average."""
+    """Context in which gradients of `wrap_ddp`'s module are only added up here, for a later backward to average."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
 
 
@@ -233,13 +237,13 @@ def gather(item: Any) -> list:
     return items
 
 
-def largest_wish(wish: int) -> int:
-    """The most urgent wish of any process (`utils.machine.interruptions`), so that all save and stop after the same step."""
+def most_urgent(request: int) -> int:
+    """The most urgent request of any process (`utils.machine.interruptions`): all save and stop after the same step."""
     if not dist.is_initialized():
-        return wish
-    wishes = torch.tensor(wish)  # on the CPU: no device is waited for
-    dist.all_reduce(wishes, dist.ReduceOp.MAX)
-    return int(wishes)
+        return request
+    requests = torch.tensor(request)  # on the CPU: no device is waited for
+    dist.all_reduce(requests, dist.ReduceOp.MAX)
+    return int(requests)
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:

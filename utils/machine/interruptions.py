@@ -11,17 +11,18 @@ from ..errors import InputError, Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTHING, SAVE = 0, 1
-"""Wishes; larger ones are the number of the signal that asks to stop (2, 15)."""
-ONE_WISH_SECONDS = 2.0
+"""Requests; a larger one is the number of the signal that asks to stop (2, 15)."""
+SAME_REQUEST_SECONDS = 2.0
+"""Two signals within this time are one request: Ctrl-C reaches a process from the terminal and again from its launcher."""
 
 
 class Interruptions:
     """What happens to a loop from outside. A second signal ends the process at once.
 
-    Use it as a context manager around the loop, and ask `wish` after every step.
+    Use it as a context manager around the loop, and look at `request` after every step.
 
     Args:
-        minutes: between two wishes to save; infinite for a loop that has nothing to save.
+        minutes: between two requests to save; infinite for a loop that has nothing to save.
     """
 
     def __init__(self, minutes: float = float("inf")):
@@ -46,14 +47,13 @@ class Interruptions:
     def hear(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
         if self.signal:
-            # Ctrl-C reaches a process from the terminal and from its launcher: at once, that is one wish and not two.
-            if time.monotonic() - self.heard > ONE_WISH_SECONDS:
+            if time.monotonic() - self.heard > SAME_REQUEST_SECONDS:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             return
         self.signal, self.heard = number, time.monotonic()
 
-    def wish(self) -> int:
+    def request(self) -> int:
         """NOTHING, SAVE, or the number of a signal, for which to save and stop."""
         return self.signal or (SAVE if time.monotonic() - self.saved >= self.seconds else NOTHING)
 

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,19 @@ from ..errors import InputError, Stopped
 from ..log import RunLog, progress
 from ..machine.device import Precision, to_device
 from ..machine.distributed import (
-    bare,
-    barrier,
     gather,
     is_main,
-    largest_wish,
     mean_over_processes,
     rank,
     sum_over_processes,
     unsynchronized,
+    unwrap,
 )
 from ..machine.interruptions import SAVE, Interruptions
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from .loop import after_step
 from .seeding import Stream, derive_seed, sample_noise
 
 
@@ -82,7 +82,7 @@ class TrainingStep(nn.Module):
         return self.criterion(original, denoised, labels, epoch)
 
     def compile_networks(self) -> None:
-        """Has torch.compile translate what takes the time, at the first step."""
+        """Compiles what takes the time, at the first step."""
         self.net.compile_blocks()
         if self.guidance is not None:
             self.guidance.compile_denoiser()
@@ -100,7 +100,7 @@ class Training:
     that is resumed ends with the same bits as one that was never stopped.
 
     Args:
-        step: a `TrainingStep`, in several processes its replica (`replicate` it before the first epoch).
+        step: a `TrainingStep`; in several processes, `wrap_ddp` it before the first epoch.
         optimizer: of its network.
         seed: what all randomness depends on, beside epoch and sample.
         last: the run's checkpoint.
@@ -135,8 +135,8 @@ class Training:
         self.interruptions = interruptions
         self.accum = accum
         self.schedule = schedule
-        self.ema = ModelEmaV3(bare(step).net, ema_decay) if ema_decay else None
-        self.precision: Precision = bare(step).precision
+        self.ema = ModelEmaV3(unwrap(step).net, ema_decay) if ema_decay else None
+        self.precision: Precision = unwrap(step).precision
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over them
@@ -146,7 +146,7 @@ class Training:
     @property
     def result(self) -> nn.Module:
         """The network that inference uses: the averaged one where there is one."""
-        return self.ema.module if self.ema is not None else bare(self.step).net
+        return self.ema.module if self.ema is not None else unwrap(self.step).net
 
     def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
         """Trains for one epoch, or what is left of it, and saves.
@@ -176,16 +176,14 @@ class Training:
             self.waiting.append((torch.stack([*losses.values()]), index.tolist()))
             self.steps_done += 1
 
-            wish = largest_wish(self.interruptions.wish())
-            ended = self.steps_done == len(loader)
-            if wish or ended or self.steps_done % self.print_freq == 0:
-                pace = (time.perf_counter() - started) / (self.steps_done - first)
-                self.report(list(losses), loader, pace)
-            if wish or ended:
-                self.save()
-            if wish > SAVE:
-                barrier()  # the first to leave would have the others ended while they save
-                raise Stopped(wish)
+            pace = (time.perf_counter() - started) / (self.steps_done - first)
+            after_step(
+                self.interruptions,
+                report=partial(self.report, list(losses), loader, pace),
+                save=self.save,
+                reports=self.steps_done % self.print_freq == 0,
+                saves=self.steps_done == len(loader),
+            )
         means = {name: total / len(loader) for name, total in self.sums.items()}
         return means | {"total": sum(means.values())}
 
@@ -206,7 +204,7 @@ class Training:
             totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
         self.precision.step(self.optimizer)
         if self.ema is not None:
-            self.ema.update(bare(self.step).net)
+            self.ema.update(unwrap(self.step).net)
         return totals
 
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
@@ -214,7 +212,7 @@ class Training:
         image01 = image.float() / 255
         noise = {
             t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], image.device)
-            for t in bare(self.step).diffusion_steps(self.epoch)
+            for t in unwrap(self.step).diffusion_steps(self.epoch)
         }
         losses = self.step(image01, labels, noise, self.epoch)
         return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
@@ -249,7 +247,7 @@ class Training:
 
     def save(self) -> None:
         """Writes everything that resuming needs; the checkpoint before stays beside it."""
-        net = bare(self.step).net
+        net = unwrap(self.step).net
         require_finite(net)
         if is_main():
             content = {
@@ -264,7 +262,6 @@ class Training:
                 content["ema"] = self.ema.module.state_dict()
             save_file(content, self.last, keep_previous=not self.fell_back)
         self.fell_back = False
-        self.interruptions.has_saved()
 
     def load(self) -> None:
         """Restores what `save` wrote.
@@ -273,7 +270,7 @@ class Training:
             InputError: there is no good checkpoint of this run.
         """
         content, self.fell_back = load_last(self.last, self.log.info)
-        load_strictly(bare(self.step).net, state_dict_of(content, self.last), self.last)
+        load_strictly(unwrap(self.step).net, state_dict_of(content, self.last), self.last)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
             self.precision.scaler.load_state_dict(content["scaler"])
@@ -321,8 +318,8 @@ def infer_images(
     """
     net.eval()
     for batch in batches_of_one_size(progress(loader, description, shown=is_main()), batch_size):
-        if interruptions.wish() > SAVE:
-            raise Stopped(interruptions.wish())
+        if interruptions.request() > SAVE:
+            raise Stopped(interruptions.request())
         prediction = predict(net, [(sample.image_id, sample.pixels) for sample in batch], precision)
         probabilities = prediction.probabilities.cpu().numpy()
         for i, sample in enumerate(batch):

@@ -19,11 +19,11 @@ from tests.helpers.toy_data import make_toy_voc
 from utils.errors import InputError
 from utils.experiment import read_scores
 from utils.machine.distributed import (
+    local_batch_size,
     process_group,
     require_common_start,
-    share,
-    share_of_batch,
-    share_of_rows,
+    shard,
+    shard_rows,
     wanted_processes,
 )
 from utils.machine.locks import writing
@@ -54,22 +54,22 @@ def test_every_item_belongs_to_exactly_one_process(ranks, count):
     shares = []
     for rank in range(3):
         ranks(rank, 3)
-        shares += share(range(count))
+        shares += shard(range(count))
     assert sorted(shares) == list(range(count))
 
 
 def test_a_batch_is_dealt_out_evenly_or_refused(ranks):
     ranks(0, 4)
-    assert share_of_batch(32) == 8
+    assert local_batch_size(32) == 8
     with pytest.raises(InputError, match="--batch-size 30 is for all processes together; 4 of them do not divide it"):
-        share_of_batch(30)
+        local_batch_size(30)
 
 
 def test_rows_of_a_batch_are_those_of_the_samples(ranks):
     rows = []
     for rank in range(2):
         ranks(rank, 2)
-        rows += share_of_rows(torch.arange(6)).tolist()
+        rows += shard_rows(torch.arange(6)).tolist()
     assert rows == [0, 1, 2, 3, 4, 5]
 
 

@@ -13,28 +13,28 @@ from utils.errors import InputError, Stopped, run_script
 from utils.machine.interruptions import NOTHING, SAVE, Interruptions
 
 
-def test_without_signal_or_time_there_is_no_wish():
+def test_without_signal_or_time_there_is_no_request():
     with Interruptions() as interruptions:
-        assert interruptions.wish() == NOTHING
+        assert interruptions.request() == NOTHING
 
 
-def test_after_some_minutes_the_wish_is_to_save_once(monkeypatch):
+def test_after_some_minutes_the_request_is_to_save_once(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     interruptions = Interruptions(minutes=2)
     now = 219.0
-    assert interruptions.wish() == NOTHING
+    assert interruptions.request() == NOTHING
     now = 220.0
-    assert interruptions.wish() == SAVE
+    assert interruptions.request() == SAVE
     interruptions.has_saved()
-    assert interruptions.wish() == NOTHING
+    assert interruptions.request() == NOTHING
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_a_wish_to_stop_and_ends_nothing_by_itself(number):
+def test_a_signal_is_a_request_to_stop_and_ends_nothing_by_itself(number):
     with Interruptions() as interruptions:
         os.kill(os.getpid(), number)
-        assert interruptions.wish() == number > SAVE
+        assert interruptions.request() == number > SAVE
 
 
 def test_handlers_are_put_back():
@@ -80,10 +80,10 @@ def test_a_stop_has_the_exit_code_of_its_signal(monkeypatch, capsys, number, cod
 def test_signals_that_come_together_are_one_and_a_later_one_ends_the_process():
     code = (
         "import signal, sys, time, utils.machine.interruptions as i\n"
-        "i.ONE_WISH_SECONDS = 0.2\n"
+        "i.SAME_REQUEST_SECONDS = 0.2\n"
         "with i.Interruptions() as interruptions:\n"
         "    for _ in range(3): signal.raise_signal(signal.SIGTERM)\n"
-        "    print('alive', interruptions.wish(), flush=True)\n"
+        "    print('alive', interruptions.request(), flush=True)\n"
         "    time.sleep(0.3)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print('still alive')\n"
