@@ -103,7 +103,7 @@ def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn
         raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
     if vit.embed_dim % 8:
         raise InputError(f"--backbone {name} has tokens of width {vit.embed_dim}, which must be a multiple of 8")
-    patch_size = vit.patch_embed.patch_size[0]
+    patch_size = patch_side(vit)
     if image_size % patch_size:
         unit = math.lcm(8, patch_size)
         raise InputError(
@@ -158,3 +158,13 @@ def obstacle(model: nn.Module) -> str:
         if attention.head_dim * attention.num_heads != model.embed_dim or getattr(attention, "num_kv_groups", 1) > 1:
             return "has attention whose heads are not as wide together as its tokens"
     return ""
+
+
+def patch_side(vit: nn.Module) -> int:
+    """Side of a patch of a transformer of timm's, in pixels."""
+    return vit.patch_embed.patch_size[0]
+
+
+def num_registers(vit: nn.Module) -> int:
+    """Register tokens of a transformer of timm's."""
+    return 0 if vit.reg_token is None else vit.reg_token.shape[1]

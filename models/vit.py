@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import LocalizingAttention, attend, localize
-from .backbones import build_backbone, build_deit, is_deit
+from .backbones import build_backbone, build_deit, is_deit, num_registers, patch_side
 from .stem import ConvStem
 
 
@@ -76,11 +76,11 @@ class MultiClassTokenViT(nn.Module):
             vit = build_deit(image_size, patch_size, embed_dim, depth, num_heads, mlp_ratio)
         self.num_classes = num_classes
         self.image_size = image_size
-        self.patch_size = vit.patch_embed.patch_size[0]
+        self.patch_size = patch_side(vit)
         self.embed_dim = vit.embed_dim
         self.grid_size = image_size // self.patch_size
         self.grad_checkpoint = grad_checkpoint
-        self.num_registers = 0 if vit.reg_token is None else vit.reg_token.shape[1]
+        self.num_registers = num_registers(vit)
         self.has_class_token = vit.cls_token is not None  # before it is repeated
 
         self.patch_embed = vit.patch_embed

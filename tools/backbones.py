@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import timm
 
-from models.backbones import FAMILIES, family_of, obstacle, on_meta
+from models.backbones import FAMILIES, family_of, num_registers, obstacle, on_meta, patch_side
 from utils.errors import InputError, run_script
 from utils.options.flags import check_ranges, option, parse_options
 
@@ -81,10 +81,8 @@ def rows(names: list[str]) -> Iterator[Row]:
             continue
         spellings = (name, *(f"{name}.{tag}" for tag in tags.get(name, ())))
         families = {family.name: None for family in map(family_of, spellings) if family}
-        registers = 0 if model.reg_token is None else model.reg_token.shape[1]
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        patch_size = model.patch_embed.patch_size[0]
-        yield Row(name, tuple(families), parameters, patch_size, registers, tuple(tags.get(name, ())))
+        yield Row(name, tuple(families), parameters, patch_side(model), num_registers(model), tuple(tags.get(name, ())))
 
 
 def order(row: Row) -> tuple[int, int, str]:

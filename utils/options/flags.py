@@ -10,11 +10,14 @@ import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..errors import InputError, did_you_mean
 
-OptionsT = TypeVar("OptionsT")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 
 def option(
@@ -192,7 +195,7 @@ def parse_options(
         InputError: a flag is unknown, missing or out of range.
     """
     given = vars(build_parser(cls, program, description, defaults).parse_args([dashed(arg) for arg in args]))
-    named = [f for f in dataclasses.fields(cls) if f.metadata["names"]]  # type: ignore[arg-type]
+    named = [f for f in dataclasses.fields(cls) if f.metadata["names"]]
     for f in named:
         if f.name in given:
             given[f.name] = named_numbers(f, given[f.name], defaults.get(f.name, f.default))
