@@ -104,6 +104,10 @@ def localize(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> tuple[T
     Returns:
         tokens (B, L, D), attention averaged over heads (B, L, L), and queries (B, L, D) before norm and rotation.
     """
-    x = block(x) if rope is None else block(x, rope=rope)
-    (attention, queries), block.attn.kept = block.attn.kept, None
+    try:
+        x = block(x) if rope is None else block(x, rope=rope)
+        attention, queries = block.attn.kept
+    # Where activations are computed again for the backward pass, that ends within the block as soon as it has them all.
+    finally:
+        block.attn.kept = None
     return x, attention, queries

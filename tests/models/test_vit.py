@@ -113,6 +113,13 @@ def test_a_rest_smaller_than_a_patch_is_left_out(vit):
     assert torch.equal(whole.patch_tokens, cut.patch_tokens)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_no_attention_outlives_a_step(again):
+    vit = MultiClassTokenViT(2, **TINY, grad_checkpoint=again).train()
+    vit.forward_tokens(torch.randn(1, 3, 32, 32)).patch_tokens.sum().backward()
+    assert [block.attn.kept for block in vit.blocks] == [None] * 3
+
+
 def test_stochastic_depth_rises_linearly_from_zero():
     vit = MultiClassTokenViT(2, **TINY, drop_path=0.4)
     for name in ("drop_path1", "drop_path2"):
