@@ -1,5 +1,6 @@
 """Trains the denoiser that guides DiG on a folder of images: python train_diffusion.py --name NAME --data DIR"""
 
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -29,15 +30,17 @@ from utils.machine.distributed import (
     mean_over_processes,
     process_group,
     require_common_start,
+    require_equal_parts,
     restarted_job,
     shard_rows,
+    unsynchronized,
     world_size,
     wrap_ddp,
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
 from utils.options.recipes import named_recipe, recipe
-from utils.options.training import DenoiserOptions
+from utils.options.training import DenoiserOptions, shards_of
 from utils.training.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from utils.training.loop import after_step
 from utils.training.seeding import Stream, derive_seed, sample_noise
@@ -64,14 +67,15 @@ def main(args: list[str]) -> None:
         log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
         with first_on_each_machine():
             check_images(Path(options.data), images.paths, options.check_data)
+        require_equal_parts(options.batch_size, options.accum)
         workers = loader_count(options.num_workers, local_world_size())
         loader = epoch_loader(images, options.batch_size, options.seed, workers, device)
 
         # Network
-        denoiser = build_denoiser(options.dim, options.image_size).to(device)
+        denoiser = build_denoiser(options.dim, options.image_size, options.grad_checkpoint).to(device)
         optimizer = build_optimizer(denoiser, options.lr, device)
         ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
-        training = Training(denoiser, ema, optimizer, precision)
+        training = Training(denoiser, ema, optimizer, precision, options.accum)
         if options.resume:
             training.load(last, log)
         require_common_start(training.step)
@@ -133,13 +137,18 @@ class Training:
         ema: its averaged weights.
         optimizer: of the denoiser.
         precision: of its passes.
+        accum: parts of this process's batch that go through the denoiser one after the other, for want of memory. The loss
+            is a mean over images, and no layer mixes them, so that only rounding differs.
     """
 
-    def __init__(self, denoiser: GaussianDiffusion, ema: EMA, optimizer: torch.optim.Optimizer, precision: Precision):
+    def __init__(
+        self, denoiser: GaussianDiffusion, ema: EMA, optimizer: torch.optim.Optimizer, precision: Precision, accum: int = 1
+    ):
         self.denoiser = denoiser
         self.ema = ema
         self.optimizer = optimizer
         self.precision = precision
+        self.accum = accum
         self.step = 0
         self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
         self.loss: nn.Module = DenoisingLoss(denoiser)
@@ -155,13 +164,19 @@ class Training:
         batch = len(image) * world_size()
         t = upload(shard_rows(torch.randint(self.denoiser.num_steps, (batch,), generator=generator)), image.device)
         noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
-        with self.precision.autocast():
-            loss = self.loss(image, t, noise)
-        self.precision.backward(loss)
+        size = len(image) // self.accum
+        losses = []
+        for start in range(0, len(image), size):
+            part = slice(start, start + size)
+            with contextlib.nullcontext() if part.stop == len(image) else unsynchronized(self.loss):
+                with self.precision.autocast():
+                    loss = self.loss(image[part], t[part], noise[part]) / self.accum
+                self.precision.backward(loss)
+            losses.append(loss.detach())
         self.precision.step(self.optimizer, MAX_GRADIENT_NORM)
         self.ema.update()
         self.step += 1
-        return loss.detach()
+        return sum(losses)
 
     def save(self, path: Path, keep_previous: bool = False) -> None:
         """Writes a checkpoint in the format of denoising-diffusion-pytorch; see `save_file`."""
@@ -239,4 +254,4 @@ def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: t
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, lambda args: parse(args).batch_size), memory_advice(DenoiserOptions))
+    run_script(in_processes(main, lambda args: shards_of(parse(args))), memory_advice(DenoiserOptions))

@@ -34,10 +34,10 @@ from utils.machine.distributed import (
     in_processes,
     is_main,
     job,
-    local_batch_size,
     local_world_size,
     process_group,
     require_common_start,
+    require_equal_parts,
     restarted_job,
     shard,
     wrap_ddp,
@@ -45,7 +45,7 @@ from utils.machine.distributed import (
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
 from utils.options.recipes import named_recipe
-from utils.options.training import TrainOptions
+from utils.options.training import TrainOptions, shards_of
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
@@ -147,9 +147,8 @@ def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24
 
 
 def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
-    """What the number of processes must divide: the batch, in units of the parts that `--accum` makes of each share."""
-    options = parse(args, program, exp)
-    return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size
+    """What the number of processes must divide."""
+    return shards_of(parse(args, program, exp))
 
 
 def is_validated(epoch: int, options: TrainOptions) -> bool:
@@ -184,10 +183,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     images = TrainingImages(
         paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed, options.aa
     )
-    if local_batch_size(options.batch_size) % options.accum:
-        raise InputError(
-            f"--accum {options.accum} does not divide the {local_batch_size(options.batch_size)} images of a step"
-        )
+    require_equal_parts(options.batch_size, options.accum)
     workers = loader_count(options.num_workers, local_world_size())
     return epoch_loader(images, options.batch_size, options.seed, workers, device)
 

@@ -16,7 +16,7 @@ from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
 
-from . import evaluation, inference, training
+from . import evaluation, inference, memory, training
 from .measure import Measurement, report
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -51,7 +51,7 @@ def main(args: list[str]) -> None:
         found += result if isinstance(result, list) else [result]
 
     # Page
-    text = "\n\n".join((machine(), report(*found), estimates(found)))
+    text = "\n\n".join((machine(), report(*found), memory.table(), estimates(found)))
     before, _, rest = PAGE.read_text().partition(START)
     after = rest.partition(END)[2]
     with whole_file(PAGE) as file:

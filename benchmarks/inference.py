@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import build_dig
 from utils.machine.device import Precision, prepare_device
 
-from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, report
+from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, prefix, report
 
 
 def main(args: list[str]) -> None:
@@ -31,7 +31,7 @@ def measure(args: Sequence[str]) -> Measurement:
     precision = Precision(options.amp, device)
 
     # Measure
-    net = build_dig(lfca=False).eval().to(device)
+    net = build_dig(lfca=False, backbone=options.backbone).eval().to(device)
     if options.compile:
         net.compile_blocks()
     images = torch.rand(options.batch_size, 3, *options.size, device=device)
@@ -52,7 +52,8 @@ def measure(args: Sequence[str]) -> Measurement:
 
     height, width = options.size
     kind = [str(precision)] + [f"batch {options.batch_size}"] * (options.batch_size > 1) + ["compiled"] * options.compile
-    return Measurement(f"CAM of a {width} x {height} image with mirror, {', '.join(kind)}", seconds, flops, rate, memory)
+    work = f"{prefix(options.backbone)}CAM of a {width} x {height} image with mirror, {', '.join(kind)}"
+    return Measurement(work, seconds, flops, rate, memory)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,15 @@ def network_parser(program: str, description: str, repeats: int) -> argparse.Arg
     parser = argparse.ArgumentParser(prog=program, description=description.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
     parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
+    parser.add_argument("--backbone", default="", help="timm's name of a transformer in the place of DeiT-S")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeats", type=int, default=repeats)
     return parser
+
+
+def prefix(backbone: str) -> str:
+    """How the name of a row begins: with the backbone, where it is not DeiT-S."""
+    return f"{backbone}: " if backbone else ""
 
 
 def report(*measurements: Measurement) -> str:

@@ -19,7 +19,10 @@ from utils.options.training import TrainOptions
 from utils.training.backward_updates import update_in_backward
 from utils.training.engine import TrainingStep
 
-from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, report
+from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, prefix, report
+
+SIDE = TrainOptions.input_size
+NUM_CLASSES = 20
 
 
 def main(args: list[str]) -> None:
@@ -37,23 +40,17 @@ def measure(args: Sequence[str]) -> Measurement:
     options = parser.parse_args(args)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
-    recipe = TrainOptions(name="benchmark")
-
     # Networks
-    denoiser = build_denoiser(recipe.diffusion_dim, recipe.input_size)
-    guidance = Guidance(denoiser, recipe.feature_steps, recipe.image_step, options.guidance, recipe.patch_size)
-    net = build_dig(grad_checkpoint=options.grad_checkpoint, **recipe.architecture)
-    criterion = DiGLoss(recipe.W, recipe.T, recipe.A, start_epoch=0)
-    step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device).train()
+    step = build_step(precision, options.guidance, options.grad_checkpoint, options.backbone).to(device).train()
     if options.compile:
         step.compile_networks()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-5, fused=True)
+    optimizer = torch.optim.AdamW(step.net.parameters(), lr=1e-5, fused=True)
     if options.update_in_backward:
         update_in_backward(optimizer)
 
     # Measure
-    image01 = torch.rand(options.batch_size, 3, recipe.input_size, recipe.input_size, device=device)
-    labels = (torch.rand(options.batch_size, net.num_classes, device=device) < 0.1).float()
+    image01 = torch.rand(options.batch_size, 3, SIDE, SIDE, device=device)
+    labels = (torch.rand(options.batch_size, NUM_CLASSES, device=device) < 0.1).float()
     noise = {t: torch.randn_like(image01) for t in step.diffusion_steps(epoch=0)}
 
     def loss(count: int) -> Tensor:
@@ -79,19 +76,35 @@ def measure(args: Sequence[str]) -> Measurement:
     note = f"{there} {fixed / 1e9:.2f} GB; for the backward pass {kept / 1e9:.3f} GB an image"
     kind = [str(precision), options.guidance] + ["compiled"] * options.compile + ["checkpoints"] * options.grad_checkpoint
     kind += ["updates in the backward pass"] * options.update_in_backward
-    work = f"training step per image, batch {options.batch_size}, {', '.join(kind)}"
+    work = f"{prefix(options.backbone)}training step per image, batch {options.batch_size}, {', '.join(kind)}"
     return Measurement(work, seconds, flops, rate, memory, note)
+
+
+def build_step(precision: Precision, guidance: str, grad_checkpoint: bool, backbone: str) -> TrainingStep:
+    """The paper's networks and losses, all of which count.
+
+    Args:
+        precision: of the networks.
+        guidance: exact or shared.
+        grad_checkpoint: see `TrainOptions`.
+        backbone: timm's name of a transformer in the place of DeiT-S; empty: none.
+    """
+    recipe = TrainOptions(name="benchmark", backbone=backbone)
+    net = build_dig(NUM_CLASSES, grad_checkpoint=grad_checkpoint, **recipe.architecture)
+    denoiser = build_denoiser(recipe.diffusion_dim, recipe.input_size)
+    guide = Guidance(denoiser, recipe.feature_steps, recipe.image_step, guidance, net.patch_size)
+    return TrainingStep(net, guide, DiGLoss(recipe.W, recipe.T, recipe.A, start_epoch=0), net.normalize, precision)
 
 
 def kept_bytes(loss: Callable[[], Tensor], step: torch.nn.Module) -> int:
     """Bytes of the tensors that a forward pass keeps for the backward pass, weights apart."""
-    weights = {p.untyped_storage().data_ptr() for p in step.parameters()}
+    weights = {p.untyped_storage()._cdata for p in step.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):

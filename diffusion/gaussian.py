@@ -103,11 +103,12 @@ class GaussianDiffusion(nn.Module):
         return table[step][:, None, None, None]
 
 
-def build_denoiser(dim: int = 64, image_size: int = 224) -> GaussianDiffusion:
+def build_denoiser(dim: int = 64, image_size: int = 224, grad_checkpoint: bool = False) -> GaussianDiffusion:
     """Builds the denoiser with the names of the published `model-140-pascal.pt`.
 
     Args:
         dim: width of the U-Net; 64 in the paper.
         image_size: side in pixels of its training images.
+        grad_checkpoint: see `UNet`.
     """
-    return GaussianDiffusion(UNet(dim), image_size)
+    return GaussianDiffusion(UNet(dim, grad_checkpoint), image_size)

@@ -4,13 +4,14 @@ Four levels of two residual blocks and one attention each; https://arxiv.org/abs
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 WIDTHS = (1, 2, 4, 8)
 """Channels of the levels, in multiples of `dim`."""
@@ -159,16 +160,18 @@ class UNet(nn.Module):
 
     Args:
         dim: width of the first level in channels; a multiple of 8.
+        grad_checkpoint: compute activations of blocks and attention again in the backward pass: less memory, the same bits.
     """
 
     reduction = 2 ** (len(WIDTHS) - 1)
     """Height and width of an image must be multiples of this."""
 
-    def __init__(self, dim: int = 64):
+    def __init__(self, dim: int = 64, grad_checkpoint: bool = False):
         super().__init__()
         if dim % 8:
             raise ValueError(f"the denoiser's width must be a multiple of 8, got {dim}")
         self.dim = dim
+        self.grad_checkpoint = grad_checkpoint
         channels = [dim, *(dim * width for width in WIDTHS)]
         levels = list(pairwise(channels))  # (in, out) of each level, top to bottom
         bottom, last = channels[-1], len(levels) - 1
@@ -218,7 +221,7 @@ class UNet(nn.Module):
         """
         stem, time = self.init_conv(x), self.time_mlp(step)
         *_, top = self.feature_maps(stem, time)
-        return self.final_conv(self.final_res_block(torch.cat((top, stem), dim=1), time))
+        return self.final_conv(self.run(joined, self.final_res_block, top, stem, time))
 
     def compile_passes(self) -> None:
         """Compiles both kinds of passes, each at its first use."""
@@ -237,21 +240,32 @@ class UNet(nn.Module):
         skips = []
         for level in self.downs:
             block1, block2, attention, down = cast(nn.ModuleList, level)
-            x = block1(x, time)
+            x = self.run(block1, x, time)
             skips.append(x)
-            x = block2(x, time)
-            x = attention(x) + x
+            x = self.run(block2, x, time)
+            x = self.run(attention, x) + x
             skips.append(x)
             x = down(x)
 
-        x = self.mid_block1(x, time)
-        x = self.mid_attn(x) + x
-        x = self.mid_block2(x, time)
+        x = self.run(self.mid_block1, x, time)
+        x = self.run(self.mid_attn, x) + x
+        x = self.run(self.mid_block2, x, time)
         yield x
 
         for level in self.ups:
             block1, block2, attention, up = cast(nn.ModuleList, level)
-            x = block1(torch.cat((x, skips.pop()), dim=1), time)
-            x = block2(torch.cat((x, skips.pop()), dim=1), time)
-            x = up(attention(x) + x)
+            x = self.run(joined, block1, x, skips.pop(), time)
+            x = self.run(joined, block2, x, skips.pop(), time)
+            x = up(self.run(attention, x) + x)
             yield x
+
+    def run(self, part: Callable, *inputs: object) -> Tensor:
+        """What a part of the network makes of its inputs, its activations kept or not."""
+        if self.grad_checkpoint and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
+
+
+def joined(block: nn.Module, x: Tensor, skip: Tensor, time: Tensor) -> Tensor:
+    """What a residual block makes of a level's input and the skip connection beside it."""
+    return block(torch.cat((x, skip), dim=1), time)

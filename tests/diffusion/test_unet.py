@@ -6,6 +6,7 @@ import pytest
 import torch
 from denoising_diffusion_pytorch import Unet
 
+from benchmarks.training import kept_bytes
 from diffusion.unet import UNet, Upsample
 
 
@@ -43,6 +44,19 @@ def test_compiled_passes_compute_the_same(pair, monkeypatch):
     expected = ours(x, step), ours.features(x, step)
     ours.compile_passes()
     torch.testing.assert_close((ours(x, step), ours.features(x, step)), expected)
+
+
+def test_activations_that_are_computed_again_change_no_gradient():
+    gradients, kept = [], []
+    for again in (False, True):
+        torch.manual_seed(0)
+        net = UNet(8, again)
+        x, step = torch.randn(2, 3, 16, 16), torch.tensor([3, 700])
+        kept.append(kept_bytes(lambda net=net, x=x, step=step: net(x, step).square().mean(), net))
+        net(x, step).square().mean().backward()
+        gradients.append({name: p.grad for name, p in net.named_parameters()})
+    assert all(torch.equal(gradient, gradients[1][name]) for name, gradient in gradients[0].items())
+    assert kept[1] < kept[0] / 4
 
 
 def test_upsampling_is_repetition_and_convolution():

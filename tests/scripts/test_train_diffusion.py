@@ -107,6 +107,27 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, folder):
     assert equal(whole["ema"], cut["ema"])
 
 
+def test_activations_that_are_computed_again_change_no_bit_even_at_a_resume(tmp_path, folder):
+    whole = train(tmp_path, folder, "whole", "--steps 4")
+    train(tmp_path, folder, "again", "--steps 2 --grad_checkpoint")
+    assert equal(whole["model"], train(tmp_path, folder, "again", "--steps 4 --resume")["model"])
+
+
+def test_parts_of_a_batch_take_the_same_steps_up_to_rounding(tmp_path, folder):
+    # With a width of 8, GroupNorm would have one channel in each group and the gradient of a bias before it none.
+    whole, parts = (
+        train(tmp_path, folder, name, f"--steps 4 --dim 16 --lr 1e-4 {flag}")
+        for name, flag in (("whole", ""), ("parts", "--accum 2"))
+    )
+    apart = max((a - b).abs().max() for a, b in zip(whole["model"].values(), parts["model"].values(), strict=True))
+    assert 0 < apart < 1e-5
+
+
+def test_parts_that_are_not_equal_are_refused(tmp_path, folder):
+    with pytest.raises(InputError, match="--accum 3 does not divide the 4 images of a step"):
+        train(tmp_path, folder, "run", "--accum 3")
+
+
 @pytest.mark.parametrize("crop", ["crop", "resize"])
 def test_both_ways_to_a_square_train(tmp_path, folder, crop):
     assert train(tmp_path, folder, "run", f"--steps 1 --crop {crop}")["step"] == 1

@@ -198,6 +198,12 @@ def local_batch_size(batch_size: int) -> int:
     return batch_size // world_size()
 
 
+def require_equal_parts(batch_size: int, accum: int) -> None:
+    """Raises InputError where this process's images of a batch cannot go through a network in so many equal parts."""
+    if local_batch_size(batch_size) % accum:
+        raise InputError(f"--accum {accum} does not divide the {local_batch_size(batch_size)} images of a step")
+
+
 def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
     """A module whose gradients are averaged over all processes; the module itself where there is only one."""
     if world_size() == 1:

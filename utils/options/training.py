@@ -25,6 +25,12 @@ class LoopOptions:
         "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32"
     )
     compile: bool = compile_option()
+    accum: int = option(
+        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
+    )
+    grad_checkpoint: bool = option(
+        False, "compute activations again in the backward pass instead of keeping them: less memory", resumable=True
+    )
     print_freq: int = option(50, "steps between two lines of the log", low=1, resumable=True)
     check_data: str = option(
         "first",
@@ -141,14 +147,6 @@ class OptimizationOptions:
 
     epochs: int = option(60, "epochs to train", low=1)
     batch_size: int = option(32, "images of a step, in all processes together", low=1)
-    accum: int = option(
-        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
-    )
-    grad_checkpoint: bool = option(
-        False,
-        "compute activations of transformer and LFCA again in the backward pass instead of keeping them: less memory",
-        resumable=True,
-    )
     update_in_backward: bool = option(
         False,
         "update each weight as soon as its gradient is there, and free that: less memory; one process, no --accum, no fp16",
@@ -282,6 +280,11 @@ class DenoiserOptions(LoopOptions, RunOptions):
         for name in ("dim", "image_size"):
             if getattr(self, name) % 8:
                 raise InputError(f"--{name.replace('_', '-')} must be a multiple of 8, got {getattr(self, name)}")
+
+
+def shards_of(options: TrainOptions | DenoiserOptions) -> int:
+    """What the number of processes must divide: the batch, in units of the parts that `--accum` makes of each share."""
+    return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:
