@@ -4,16 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from ema_pytorch import EMA
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import train_diffusion
-from diffusion import Guidance, build_denoiser
-from models import DiGLoss, build_dig
-from utils.log import RunLog
-from utils.machine.device import Precision, upload
-from utils.machine.interruptions import Interruptions
-from utils.training.engine import Training, TrainingStep
+from tests.helpers.tiny_training import batch, denoiser_training, dig_training
+from utils.machine.device import upload
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
 """Operations whose result the host needs, or whose output's size depends on values."""
@@ -51,35 +45,34 @@ def test_the_count_sees_what_waits():
     assert len(waits.found) == 3
 
 
-@pytest.fixture
-def training(tmp_path) -> Training:
-    guidance = Guidance(build_denoiser(8, 32), (0, 1), 100, "exact", 16)
-    channels = guidance.denoiser.model.feature_channels
-    net = build_dig(3, feature_steps=2, feature_channels=channels, image_size=32, embed_dim=16, depth=2, num_heads=2)
-    precision = Precision("off", torch.device("cpu"))
-    step = TrainingStep(net, guidance, DiGLoss(start_epoch=0), net.normalize, precision)
-    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-    return Training(step, optimizer, 0, tmp_path / "last.pth", RunLog(tmp_path, silent=True), 50, Interruptions())
-
-
-def test_a_step_of_dig_waits_for_nothing(training):
-    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    labels = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1]])
-    training.step.train()
+@pytest.mark.parametrize(
+    ("net", "options"),
+    [
+        ({}, {}),
+        ({"grad_checkpoint": True}, {"accum": 2, "ema_decay": 0.9}),
+        ({"backbone": "vit_small_patch16_dinov3", "backbone_options": {"depth": 2, "embed_dim": 32, "num_heads": 2}}, {}),
+        ({"stem": "test_resnet"}, {}),
+    ],
+    ids=["plain", "in parts, averaged", "rotary positions", "stem"],
+)
+def test_a_step_of_dig_waits_for_nothing(tmp_path, net, options):
+    training = dig_training(tmp_path, net=net, **options)
+    training.epoch = 1  # all losses count
+    training.update(*batch())  # what is made once may wait
     with CountWaits() as waits:
-        losses = training.update(images, labels, [0, 1, 2, 3])
+        losses = training.update(*batch())
     assert waits.found == []
     assert all(loss > 0 for loss in losses.values())
 
 
-def test_a_step_of_the_denoiser_waits_for_nothing():
-    denoiser = build_denoiser(8, 32)
-    ema = EMA(denoiser, beta=0.9, update_every=1)
-    optimizer = train_diffusion.build_optimizer(denoiser, 1e-3, torch.device("cuda"))  # fused, as on a GPU
-    training = train_diffusion.Training(denoiser, ema, optimizer, Precision("off", torch.device("cpu")))
-    image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    with CountWaits(on_host=(ema.step, ema.initted)) as waits:
-        loss = training.update(image, [0, 1], 0)
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("options", [{}, {"accum": 2, "grad_checkpoint": True}], ids=["plain", "in parts"])
+def test_a_step_of_the_denoiser_waits_for_nothing(options, scaled):
+    training = denoiser_training(**options)
+    training.precision.scaler = torch.amp.GradScaler("cpu", enabled=scaled)  # as for float16
+    images, _, samples = batch()
+    with CountWaits(on_host=(training.ema.step, training.ema.initted)) as waits:
+        loss = training.update(images, samples, 0)
     assert waits.found == []
     assert loss > 0
 
