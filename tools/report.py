@@ -1,12 +1,14 @@
 """Writes report.html, one file that shows an experiment to anyone: python -m tools.report --name NAME"""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from datasets.layouts.base import Layout, is_data_set, open_layout, read_truth
+from datasets.pixels import upright_size
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import inside_or_path
 from utils.errors import InputError, run_script
@@ -17,10 +19,10 @@ from utils.machine.locks import reading
 from utils.options.flags import parse_options
 from utils.options.results import ReportOptions
 from utils.options.training import TrainOptions
-from utils.report.gallery import build_gallery
+from utils.report.gallery import build_gallery, draw_cams, draw_sample
 from utils.report.history import read_losses, read_progress
 from utils.report.page import CamFindings, Findings, build_page, name_flags
-from utils.report.scoring import score_images
+from utils.report.scoring import examples, score_images
 from utils.report.sheet import write_sheet
 
 
@@ -37,19 +39,22 @@ def main(args: list[str]) -> None:
 
     # What the CAM files say
     root, dicts = Path(options.data_path or run.data_path), inside_or_path(options.folder, options.dict_dir)
+    images = options.list or run.val_list
     reason = why_no_cams(run, root, dicts)
+    unscored = why_unscored(root, "" if reason else images)
     with reading(dicts):
-        cams = reason or score_cams(options, root, options.list or run.val_list, dicts, classes)
+        cams = reason or find_cams(options, root, images, dicts, classes, unscored)
     if reason and classes is None and not (losses or progress):
         raise InputError(f"{options.folder} holds no experiment: no options.json, losses, scores or CAMs are there")
 
     # Page
     out = report_file(options)
-    page = build_page(Findings(run, classes is not None, classes or (), losses, progress, cams))
+    page = build_page(Findings(run, classes is not None, classes or (), losses, progress, cams, unscored))
     with whole_file(out) as file:
         file.write(page)
     pictures = f"; left out: {reason}" if reason else f", and its pictures alone: {sheet_file(options)}"
-    print(f"done: {out}, {len(page) / 1e6:.1f} MB{pictures}")
+    scores = f"; not scored: {unscored}" if unscored and not reason else ""
+    print(f"done: {out}, {len(page) / 1e6:.1f} MB{pictures}{scores}")
 
 
 def report_file(options: ReportOptions) -> Path:
@@ -68,14 +73,35 @@ def why_no_cams(run: TrainOptions, root: Path, dicts: Path) -> str:
         return f"There are no CAMs in {dicts}: python infer_trm.py {name_flags(run)} --dict writes them."
     if not is_data_set(root):
         return f"The data set {root} is not here: --data-path names another place of it."
-    masks = open_layout(root).mask_folder
-    if not masks.is_dir():
-        return f"There are no true masks to score with: they belong into {masks}."
     return ""
 
 
-def score_cams(options: ReportOptions, root: Path, images: str, dicts: Path, classes: tuple[str, ...] | None) -> CamFindings:
-    """Scores the CAM files, and draws some of the images.
+def why_unscored(root: Path, images: str) -> str:
+    """A sentence on the true masks that are missing to score CAMs; empty where all are there.
+
+    Args:
+        root: the data set; nothing is said of one that is not here.
+        images: their list; empty asks no more than whether there are masks at all.
+    """
+    if not is_data_set(root):
+        return ""
+    layout = open_layout(root)
+    if not layout.mask_folder.is_dir():
+        return f"There are no true masks to score with: they belong into {layout.mask_folder}."
+    ids = layout.read_list(images) if images else []
+    missing = sum(not layout.mask_path(image_id).exists() for image_id in ids)
+    if not missing:
+        return ""
+    return (
+        f"{missing} of the {len(ids)} images of {images} have no true mask in {layout.mask_folder}, and all need one to be "
+        "scored: --list names others."
+    )
+
+
+def find_cams(
+    options: ReportOptions, root: Path, images: str, dicts: Path, classes: tuple[str, ...] | None, unscored: str
+) -> CamFindings:
+    """Scores the CAM files where there are masks, and draws some of the images.
 
     Args:
         options: of the command.
@@ -83,6 +109,7 @@ def score_cams(options: ReportOptions, root: Path, images: str, dicts: Path, cla
         images: their list.
         dicts: the folder of the files.
         classes: the run's; None admits any.
+        unscored: why there are no scores; empty where there are.
 
     Raises:
         InputError: a file is missing, damaged or misshapen, or the data set is another than the run's.
@@ -91,12 +118,27 @@ def score_cams(options: ReportOptions, root: Path, images: str, dicts: Path, cla
     if classes is not None and classes != layout.classes:
         raise InputError(f"{layout.root} has other classes than the run {options.folder} was trained on")
     ids = layout.read_list(images)
-    read = partial(read_sample, layout, dicts)
-    scores = score_images(read, ids, len(layout.classes), options.num_workers)
-    shown = (ids, scores, read, partial(read_image, layout), layout.classes, options.images)
-    write_sheet(sheet_file(options), *shown)
-    gallery = build_gallery(*shown)
-    return CamFindings(options.dict_dir, images, layout.classes, scores, gallery)
+    scores = None
+    if unscored:
+        groups = {"some": spread(ids, 3 * options.images)}
+        draw = partial(draw_cams, partial(read_image, layout), partial(read_cams, layout, dicts), layout.classes)
+    else:
+        read = partial(read_sample, layout, dicts)
+        scores = score_images(read, ids, len(layout.classes), options.num_workers)
+        groups = {name: [ids[i] for i in members] for name, members in examples(scores.each, options.images).items()}
+        draw = partial(draw_sample, partial(read_image, layout), read, scores, layout.classes)
+    write_sheet(sheet_file(options), groups, draw)
+    return CamFindings(options.dict_dir, images, layout.classes, scores, build_gallery(groups, draw))
+
+
+def spread(ids: Sequence[str], count: int) -> list[str]:
+    """Up to `count` of some images, spread evenly over their list."""
+    return [ids[i] for i in np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)]
+
+
+def read_cams(layout: Layout, dicts: Path, image_id: str) -> dict[int, np.ndarray]:
+    """CAMs of an image, in its size."""
+    return read_cam_dict(dicts / f"{image_id}.npy", upright_size(layout.image_path(image_id)), len(layout.classes))
 
 
 def read_sample(layout: Layout, dicts: Path, image_id: str) -> tuple[dict[int, np.ndarray], np.ndarray]:

@@ -1,13 +1,14 @@
 """Training of DiG at its smallest: what it writes, what it repeats, what it refuses."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from timm.scheduler import create_scheduler_v2
+from timm.scheduler import CosineLRScheduler, create_scheduler_v2
 
 import infer_trm
 import train_trm
@@ -145,6 +146,15 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_workers(tmp_path, toy_vo
     contents = [torch.load(run / "ckpt" / "last.pth", weights_only=True)["model"] for run in runs]
     assert equal(contents[0], contents[1])
     assert equal(contents[0], contents[2])
+
+
+def test_a_trial_of_one_epoch_is_not_warned_of_its_schedule(caplog):
+    logging.getLogger(CosineLRScheduler.__module__).setLevel(logging.NOTSET)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    CosineLRScheduler(optimizer, 1)
+    assert len(caplog.records) == 1  # timm's
+    train_trm.build_scheduler(optimizer, TrainOptions(name="x", epochs=1))
+    assert len(caplog.records) == 1
 
 
 def test_another_seed_gives_other_weights(tmp_path, toy_voc):

@@ -225,7 +225,7 @@ def test_names_become_text_and_never_markup(tmp_path):
         ("log.txt", ["losses"], "python train_trm.py --name 'toy run'"),
         ("scores.json", ["progress"], "--val-from"),
         ("dict", ["classes", "threshold", "images"], "python infer_trm.py --name 'toy run'"),
-        ("../data/SegmentationClass", ["classes", "threshold", "images"], "no true masks"),
+        ("../data/SegmentationClass", ["classes", "threshold"], "no true masks"),
         ("../data", ["classes", "threshold", "images"], "--data-path"),
     ],
 )
@@ -235,6 +235,38 @@ def test_a_section_without_data_says_what_makes_them(folder, flags, file, sectio
     assert [a["id"] for a in parsed.all("section")] == SECTIONS
     assert len(parsed.all("p", **{"class": "missing"})) == len(sections)
     assert way_out in parsed.text
+
+
+def test_without_masks_images_and_cams_are_shown_and_the_reason_is_true(folder, flags, capsys):
+    masks = folder.parent / "data" / "SegmentationClass"
+    masks.rename(folder / "elsewhere")
+    (folder / "scores.json").unlink()
+    parsed = report(flags)
+    assert len(parsed.all("figure", **{"class": "sample"})) == 6
+    pictures = [a["alt"] for a in parsed.all("img")]
+    assert "image of 2007_000001" in pictures
+    assert {"CAM of dog of 2007_000001", "CAM of sofa of 2007_000001"} <= {*pictures}
+    assert not any("mask" in picture for picture in pictures)
+    assert f"No epoch has been scored. There are no true masks to score with: they belong into {masks}." in parsed.text
+    assert "--val-from" not in parsed.text.partition("What differs from the recipe")[0]
+    assert f"not scored: There are no true masks to score with: they belong into {masks}." in capsys.readouterr().out
+    sheet = np.array(Image.open(folder / "report.png"))
+    assert sheet.shape[0] == 6 * (SIDE + 2 * GAP + 14)
+
+
+def test_where_some_masks_are_missing_they_are_counted_and_images_shown(folder, flags):
+    (folder.parent / "data" / "SegmentationClass" / "2007_000002.png").unlink()
+    parsed = report(flags)
+    assert "1 of the 6 images of six have no true mask in" in parsed.text
+    assert len(parsed.all("figure", **{"class": "sample"})) == 6
+    assert len(report([*flags, "--list", "val"]).all("svg")) > len(parsed.all("svg"))  # those that have masks are scored
+
+
+def test_of_many_images_without_masks_some_are_shown(folder, flags):
+    (folder.parent / "data" / "SegmentationClass").rename(folder / "elsewhere")
+    parsed = report([*flags, "--images", "1"])
+    names = [a["aria-label"] for a in parsed.all("figure", **{"class": "sample"})]
+    assert names == ["2007_000000", "2007_000002", "2007_000005"]
 
 
 def test_weights_that_came_without_options_are_reported(folder, flags):

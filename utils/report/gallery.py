@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from ..cams.pictures import cam_overlay
 from ..scoring.metrics import IGNORE, label_map
 from .markup import Element, tag
-from .scoring import ImageScores, Reader, examples, sweep_image
+from .scoring import ImageScores, Reader, mean_iou, sweep_image
 
 SIDES = (288, 224, 160, 112)
 """Longer sides of a picture in pixels, tried in this order."""
@@ -27,61 +28,83 @@ GROUPS = {
     "worst": ("Worst", "what goes wrong when it goes wrong most"),
     "median": ("Typical", "half of the images score better, half worse"),
     "best": ("Best", "what the method can do"),
+    "some": ("Some of the images", "spread evenly over their list"),
 }
 
 ImageOpener = Callable[[str], np.ndarray]
 """From an image id to (H, W, 3) uint8 RGB of the size of its mask."""
 
 
-def build_gallery(
-    ids: Sequence[str], scores: ImageScores, read: Reader, open_image: ImageOpener, classes: Sequence[str], count: int
-) -> list[Element]:
-    """The worst, median and best images, in pictures as large as `BYTES` admits.
+class Drawing(NamedTuple):
+    """What there is to see of one image."""
+
+    panels: list[tuple[str, bytes]]  # caption and JPEG of each picture
+    labels: list[tuple[str, str, float]]  # name, colour, and IoU in percent of background and classes; NaN: not in the truth
+    miou: float | None  # in percent; None where there is no truth
+
+
+Artist = Callable[[str, int], Drawing]
+"""From an image id and the longer side of its pictures in pixels."""
+
+
+def build_gallery(groups: Mapping[str, Sequence[str]], draw: Artist) -> list[Element]:
+    """Groups of images, in pictures as large as `BYTES` admits.
 
     Args:
-        ids, scores: images and their scores.
-        read, open_image: what there is of an image.
-        classes: names without background.
-        count: images of a group.
+        groups: ids of images by a key of `GROUPS`.
+        draw: draws one.
     """
-    groups = {name: members for name, members in examples(scores.each, count).items() if members}
     for side in SIDES:
         parts, size = [], 0
         for name, members in groups.items():
-            heading, meaning = GROUPS[name]
-            parts.append(tag("h3", heading, tag("small", f" {meaning}")))
-            for i in members:
-                panels, labels = draw_sample(open_image(ids[i]), *read(ids[i]), scores, classes, side)
-                size += sum(len(data) for _, data in panels)
-                parts.append(sample_figure(ids[i], float(scores.each[i]), panels, labels))
+            if members:
+                heading, meaning = GROUPS[name]
+                parts.append(tag("h3", heading, tag("small", f" {meaning}")))
+            for image_id in members:
+                drawing = draw(image_id, side)
+                size += sum(len(data) for _, data in drawing.panels)
+                parts.append(sample_figure(image_id, drawing))
         if size <= BYTES:
             break
     return parts
 
 
-def draw_sample(
-    image: np.ndarray,
-    cams: Mapping[int, np.ndarray],
-    mask: np.ndarray,
-    scores: ImageScores,
+def draw_cams(
+    open_image: ImageOpener,
+    read_cams: Callable[[str], Mapping[int, np.ndarray]],
     classes: Sequence[str],
+    image_id: str,
     side: int,
-) -> tuple[list[tuple[str, bytes]], list[tuple[str, str, float]]]:
-    """Everything to see of one image.
+) -> Drawing:
+    """An image and its CAMs, where there is no true mask to compare them with.
 
     Args:
-        image: (H, W, 3) uint8.
-        cams, mask: see `Reader`.
+        open_image, read_cams: what there is of an image.
+        classes: names without background.
+        image_id, side: see `Artist`.
+    """
+    image, cams = open_image(image_id), read_cams(image_id)
+    image, size = scaled(image, image.shape[:2], side)
+    panels = [("image", image)]
+    panels += [(f"CAM of {classes[c]}", cam_overlay(image, cv2.resize(cam, size))) for c, cam in cams.items()]
+    return Drawing([(caption, jpeg(picture)) for caption, picture in panels], [], None)
+
+
+def draw_sample(
+    open_image: ImageOpener, read: Reader, scores: ImageScores, classes: Sequence[str], image_id: str, side: int
+) -> Drawing:
+    """An image, its true mask, its CAMs and the mask made of them.
+
+    Args:
+        open_image, read: what there is of an image.
         scores: of all images; their best threshold makes the mask.
         classes: names without background.
-        side: longer side of the pictures in pixels.
-
-    Returns:
-        (caption, JPEG) of the pictures, and (name, colour, IoU in percent) of background and classes; NaN where the truth
-        has none.
+        image_id, side: see `Artist`.
     """
+    cams, mask = read(image_id)
     shown, own = sweep_image(cams, mask)
-    iou = np.where(own.scores().pixels > 0, own.scores().iou[scores.together.best], np.nan)
+    own_scores, best = own.scores(), scores.together.best
+    iou = np.where(own_scores.pixels > 0, own_scores.iou[best], np.nan)
     colors = {c + 1: COLORS[i % len(COLORS)] for i, c in enumerate(shown)}
     labels = [("background", BACKGROUND, float(iou[0]))]
     labels += [
@@ -90,14 +113,20 @@ def draw_sample(
 
     threshold = np.float32(scores.threshold)
     seed = label_map({0: np.full(mask.shape, threshold)} | {c + 1: cam for c, cam in cams.items()})
-    factor = side / max(mask.shape)
-    size = tuple(max(1, round(length * factor)) for length in mask.shape[::-1])
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    image, size = scaled(open_image(image_id), mask.shape, side)
     panels = [("image", image), ("true mask", paint(image, resized(mask, size), colors))]
     for c, cam in cams.items():
         panels.append((f"CAM of {classes[c]}", outlined(image, cv2.resize(cam, size), float(threshold))))
     panels.append(("mask from the CAMs", paint(image, resized(seed, size), colors)))
-    return [(caption, jpeg(picture)) for caption, picture in panels], labels
+    return Drawing([(caption, jpeg(picture)) for caption, picture in panels], labels, float(mean_iou(own_scores)[best]))
+
+
+def scaled(image: np.ndarray, shape: tuple[int, ...], side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """An image (H, W, 3) of a shape (H, W), its longer side as asked for, and its new width and height."""
+    factor = side / max(shape)
+    height, width = (max(1, round(length * factor)) for length in shape)
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=method), (width, height)
 
 
 def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -132,9 +161,7 @@ def jpeg(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def sample_figure(
-    image_id: str, miou: float, panels: Sequence[tuple[str, bytes]], labels: Sequence[tuple[str, str, float]]
-) -> Element:
+def sample_figure(image_id: str, drawing: Drawing) -> Element:
     """One image with its pictures, scores and colours; the arrow keys go from one to the next."""
     pictures = [
         tag(
@@ -143,14 +170,15 @@ def sample_figure(
             tag("figcaption", caption),
             class_="panel",
         )
-        for caption, data in panels
+        for caption, data in drawing.panels
     ]
     chips = [
         tag("span", tag("i", style=f"background:{color}", aria_hidden="true"), f"{name} {percent(iou)}", class_="chip")
-        for name, color, iou in labels
+        for name, color, iou in drawing.labels
     ]
-    caption = tag("figcaption", tag("b", image_id), f" mIoU {miou:.1f} % ", *chips)
-    name = f"{image_id}, mIoU {miou:.1f} percent"
+    scored = drawing.miou is not None
+    caption = tag("figcaption", tag("b", image_id), *([f" mIoU {drawing.miou:.1f} % "] if scored else []), *chips)
+    name = f"{image_id}, mIoU {drawing.miou:.1f} percent" if scored else image_id
     return tag(
         "figure", caption, tag("div", *pictures, class_="panels"), class_="sample", tabindex=0, role="group", aria_label=name
     )

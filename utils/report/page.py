@@ -31,7 +31,7 @@ class CamFindings:
     folder: str
     images: str  # their list
     classes: Sequence[str]  # without background
-    scores: ImageScores
+    scores: ImageScores | None  # None where masks are missing
     gallery: Sequence[Element]
 
 
@@ -45,11 +45,12 @@ class Findings:
     losses: Mapping[str, Curve]
     progress: Mapping[int, Mapping[str, float]]  # see `history.read_progress`
     cams: CamFindings | str  # or why there are none
+    unscored: str = ""  # why CAMs cannot be scored; empty where they can
 
 
 def build_page(found: Findings) -> bytes:
     """The report as one HTML file in UTF-8."""
-    sections = [*training_sections(found), *cam_sections(found.cams), options_of(found)]
+    sections = [*training_sections(found), *cam_sections(found.cams, found.unscored), options_of(found)]
     links = [tag("li", tag("a", part.findtext("h2", ""), href=f"#{part.get('id')}")) for part in sections]
     contents = tag("nav", tag("ul", *links), aria_label="Contents")
     top = headline(found.run.name, summary(found), facts(found))
@@ -70,16 +71,21 @@ def training_sections(found: Findings) -> list[Element]:
         else left_out(
             "progress",
             "Scores during training",
-            f"No epoch has been scored: training does that from the epoch that --val-from names ({command}).",
+            f"No epoch has been scored. {found.unscored}"
+            if found.unscored
+            else f"No epoch has been scored: training does that from the epoch that --val-from names ({command}).",
         )
     )
     return [losses, scored]
 
 
-def cam_sections(cams: CamFindings | str) -> list[Element]:
+def cam_sections(cams: CamFindings | str, unscored: str) -> list[Element]:
     """Classes, threshold and single images."""
     if isinstance(cams, str):
         return [left_out(key, heading, cams) for key, heading in CAM_SECTIONS.items()]
+    if cams.scores is None:
+        scored = [left_out(key, heading, unscored) for key, heading in CAM_SECTIONS.items() if key != "images"]
+        return [*scored, image_section(cams.gallery, None)]
     return [
         class_section(cams.scores.together, cams.classes),
         threshold_section(cams.scores.together),
@@ -108,7 +114,7 @@ def summary(found: Findings) -> str:
 def facts(found: Findings) -> list[tuple[str, str]]:
     """The most important numbers and what they are."""
     result = []
-    if not isinstance(found.cams, str):
+    if not isinstance(found.cams, str) and found.cams.scores is not None:
         scores = found.cams.scores
         miou = float(scores.together.miou[scores.together.best])
         result.append((f"{miou:.2f} %", f"mIoU of the seeds from {found.cams.folder}/; 100\u00a0% is perfect"))

@@ -208,18 +208,22 @@ def threshold_section(scores: Scores) -> Element:
     )
 
 
-def image_section(gallery: Sequence[Element], threshold: float) -> Element:
+def image_section(gallery: Sequence[Element], threshold: float | None) -> Element:
     """Single images.
 
     Args:
         gallery: see `gallery.build_gallery`.
-        threshold: that the masks are made with.
+        threshold: that the masks are made with; None where nothing could be scored.
     """
-    intro = (
-        "Ranked by the mIoU of each image by itself, over the classes in its true mask. In CAMs, red is a high score and "
-        f"blue a low one; the white line encloses what exceeds the threshold {threshold:.2f}. Masks show the background in "
-        "grey; pixels of true masks that are near-white are not scored. Numbers are the IoU of each class in the image."
-    )
+    intro = "In CAMs, red is a high score and blue a low one"
+    if threshold is None:
+        intro += ". What there is no true mask of cannot be scored, only looked at."
+    else:
+        intro = (
+            f"Ranked by the mIoU of each image by itself, over the classes in its true mask. {intro}; the white line "
+            f"encloses what exceeds the threshold {threshold:.2f}. Masks show the background in grey; pixels of true masks "
+            "that are near-white are not scored. Numbers are the IoU of each class in the image."
+        )
     keys = tag("p", "The arrow keys ← and → go from image to image.", class_="keys")
     return section("images", "Images", tag("p", intro), keys, *gallery)
 

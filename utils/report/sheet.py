@@ -1,43 +1,30 @@
 """The examples of a report as one picture, to look at without a browser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..cams.pictures import save_picture
-from .gallery import ImageOpener, draw_sample
-from .scoring import ImageScores, Reader, examples
+from .gallery import Artist
 
 SIDE = 160
 """Longer side of a picture in pixels."""
 GAP = 6
 
 
-def write_sheet(
-    path: Path,
-    ids: Sequence[str],
-    scores: ImageScores,
-    read: Reader,
-    open_image: ImageOpener,
-    classes: Sequence[str],
-    count: int,
-) -> None:
-    """Writes a row for each of the worst, median and best images: image, true mask, a CAM for every class, mask.
+def write_sheet(path: Path, groups: Mapping[str, Sequence[str]], draw: Artist) -> None:
+    """Writes a row of pictures for each of some images.
 
     Args:
         path: of the PNG.
-        ids, scores: images and their scores.
-        read, open_image: what there is of an image.
-        classes: names without background.
-        count: images of a group.
+        groups, draw: see `gallery.build_gallery`.
     """
     rows = []
-    for members in examples(scores.each, count).values():
-        for i in members:
-            panels, _ = draw_sample(open_image(ids[i]), *read(ids[i]), scores, classes, SIDE)
-            rows.append([captioned(caption, jpeg) for caption, jpeg in panels])
+    for members in groups.values():
+        for image_id in members:
+            rows.append([captioned(caption, jpeg) for caption, jpeg in draw(image_id, SIDE).panels])
     columns = max(map(len, rows))
     blank = np.full_like(rows[0][0], 255)
     save_picture(np.vstack([np.hstack(row + [blank] * (columns - len(row))) for row in rows]), path)
