@@ -175,6 +175,8 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     ids, source = layout.training_ids(options.train_list)
     with first_on_each_machine():
         labels = layout.labels(ids)
+    for note in layout.notes:
+        log.info(note)
     labelled = labels.any(1)
     log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
     paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from utils.errors import InputError
 
+from .spelling import normal_name, require_one_spelling, why_no_class
+
 VOC_CLASSES = (
     "aeroplane",
     "bicycle",
@@ -63,15 +65,20 @@ def class_names(root: Path, published: Sequence[str] = VOC_CLASSES) -> tuple[str
         published: the classes where there is no `classes.txt`.
 
     Raises:
-        InputError: `classes.txt` is empty, names a class twice, or one that no file can be named after.
+        InputError: `classes.txt` is empty, names a class twice or the background, or one that no file can be named after.
     """
     path = root / "classes.txt"
     if not path.exists():
         return tuple(published)
-    names = tuple(line.strip() for line in read_lines(path) if line.strip())
+    lines = {i: normal_name(line) for i, line in enumerate(read_lines(path), start=1) if line.strip()}
+    names = tuple(lines.values())
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} names {twice} twice")
+    for i, name in lines.items():
+        if reason := why_no_class(name):
+            raise InputError(f"{path} line {i}: {reason}; the first line is the class that has 1")
+    require_one_spelling((name, f"{path} line {i}") for i, name in lines.items())
     require_class_names(names, path)
     return names
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError
+from utils.errors import InputError, did_you_mean
 from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
+
+from .spelling import normal_name
 
 
 def cache_folder() -> Path:
@@ -48,7 +50,9 @@ def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.n
     for row, (image_id, names) in zip(labels, read_once(folder, paths, object_names).items(), strict=True):
         for name in names:
             if name not in index:
-                raise InputError(f"{paths[image_id]} names {name!r}, which is none of the {len(index)} classes")
+                raise InputError(
+                    f"{paths[image_id]} names {name!r}, which is none of the {len(index)} classes{did_you_mean(name, index)}"
+                )
             row[index[name]] = True
     return labels
 
@@ -99,7 +103,7 @@ def object_names(path: Path) -> list[str]:
         root = ElementTree.fromstring(text)
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError(f"{path} is no XML: {error}") from error
-    return sorted({(obj.findtext("name") or "").strip() for obj in root.iter("object")})
+    return sorted({normal_name(obj.findtext("name") or "") for obj in root.iter("object")})
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

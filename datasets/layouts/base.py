@@ -1,6 +1,7 @@
 """The data set in a folder: what all layouts have in common, and which of them a folder has."""
 
 import functools
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ class Layout(ABC):
     def classes(self) -> tuple[str, ...]:
         """Class names without background: those of `classes.txt`, else the published ones."""
         return class_names(self.root, self.published_classes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was read otherwise than it is written, or not at all, for the log."""
+        return ()
 
     @property
     def mask_folder(self) -> Path:
@@ -209,7 +215,9 @@ def find_mask(folder: Path, image_id: str) -> Path:
     Returns:
         `<id>.png` where that exists or nothing else does.
     """
-    names = (name for layout in LAYOUTS for name in layout.file_names(image_id))
+    names = [name for layout in LAYOUTS for name in layout.file_names(image_id)]
+    if not image_id.isascii():
+        names.append(unicodedata.normalize("NFD", image_id))  # as macOS names files
     found = (path for name in (image_id, *names) if (path := folder / f"{name}.png").exists())
     return next(found, folder / f"{image_id}.png")
 

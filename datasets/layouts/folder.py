@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError
+from utils.errors import InputError, did_you_mean
 
 from ..classes import class_names, read_lines, require_class_names
 from ..lists import LONGEST_ID, require_distinct, split_count
@@ -30,6 +30,7 @@ from .base import Layout
 from .folder_labels import (
     LABEL_FILES,
     LabelledImage,
+    Labelling,
     class_folders,
     holds_images,
     id_of,
@@ -94,22 +95,32 @@ class FolderLayout(Layout):
         return next(iter(label_files(self.root)), self.root)
 
     @functools.cached_property
-    def images(self) -> dict[str, LabelledImage]:
-        """All images by their ids, in the order of the labels.
+    def labelling(self) -> Labelling:
+        """What is said of all images.
 
         Raises:
-            InputError: the labels are damaged, an image is missing or named twice, or two images have one id.
+            InputError: the labels are damaged or not certain, an image is missing or named twice, or two images have one id.
         """
-        return labelled_images(self.root, self.source)
+        known = class_names(self.root) if (self.root / "classes.txt").exists() else ()
+        return labelled_images(self.root, self.source, known)
+
+    @property
+    def images(self) -> dict[str, LabelledImage]:
+        """All images by their ids, in the order of the labels."""
+        return self.labelling.images
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names without background: those of `classes.txt`, else all labels that occur, sorted."""
         if (self.root / "classes.txt").exists():
             return class_names(self.root)
-        names = tuple(sorted({label for image in self.images.values() for label in image.labels}))
-        require_class_names(names, self.source)
-        return names
+        require_class_names(self.labelling.classes, self.source)
+        return self.labelling.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was read otherwise than it is written."""
+        return self.labelling.notes
 
     def image_path(self, image_id: str) -> Path:
         """The image file of an id.
@@ -192,7 +203,10 @@ class FolderLayout(Layout):
         for row, image in zip(labels, map(self.image, ids), strict=True):
             for label in image.labels:
                 if label not in index:
-                    raise InputError(f"{image.place} has the label {label!r}, none of the {len(index)} in classes.txt")
+                    raise InputError(
+                        f"{image.place} has the label {label!r}, none of the {len(index)} in classes.txt"
+                        f"{did_you_mean(label, index)}"
+                    )
                 row[index[label]] = True
         return labels
 

@@ -2,18 +2,20 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from utils.errors import InputError
 from utils.images import is_image_name
 
-from ..labels import table_rows
+from ..label_tables import LabelTable, labels_of_cell, read_label_table
 from ..lists import LONGEST_ID
+from ..spelling import NOTHING, normal_name, require_one_spelling, why_no_class
 
 LABEL_FILES = ("labels.csv", "labels.json")
-RESERVED = ("images", "masks", "SegmentationClass", "lists", "ImageSets")
+RESERVED = ("images", "masks", "SegmentationClass", "lists", "ImageSets", "__MACOSX")
 """Sub-folders that are no classes."""
 
 
@@ -56,49 +58,128 @@ def class_folders(root: Path) -> list[Path]:
     return folders
 
 
-def labelled_images(root: Path, source: Path) -> dict[str, LabelledImage]:
-    """All images of a data set by their ids, in the order of their labels.
+class Labelling(NamedTuple):
+    """What is said of all images of a data set."""
+
+    images: dict[str, LabelledImage]  # by id, in the order of their labels
+    classes: tuple[str, ...]  # all that are named, sorted
+    notes: tuple[str, ...]  # what was read otherwise than it is written
+
+
+class Source(NamedTuple):
+    """Images as a file or folders name them: an image may come several times, where `merges`."""
+
+    images: Iterable[LabelledImage]
+    merges: bool = False
+    classes: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def labelled_images(root: Path, source: Path, known: Collection[str] = ()) -> Labelling:
+    """All images of a data set, and what is in them.
 
     Args:
         root: the data set.
         source: its file of labels, or itself where sub-folders are classes.
+        known: classes of `classes.txt`.
 
     Raises:
-        InputError: the labels are damaged, an image is missing or named twice, or two images have one id.
+        InputError: the labels are damaged or not certain, an image is missing or named twice, two images have one id, or a
+            class goes by two names.
     """
-    read = {".csv": csv_images, ".json": json_images}[source.suffix] if source != root else folder_images
+    if source == root:
+        read = Source(folder_images(root))
+    else:
+        read = csv_source(source, known) if source.suffix == ".csv" else Source(json_images(source, known))
     images: dict[str, LabelledImage] = {}
-    for image in read(source):
+    again = 0
+    names = LabelNames(read.classes, f"{source} line 1", known)
+    for image in read.images:
         image_id = id_of(image.path.relative_to(root).as_posix())
         if image_id.splitlines() != [image_id] or len(image_id) > LONGEST_ID:
             raise InputError(f"{image.place}: no file can be named after {image_id[:LONGEST_ID]!r}: rename that image")
+        image = image._replace(labels=[names.normal(label, image.place) for label in image.labels])
         if (other := images.get(image_id)) is not None:
-            if other.path == image.path:
+            if other.path != image.path:
+                raise InputError(f"{image.path} and {other.path} would both have the id {image_id!r}: rename one of them")
+            if not (read.merges and other.labels and image.labels):
                 raise InputError(f"{image.place} names {image_id!r} again, after {other.place}: give all its labels in one")
-            raise InputError(f"{image.path} and {other.path} would both have the id {image_id!r}: rename one of them")
+            again += 1
+            image = other._replace(labels=list(dict.fromkeys((*other.labels, *image.labels))))
         images[image_id] = image
     if not images:
         raise InputError(f"{source} names no image")
-    return images
+    require_one_spelling(names.places.items())
+    notes = [f"{source}: {', '.join(read.notes)}"] * bool(read.notes)
+    if again:
+        notes.append(f"{source}: {again} lines name an image again, and add to its labels")
+    notes += names.notes()
+    return Labelling(images, tuple(sorted(names.places)), tuple(notes))
 
 
-def csv_images(path: Path) -> Iterator[LabelledImage]:
-    """Images of a table `image,label,label,…`; blank lines and cells do not count."""
+class LabelNames:
+    """The names of labels, each in one form.
+
+    Args:
+        classes: that are there whether an image shows them or not.
+        place: that names them.
+        known: classes of `classes.txt`, which may be called anything.
+    """
+
+    def __init__(self, classes: Sequence[str], place: str, known: Collection[str]):
+        self.known = known
+        self.spellings: dict[str, set[str]] = {}
+        self.places: dict[str, str] = {}
+        for name in classes:
+            self.normal(name, place)
+
+    def normal(self, label: str, place: str) -> str:
+        """The name that a label means.
+
+        Raises:
+            InputError: it is none of a class.
+        """
+        name = normal_name(label)
+        if name not in self.places:
+            if reason := why_no_class(name):
+                raise InputError(f"{place}: {reason}")
+            if name.casefold() in NOTHING and name not in self.known:
+                raise InputError(f"{place} has the label {name!r}: leave it out where there is nothing in an image")
+            self.places[name] = place
+        self.spellings.setdefault(name, set()).add(label)
+        return name
+
+    def notes(self) -> list[str]:
+        """Which names were spelt in several ways that mean the same."""
+        several = [f"{name!r} in {len(raw)}" for name, raw in self.spellings.items() if len(raw) > 1]
+        if not several:
+            return []
+        return [f"spellings that differ in blanks or the form of accents are one class: {', '.join(several)}"]
+
+
+def csv_source(path: Path, known: Collection[str]) -> Source:
+    """Images of a table of labels (`datasets.label_tables`)."""
     files = ImageFiles(path.parent)
-    for line, row in table_rows(path):
-        name, *labels = [cell.strip() for cell in row] or [""]
-        labels = [label for label in labels if label]
-        is_header = line == 1 and name.casefold() == "image" and not files.spelt(name)
-        if (name or labels) and not is_header:
-            place = f"{path} line {line}"
-            yield LabelledImage(files.find(name, place), labels, place)
+    table = read_label_table(path, lambda name: bool(files.spelt(name)), known)
+    return Source(table_images(path, table, files), table.one_label_a_row, table.classes, table.notes)
 
 
-def json_images(path: Path) -> Iterator[LabelledImage]:
+def table_images(path: Path, table: LabelTable, files: "ImageFiles") -> Iterator[LabelledImage]:
+    """Images of a table; blank lines and cells do not count.
+
+    Raises:
+        InputError: a line names no image.
+    """
+    for row in table.rows:
+        place = f"{path} line {row.line}"
+        yield LabelledImage(files.find(row.image, place), row.labels, place)
+
+
+def json_images(path: Path, known: Collection[str]) -> Iterator[LabelledImage]:
     """Images of `{"image": ["label", …], …}`.
 
     Raises:
-        InputError: the file is damaged or has another form.
+        InputError: the file is damaged or has another form, or a label may be several.
     """
     try:
         # Pairs in place of dictionaries, so that an image named twice is seen.
@@ -111,7 +192,10 @@ def json_images(path: Path) -> Iterator[LabelledImage]:
     for name, labels in content:
         if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
             raise InputError(f"{path}: the labels of {name!r} must be a list of names")
-        yield LabelledImage(files.find(name, str(path)), [label.strip() for label in labels], f"{path}: {name!r}")
+        place = f"{path}: {name!r}"
+        if several := next((label for label in labels if len(labels_of_cell(label, known, place)[0]) > 1), None):
+            raise InputError(f"{place} has {several!r} as one label: give each as a string of its own")
+        yield LabelledImage(files.find(name, str(path)), labels, place)
 
 
 def folder_images(root: Path) -> Iterator[LabelledImage]:
@@ -156,6 +240,7 @@ class ImageFiles:
         """All image files that a name can mean: where none has that very name, those that have it as stem."""
         folder, _, file = str(PurePosixPath(name)).rpartition("/")
         by_name, by_stem = self.listing(folder)
+        file = unicodedata.normalize("NFC", file)
         return by_name.get(file) or by_stem.get(file, [])
 
     def listing(self, folder: str) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
@@ -165,15 +250,19 @@ class ImageFiles:
             by_stem: dict[str, list[Path]] = {}
             for place in (self.root / folder, self.root / "images" / folder):
                 for name in sorted(image_names(place)):
-                    by_name.setdefault(name, []).append(place / name)
-                    by_stem.setdefault(PurePosixPath(name).stem, []).append(place / name)
+                    spelt = unicodedata.normalize("NFC", name)
+                    by_name.setdefault(spelt, []).append(place / name)
+                    by_stem.setdefault(PurePosixPath(spelt).stem, []).append(place / name)
             self.listings[folder] = by_name, by_stem
         return self.listings[folder]
 
 
 def id_of(name: str) -> str:
-    """`images/dog/1.jpg` -> `dog__1`: the id of an image from its path in the data set, with or without suffix."""
-    path = PurePosixPath(name)
+    """`images/dog/1.jpg` -> `dog__1`: the id of an image from its path in the data set, with or without suffix.
+
+    Accents have one form (NFC), whatever system has named the file.
+    """
+    path = PurePosixPath(unicodedata.normalize("NFC", name))
     folders = path.parent.parts
     if folders[:1] == ("images",):
         folders = folders[1:]
