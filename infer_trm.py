@@ -38,6 +38,7 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import InferOptions
+from utils.options.training import DEFAULT_CAP
 from utils.training.engine import infer_images
 
 
@@ -51,9 +52,11 @@ def main(args: list[str]) -> None:
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     size = run.infer_size if options.infer_size < 0 else options.infer_size
+    cap = run.infer_cap if options.infer_cap < 0 else options.infer_cap
     record = record_of(options, digest_of(weights), size, precision, layout)
+    record |= {"infer_cap": cap} if cap != DEFAULT_CAP else {}
     thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
-    writer = Writer(options, thresholds, layout.classes)
+    writer = Writer(options, thresholds, layout.classes, run.white_level)
 
     writes = [options.folder / name for name in written(options)]
     with process_group(device, options.nproc, writes), Interruptions() as interruptions:
@@ -73,7 +76,9 @@ def main(args: list[str]) -> None:
         left = gather(left)[0]  # all must share out the same
         labels = labels[np.isin(ids, left)]
         workers = loader_count(options.num_workers, local_world_size())
-        loader = inference_loader(layout, shard(left), shard(labels), size, workers, device, options.scales)
+        loader = inference_loader(
+            layout, shard(left), shard(labels), size, workers, device, options.scales, cap, run.white_level
+        )
 
         if is_main():
             there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
@@ -160,6 +165,7 @@ class Writer:
     options: InferOptions
     thresholds: tuple[float, ...]
     classes: tuple[str, ...]
+    white: float = 0.0  # see `utils.images.to_rgb`
 
     @property
     def crf(self) -> CrfFiles:
@@ -186,7 +192,7 @@ class Writer:
         if at_patches:
             cams = full_size_cams(cams, size)
         if options.vis or options.uses_crf or self.thresholds:
-            image = np.asarray(open_rgb(image_path))
+            image = np.asarray(open_rgb(image_path, self.white))
         if options.vis:
             for c, cam in cams.items():
                 save_picture(cam_overlay(image, cam), folder / "vis" / f"{image_id}_{self.classes[c]}.png")

@@ -43,7 +43,7 @@ def main(args: list[str]) -> None:
     bar = progress(paths, "prediction")
     for path in bar:
         try:
-            image = open_rgb(path)
+            image = open_rgb(path, model.white)
             cams, words = predict(model, image, options)
         except InputError as error:
             bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
@@ -91,7 +91,10 @@ def load_model(options: PredictOptions) -> CamModel:
     require_class_names(classes, options.folder / OPTIONS_FILE)
     epoch = options.load_epo if options.load_epo >= 0 else None
     weights = options.weights or None
-    return load_cam_model(options.folder, epoch, weights, options.device, exp=options.exp, classes=classes)
+    size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
+    return load_cam_model(
+        options.folder, epoch, weights, options.device, exp=options.exp, classes=classes, infer_size=size, infer_cap=cap
+    )
 
 
 def mask_file(out: Path, stem: str) -> Path:

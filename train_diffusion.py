@@ -57,7 +57,7 @@ def main(args: list[str]) -> None:
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
-    images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed)
+    images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed, options.white_level)
 
     with process_group(device, options.nproc, [options.folder, out]), RunLog(options.folder, silent=not is_main()) as log:
         # Data
@@ -65,8 +65,10 @@ def main(args: list[str]) -> None:
         if out.exists() and not (options.overwrite or options.resume):
             raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
         log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
+        if images.left_out:
+            log.info(f"left out: {images.left_out}")
         with first_on_each_machine():
-            check_images(Path(options.data), images.paths, options.check_data)
+            check_images(Path(options.data), images.paths, options.check_data, options.white_level, log.info)
         require_equal_parts(options.batch_size, options.accum)
         workers = loader_count(options.num_workers, local_world_size())
         loader = epoch_loader(images, options.batch_size, options.seed, workers, device)

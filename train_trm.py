@@ -179,11 +179,20 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
         log.info(note)
     labelled = labels.any(1)
     log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
+    counts = zip(layout.classes, labels.sum(0).tolist(), strict=True)
+    log.info(f"images of each class: {', '.join(f'{name} {count}' for name, count in counts)}")
     paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
     with first_on_each_machine():
-        check_images(layout.root, paths, options.check_data)
+        check_images(layout.root, paths, options.check_data, options.white_level, log.info)
     images = TrainingImages(
-        paths, labels[labelled], options.input_size, options.scale, options.ratio, options.seed, options.aa
+        paths,
+        labels[labelled],
+        options.input_size,
+        options.scale,
+        options.ratio,
+        options.seed,
+        options.aa,
+        options.white_level,
     )
     require_equal_parts(options.batch_size, options.accum)
     workers = loader_count(options.num_workers, local_world_size())
@@ -199,9 +208,18 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
         return None
     with first_on_each_machine():
         labels = layout.labels(ids)
-        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data)
+        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
     workers = loader_count(options.num_workers, local_world_size())
-    return inference_loader(layout, shard(ids), shard(labels), options.infer_size, workers, device)
+    return inference_loader(
+        layout,
+        shard(ids),
+        shard(labels),
+        options.infer_size,
+        workers,
+        device,
+        cap=options.infer_cap,
+        white=options.white_level,
+    )
 
 
 def build_guidance(denoiser: GaussianDiffusion, patch_size: int, options: TrainOptions) -> Guidance:

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from utils.cams.inference import network_pixels
-from utils.errors import InputError
-from utils.images import IMAGE_SUFFIXES, is_image_name
+from utils.cams.inference import DEFAULT_CAP, network_pixels
+from utils.errors import InputError, did_you_mean
+from utils.folders import visible_files
+from utils.images import IMAGE_SUFFIXES, is_image_name, named_by_reason
 from utils.machine.distributed import local_batch_size, rank, world_size
 from utils.machine.interruptions import leave_process_group
 from utils.training.seeding import Stream, derive_seed, seeded
@@ -84,6 +85,7 @@ class TrainingImages(Dataset):
         ratio: range of its aspect ratio.
         seed: of all random transforms.
         auto_augment: timm's description of a policy, such as rand-m9-mstd0.5-inc1; empty changes no colours or shapes.
+        white: value that is white in images of more than 8 bits; 0: told from each.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class TrainingImages(Dataset):
         ratio: tuple[float, float],
         seed: int,
         auto_augment: str = "",
+        white: float = 0.0,
     ):
         self.paths = paths
+        self.white = white
         self.labels = torch.from_numpy(labels).float()
         self.seed = seed
         self.transform = v2.Compose(
@@ -112,7 +116,7 @@ class TrainingImages(Dataset):
         return len(self.paths)
 
     def __getitem__(self, visit: Visit) -> TrainingSample:
-        image = open_rgb(self.paths[visit.index])
+        image = open_rgb(self.paths[visit.index], self.white)
         with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
             return TrainingSample(self.transform(image), self.labels[visit.index], visit.index)
 
@@ -185,8 +189,9 @@ class InferenceImages(Dataset):
         ids: n names.
         paths: n image files.
         labels: (n, C) bool.
-        shorter_side: resize to this in pixels; 0 leaves images as they are.
+        shorter_side: resize to this in pixels; 0 leaves images as they are, up to `cap`.
         scales: of the images so resized.
+        cap, white: see `utils.cams.inference.network_size` and `utils.images.to_rgb`.
     """
 
     def __init__(
@@ -196,21 +201,26 @@ class InferenceImages(Dataset):
         labels: np.ndarray,
         shorter_side: int = 0,
         scales: Sequence[float] = (1.0,),
+        cap: int = DEFAULT_CAP,
+        white: float = 0.0,
     ):
         self.ids = ids
         self.paths = paths
         self.labels = labels
         self.shorter_side = shorter_side
         self.scales = scales
+        self.cap = cap
+        self.white = white
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> InferenceSample:
-        image = open_rgb(self.paths[index])
+        image = open_rgb(self.paths[index], self.white)
         size = (image.height, image.width)
         labels = torch.from_numpy(self.labels[index].nonzero()[0])
-        return InferenceSample(self.ids[index], network_pixels(image, self.shorter_side, self.scales), labels, size)
+        pixels = network_pixels(image, self.shorter_side, self.scales, self.cap)
+        return InferenceSample(self.ids[index], pixels, labels, size)
 
 
 def inference_loader(
@@ -221,6 +231,8 @@ def inference_loader(
     workers: int,
     device: torch.device,
     scales: Sequence[float] = (1.0,),
+    cap: int = DEFAULT_CAP,
+    white: float = 0.0,
 ) -> DataLoader:
     """Loader of `InferenceSample`s, one at a time.
 
@@ -228,11 +240,11 @@ def inference_loader(
         layout: the data set.
         ids: n images of it.
         labels: (n, C) bool.
-        shorter_side, scales: see `InferenceImages`.
+        shorter_side, scales, cap, white: see `InferenceImages`.
         workers: processes.
         device: where images go; for CUDA they are put into pinned memory.
     """
-    images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side, scales)
+    images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side, scales, cap, white)
     return DataLoader(
         images, None, num_workers=workers, worker_init_fn=leave_process_group, pin_memory=device.type == "cuda"
     )
@@ -246,16 +258,25 @@ class FolderImages(Dataset):
         size: side in pixels.
         crop: resize the shorter side and draw a square of it; else squeeze the image to a square.
         seed: of crops and flips.
+        white: value that is white in images of more than 8 bits; 0: told from each.
 
     Raises:
         InputError: the folder holds no image.
     """
 
-    def __init__(self, folder: Path, size: int, crop: bool, seed: int):
-        self.paths = sorted(path for path in folder.rglob("*") if is_image_name(path.name) and path.is_file())
+    def __init__(self, folder: Path, size: int, crop: bool, seed: int, white: float = 0.0):
+        if not folder.is_dir():
+            beside = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            what = "is a file" if folder.exists() else f"does not exist{did_you_mean(folder.name, beside)}"
+            raise InputError(f"--data {folder} {what}: name a folder of images")
+        files = list(visible_files(folder))
+        self.paths = sorted(path for path in files if is_image_name(path.name) and path.is_file())
+        self.left_out = named_by_reason(sorted({*files} - {*self.paths}), folder)
         if not self.paths:
-            raise InputError(f"{folder} holds no image (looked for {' '.join(IMAGE_SUFFIXES)} in all sub-folders)")
+            others = f"; it holds {self.left_out}" if self.left_out else ""
+            raise InputError(f"{folder} holds no image (looked for {' '.join(IMAGE_SUFFIXES)} in all sub-folders){others}")
         self.seed = seed
+        self.white = white
         resize = [v2.Resize(size), v2.RandomCrop(size)] if crop else [v2.Resize((size, size))]
         self.transform = v2.Compose([*resize, v2.RandomHorizontalFlip(), v2.PILToTensor()])
 
@@ -264,6 +285,6 @@ class FolderImages(Dataset):
 
     def __getitem__(self, visit: Visit) -> tuple[Tensor, int]:
         """(3, size, size) uint8 and the index."""
-        image = open_rgb(self.paths[visit.index])
+        image = open_rgb(self.paths[visit.index], self.white)
         with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
             return self.transform(image), visit.index

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from utils.images import FORMATS, open_rgb
+from utils.images import FORMATS, open_rgb, open_with_depth
 
-__all__ = ["SIDEWAYS", "open_rgb", "turned_like", "upright_size"]
+__all__ = ["SIDEWAYS", "open_rgb", "open_with_depth", "turned_like", "upright_size"]
 
 SIDEWAYS = (5, 6, 7, 8)
 """Values of EXIF's orientation with which width and height change places."""

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from utils.cams.inference import network_pixels, predict
-from utils.errors import InputError
+from utils.cams.inference import DEFAULT_CAP, network_pixels, predict
+from utils.errors import InputError, did_you_mean
 from utils.experiment import epoch_file, latest_epoch, run_of
 from utils.images import open_rgb, upright_rgb
 from utils.machine.device import AMP_DTYPES, Precision, prepare_device
@@ -32,15 +32,27 @@ class CamModel:
     Args:
         net: the network, on its device.
         classes: C names.
-        shorter_side: that images are resized to for the network, in pixels; 0 leaves them.
+        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
         precision: of the network.
         weights: the file that it was loaded from.
+        white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
     """
 
-    def __init__(self, net: DiG, classes: Sequence[str], shorter_side: int, precision: Precision, weights: Path):
+    def __init__(
+        self,
+        net: DiG,
+        classes: Sequence[str],
+        shorter_side: int,
+        precision: Precision,
+        weights: Path,
+        cap: int = DEFAULT_CAP,
+        white: float = 0.0,
+    ):
         self.net = net.eval()
         self.classes = tuple(classes)
         self.shorter_side = shorter_side
+        self.cap = cap
+        self.white = white
         self.precision = precision
         self.weights = weights
 
@@ -101,9 +113,9 @@ class CamModel:
         Raises:
             InputError: the image cannot be used.
         """
-        picture = as_rgb(image)
+        picture = as_rgb(image, self.white)
         name = str(image) if isinstance(image, (str, os.PathLike)) else "the image"
-        pixels = network_pixels(picture, self.shorter_side)
+        pixels = network_pixels(picture, self.shorter_side, cap=self.cap)
         return predict(self.net, [(name, pixels)], self.precision), (picture.height, picture.width)
 
     def named_cams(self, prediction: Prediction, indices: Mapping[str, int], size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -119,7 +131,8 @@ class CamModel:
         """
         unknown = [name for name in names if name not in self.classes]
         if unknown:
-            raise InputError(f"{unknown[0]!r} is no class of {self.weights}, which knows {', '.join(self.classes)}")
+            meant = did_you_mean(unknown[0], self.classes) or f", which knows {', '.join(self.classes)}"
+            raise InputError(f"{unknown[0]!r} is no class of {self.weights}{meant}")
         return {name: self.classes.index(name) for name in names}
 
 
@@ -132,6 +145,8 @@ def load_cam_model(
     *,
     exp: str = "",
     classes: Sequence[str] | None = None,
+    infer_size: int | None = None,
+    infer_cap: int | None = None,
 ) -> CamModel:
     """The trained network of an experiment, on a device set up as the scripts do (`utils.machine.device.prepare_device`).
 
@@ -143,6 +158,7 @@ def load_cam_model(
         amp: precision of the network, off (float32), bf16 or fp16.
         exp: recipe of weights that were put into a folder without options.json by hand; empty: dig_eccv24.
         classes: their names, for such a folder; elsewhere the run's are taken.
+        infer_size, infer_cap: in place of the run's flags of these names.
 
     Raises:
         InputError: weights or names of classes are missing, damaged or do not fit, or the device is not there.
@@ -160,7 +176,9 @@ def load_cam_model(
         raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)}, got {amp!r}")
     precision = Precision(amp, prepare_device(device))
     net = load_network(Path(weights), len(names), run).to(precision.device)
-    return CamModel(net, names, run.infer_size, precision, Path(weights))
+    size = run.infer_size if infer_size is None else infer_size
+    cap = run.infer_cap if infer_cap is None else infer_cap
+    return CamModel(net, names, size, precision, Path(weights), cap, run.white_level)
 
 
 def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
@@ -170,16 +188,16 @@ def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
     return net
 
 
-def as_rgb(image: ImageLike) -> Image.Image:
-    """An image of any kind as an upright RGB image.
+def as_rgb(image: ImageLike, white: float = 0.0) -> Image.Image:
+    """An image of any kind as an upright RGB image; `white` is that of `utils.images.to_rgb`.
 
     Raises:
         InputError: it is no such image.
     """
     if isinstance(image, (str, os.PathLike)):
-        return open_rgb(Path(image))
+        return open_rgb(Path(image), white)
     if isinstance(image, Image.Image):
-        return upright_rgb(image)
+        return upright_rgb(image, white)
     if isinstance(image, Tensor):
         image = array_of(image)
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):

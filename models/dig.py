@@ -12,6 +12,8 @@ from .lfca import LFCA
 from .vit import MultiClassTokenViT
 from .weights import standardize
 
+MAPS_AT_ONCE = 2**24
+"""Pixels of full-size CAMs, of all classes together, that are computed at a time."""
 LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
 """Names of the parameters that only training needs."""
 
@@ -47,6 +49,17 @@ class Prediction(NamedTuple):
         Returns:
             (K, height, width) float32 in [0, 1).
         """
+        # Classes are independent. Of a photograph of 12 megapixels, all of them at once would take gigabytes for a moment.
+        parts = labels.split(max(1, MAPS_AT_ONCE // (size[0] * size[1])))
+        if len(parts) < 2:
+            return self.cams_at_once(index, labels, size)
+        cams = self.maps[0].new_empty((len(labels), *size))
+        for part, some in zip(cams.split(len(parts[0])), parts, strict=True):
+            part.copy_(self.cams_at_once(index, some, size))
+        return cams
+
+    def cams_at_once(self, index: int, labels: Tensor, size: tuple[int, int]) -> Tensor:
+        """See `cams`."""
         # Upsampling is linear: what one scale sums up is summed on the small grid, scales on the large one.
         maps = [maps[index, labels, None] for maps in self.maps]  # (K, 1, h, w); K may be 0
         return normalize_cam(sum(F.interpolate(m, size, mode="bilinear") for m in maps)[:, 0])

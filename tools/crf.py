@@ -41,7 +41,7 @@ def main(args: list[str]) -> None:
         print(f"{cams}: {len(ids)} images of {run.val_list}, {len(targets)} alphas; {there} files are there already")
 
         # Loop: every image by itself
-        job = Job(cams, files, len(layout.classes))
+        job = Job(cams, files, len(layout.classes), run.white_level)
         for _ in in_parallel(job.refine, tasks, options.num_workers, "CRF"):
             pass
         print(f"done: {', '.join(map(str, targets))}")
@@ -54,6 +54,7 @@ class Job:
     cams: Path
     files: CrfFiles
     num_classes: int
+    white: float  # see `utils.images.to_rgb`
 
     def refine(self, task: tuple[str, Path, float]) -> None:
         """Writes the scores of one image with one exponent.
@@ -62,7 +63,7 @@ class Job:
             InputError: the image or its CAMs are damaged, or do not fit each other.
         """
         image_id, image_path, alpha = task
-        image = np.asarray(open_rgb(image_path))
+        image = np.asarray(open_rgb(image_path, self.white))
         cams = read_cam_dict(self.cams / f"{image_id}.npy", image.shape[:2], self.num_classes)
         self.files.write(image_id, alpha, self.files.make(image, cams, alpha))
 

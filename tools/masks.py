@@ -22,7 +22,7 @@ def main(args: list[str]) -> None:
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
 
     ids = layout.read_list(run.val_list)
-    job = plan(options, len(layout.classes))
+    job = plan(options, len(layout.classes), run.white_level)
 
     with reading(*job.sources), writing(job.masks.target):
         # Files: what is not there yet
@@ -49,6 +49,7 @@ class Job:
     sources: Sequence[Path]  # one folder of CAM dicts, or one or two of score dicts
     masks: MaskFiles
     num_classes: int
+    white: float  # see `utils.images.to_rgb`
 
     def start(self, overwrite: bool) -> None:
         """Opens the folder of the masks.
@@ -68,7 +69,7 @@ class Job:
             InputError: a file is damaged, or does not fit its image.
         """
         image_id, image_path = task
-        image = open_rgb(image_path)
+        image = open_rgb(image_path, self.white)
         shape = (image.height, image.width)
         files = [source / f"{image_id}.npy" for source in self.sources]
         if self.masks.thresholds:
@@ -77,7 +78,7 @@ class Job:
             self.masks.write_of_scores(image_id, [read_score_dict(file, shape, self.num_classes) for file in files])
 
 
-def plan(options: PseudoMaskOptions, num_classes: int) -> Job:
+def plan(options: PseudoMaskOptions, num_classes: int, white: float) -> Job:
     """The job that the flags ask for.
 
     Raises:
@@ -86,7 +87,7 @@ def plan(options: PseudoMaskOptions, num_classes: int) -> Job:
     if options.source == "dict":
         cams = inside_or_path(options.folder, options.dict_dir)
         thresholds = thresholds_of(options, options.folder, str(made_with(cams).get("weights", "")))
-        return Job([cams], MaskFiles(options.folder, thresholds), num_classes)
+        return Job([cams], MaskFiles(options.folder, thresholds), num_classes, white)
     folders = [crf_folder(options.folder, alpha) for alpha in options.alphas] or crf_folders(options.folder)
     if not folders:
         raise InputError(f"{options.folder / 'crf'} is missing: run infer_trm.py --crf or python -m tools.crf first")
@@ -94,7 +95,7 @@ def plan(options: PseudoMaskOptions, num_classes: int) -> Job:
         raise InputError(
             f"{options.folder / 'crf'} holds {', '.join(path.name for path in folders)}: name one or two with --alphas"
         )
-    return Job(folders, MaskFiles(options.folder), num_classes)
+    return Job(folders, MaskFiles(options.folder), num_classes, white)
 
 
 if __name__ == "__main__":

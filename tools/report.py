@@ -43,7 +43,7 @@ def main(args: list[str]) -> None:
     reason = why_no_cams(run, root, dicts)
     unscored = why_unscored(root, "" if reason else images)
     with reading(dicts):
-        cams = reason or find_cams(options, root, images, dicts, classes, unscored)
+        cams = reason or find_cams(options, root, images, dicts, classes, unscored, run.white_level)
     if reason and classes is None and not (losses or progress):
         raise InputError(f"{options.folder} holds no experiment: no options.json, losses, scores or CAMs are there")
 
@@ -99,7 +99,13 @@ def why_unscored(root: Path, images: str) -> str:
 
 
 def find_cams(
-    options: ReportOptions, root: Path, images: str, dicts: Path, classes: tuple[str, ...] | None, unscored: str
+    options: ReportOptions,
+    root: Path,
+    images: str,
+    dicts: Path,
+    classes: tuple[str, ...] | None,
+    unscored: str,
+    white: float,
 ) -> CamFindings:
     """Scores the CAM files where there are masks, and draws some of the images.
 
@@ -110,6 +116,7 @@ def find_cams(
         dicts: the folder of the files.
         classes: the run's; None admits any.
         unscored: why there are no scores; empty where there are.
+        white: see `utils.images.to_rgb`.
 
     Raises:
         InputError: a file is missing, damaged or misshapen, or the data set is another than the run's.
@@ -121,12 +128,12 @@ def find_cams(
     scores = None
     if unscored:
         groups = {"some": spread(ids, 3 * options.images)}
-        draw = partial(draw_cams, partial(read_image, layout), partial(read_cams, layout, dicts), layout.classes)
+        draw = partial(draw_cams, partial(read_image, layout, white), partial(read_cams, layout, dicts), layout.classes)
     else:
         read = partial(read_sample, layout, dicts)
         scores = score_images(read, ids, len(layout.classes), options.num_workers)
         groups = {name: [ids[i] for i in members] for name, members in examples(scores.each, options.images).items()}
-        draw = partial(draw_sample, partial(read_image, layout), read, scores, layout.classes)
+        draw = partial(draw_sample, partial(read_image, layout, white), read, scores, layout.classes)
     write_sheet(sheet_file(options), groups, draw)
     return CamFindings(options.dict_dir, images, layout.classes, scores, build_gallery(groups, draw))
 
@@ -147,9 +154,9 @@ def read_sample(layout: Layout, dicts: Path, image_id: str) -> tuple[dict[int, n
     return read_cam_dict(dicts / f"{image_id}.npy", mask.shape, len(layout.classes)), mask
 
 
-def read_image(layout: Layout, image_id: str) -> np.ndarray:
+def read_image(layout: Layout, white: float, image_id: str) -> np.ndarray:
     """An image as (H, W, 3) uint8."""
-    return np.asarray(open_rgb(layout.image_path(image_id)))
+    return np.asarray(open_rgb(layout.image_path(image_id), white))
 
 
 if __name__ == "__main__":

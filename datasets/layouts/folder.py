@@ -36,6 +36,7 @@ from .folder_labels import (
     id_of,
     label_files,
     labelled_images,
+    left_out_of,
     visible_folders,
 )
 
@@ -119,8 +120,9 @@ class FolderLayout(Layout):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was read otherwise than it is written."""
-        return self.labelling.notes
+        """What was read otherwise than it is written; images that nothing is said of; and files that are no images."""
+        left_out = left_out_of(self.root, (image.path for image in self.images.values()), self.source)
+        return (*self.labelling.notes, *left_out)
 
     def image_path(self, image_id: str) -> Path:
         """The image file of an id.

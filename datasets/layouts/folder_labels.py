@@ -7,13 +7,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from utils.errors import InputError
-from utils.images import is_image_name
+from utils.errors import InputError, did_you_mean
+from utils.folders import is_hidden, visible_files
+from utils.images import UNREAD, first_of, is_image_name, named_by_reason, why_missing, why_unread
 
 from ..label_tables import LabelTable, labels_of_cell, read_label_table
 from ..lists import LONGEST_ID
 from ..spelling import NOTHING, normal_name, require_one_spelling, why_no_class
 
+MOST_NAMED = 10
+"""Files of one kind that the log names."""
 LABEL_FILES = ("labels.csv", "labels.json")
 RESERVED = ("images", "masks", "SegmentationClass", "lists", "ImageSets", "__MACOSX")
 """Sub-folders that are no classes."""
@@ -231,10 +234,24 @@ class ImageFiles:
             raise InputError(f"{place} names {name!r}, which is no image inside {self.root} (folders are told apart by /)")
         found = self.spelt(name)
         if not found:
-            raise InputError(f"{place} names {name!r}, and there is no such image in {self.root} or its images/")
+            raise InputError(f"{place} names {name!r}, {self.why_not_there(path)}")
         if len(found) > 1:
             raise InputError(f"{place} names {name!r}, which may be {found[0]} or {found[1]}: move one of them away")
         return found[0]
+
+    def why_not_there(self, path: PurePosixPath) -> str:
+        """Why there is no image of a name: the end of a message."""
+        for file in (self.root / path, self.root / "images" / path):
+            if os.path.lexists(file) and not is_file(file):
+                return f"and {file} {why_missing(file) if file.is_symlink() else 'is no file'}"
+            if os.path.lexists(file) and (reason := why_unread(path.name)):
+                return f"which is no image: {reason}"
+            unread = [entry.name for entry in entries(file.parent) if Path(entry.name).stem == path.name]
+            if reason := next((UNREAD[suffix] for name in unread if (suffix := Path(name).suffix.lower()) in UNREAD), ""):
+                return f"and there is only {file.parent / unread[0]}: {reason}"
+        by_name, _ = self.listing(str(path.parent))
+        meant = did_you_mean(path.name, by_name)
+        return f"and there is no such image in {self.root} or its images/{meant}"
 
     def spelt(self, name: str) -> list[Path]:
         """All image files that a name can mean: where none has that very name, those that have it as stem."""
@@ -271,7 +288,38 @@ def id_of(name: str) -> str:
 
 def image_names(folder: Path) -> Iterator[str]:
     """Names of the image files in a folder, in no order; none where there is no such folder."""
-    return (entry.name for entry in entries(folder) if is_image_name(entry.name) and entry.is_file())
+    return (entry.name for entry in entries(folder) if is_image_name(entry.name) and is_file(entry))
+
+
+def is_file(entry: os.DirEntry | Path) -> bool:
+    """Whether something is a file; not a link that leads nowhere or in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def left_out_of(root: Path, labelled: Iterable[Path], source: Path) -> list[str]:
+    """What a data set holds beside its images: images that nothing is said of, and files that are no images.
+
+    Args:
+        root: the data set.
+        labelled: its images.
+        source: what says what is in them.
+    """
+    known = {*labelled}
+    files = list(visible_files(root, [name for name in RESERVED if name != "images"]))
+    silent = [
+        str(path.relative_to(root)) for path in files if is_image_name(path.name) and path not in known and is_file(path)
+    ]
+    # Tables and lists lie in the folder itself; among the images, any file may have been meant as one.
+    others = [
+        path
+        for path in files
+        if not (is_image_name(path.name) and is_file(path)) and (path.parent != root or path.suffix.lower() in UNREAD)
+    ]
+    notes = [f"{len(silent)} images left out, of which {source} says nothing: {first_of(silent, MOST_NAMED)}"] * bool(silent)
+    return notes + [f"{len(others)} files left out: {named_by_reason(others, root)}"] * bool(others)
 
 
 def holds_images(folder: Path) -> bool:
@@ -281,8 +329,16 @@ def holds_images(folder: Path) -> bool:
 
 def visible_folders(root: Path) -> list[Path]:
     """Sub-folders that may be classes, sorted."""
-    names = (entry.name for entry in entries(root) if not entry.name.startswith(".") and entry.is_dir())
+    names = (entry.name for entry in entries(root) if not is_hidden(entry.name) and is_folder(entry))
     return [root / name for name in sorted(names) if name not in RESERVED]
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether something is a folder; not a link that leads in a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def entries(folder: Path) -> Iterator[os.DirEntry]:

@@ -123,6 +123,38 @@ def test_a_damaged_table_costs_only_another_look(tmp_path, paths, private_cache)
     assert check_images(tmp_path, paths, "first") == 30
 
 
+def save_deep(path: Path, largest: int) -> Path:
+    Image.fromarray(np.array([[0, largest]], np.uint16)).save(path)
+    return path
+
+
+def test_how_images_of_more_than_8_bits_are_read_is_said_once(tmp_path, paths):
+    deep = [save_deep(tmp_path / f"{i}.png", 4000 + i) for i in range(3)]
+    for _ in range(2):  # seen, and from the table
+        said: list[str] = []
+        check_images(tmp_path, [*paths, *deep], "first", say=said.append)
+        assert said == ["3 images have more than 8 bits: white is 4095 in integers (--white-level)"]
+
+
+def test_images_that_would_be_scaled_differently_need_to_be_told_how(tmp_path):
+    deep = [save_deep(tmp_path / f"{largest}.png", largest) for largest in (4000, 60000)]
+    for _ in range(2):
+        with pytest.raises(
+            InputError, match=r"values of different size: \S+/4000\.png up to 4095, \S+ up to 65535; say with --wh"
+        ):
+            check_images(tmp_path, deep, "first")
+    said: list[str] = []
+    check_images(tmp_path, deep, "first", 65535, said.append)
+    assert said == ["2 images have more than 8 bits: white is 65535 in integers (--white-level)"]
+
+
+def test_an_image_that_is_good_with_a_given_white_is_not_good_without(tmp_path):
+    Image.fromarray(np.array([[-1, 1]], np.float32)).save(tmp_path / "a.tif")
+    check_images(tmp_path, [tmp_path / "a.tif"], "first", 1.0)
+    with pytest.raises(InputError, match=r"a\.tif has values from -1 to 1: say with --white-level"):
+        check_images(tmp_path, [tmp_path / "a.tif"], "first")
+
+
 def test_folders_have_tables_of_their_own(tmp_path, paths):
     check_images(tmp_path / "a", paths, "first")
     assert check_images(tmp_path / "b", paths, "first") == 30

@@ -410,11 +410,37 @@ def test_images_of_a_folder_differ_by_seed_and_epoch(folder, seed, epoch):
     assert any(not torch.equal(reference[Visit(3, i)][0], other[Visit(epoch, i)][0]) for i in range(6))
 
 
-@pytest.mark.parametrize("name", ["empty", "gone"])
-def test_a_folder_without_images_is_refused_by_name(tmp_path, name):
+def test_a_folder_without_images_is_refused_by_name(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=rf"{name} holds no image \(looked for \.jpg \.jpeg"):
-        FolderImages(tmp_path / name, 16, True, 0)
+    with pytest.raises(InputError, match=r"empty holds no image \(looked for \.jpg \.jpeg"):
+        FolderImages(tmp_path / "empty", 16, True, 0)
+
+
+def test_a_folder_that_does_not_exist_is_told_with_what_was_perhaps_meant(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match=r"^--data \S+/imgaes does not exist \(did you mean 'images'\?\): name a folder"):
+        FolderImages(tmp_path / "imgaes", 16, True, 0)
+
+
+def test_hidden_folders_and_files_that_are_no_images_are_left_out_and_named(tmp_path):
+    for name in ("b/1.png", ".cache/2.png", "b/._1.png", "__MACOSX/b/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    (tmp_path / "b" / "film.mp4").touch()
+    images = FolderImages(tmp_path, 16, True, 0)
+    assert images.paths == [tmp_path / "b" / "1.png"]
+    assert images.left_out == "b/film.mp4 (films are not read: save its frames as images)"
+
+
+def test_links_in_a_circle_are_followed_once(tmp_path):
+    (tmp_path / "b").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "b" / "1.png")
+    (tmp_path / "b" / "again").symlink_to(tmp_path)
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "c.jpg").symlink_to(tmp_path / "c.jpg")
+    images = FolderImages(tmp_path, 16, True, 0)
+    assert images.paths == [tmp_path / "b" / "1.png"]
+    assert images.left_out == "c.jpg (is a link that leads nowhere)"
 
 
 def test_a_broken_image_of_a_folder_is_named(folder):

@@ -157,6 +157,15 @@ def test_what_is_compiled_for_two_sizes_does_for_all(net, monkeypatch):
     assert counts[1:] == counts[1:2] * 5
 
 
+@pytest.mark.parametrize("labels", [[], [2], [0, 1, 2], [2, 0]])
+def test_maps_of_a_large_image_are_computed_in_parts_to_the_same_bits(net, image, monkeypatch, labels):
+    prediction = net.eval().predict([image[:1], image[:1, :, ::2, ::2]])
+    expected = prediction.cams(0, torch.tensor(labels, dtype=torch.long), (90, 70))
+    for at_once in (1, 2 * 90 * 70):
+        monkeypatch.setattr("models.dig.MAPS_AT_ONCE", at_once)
+        assert torch.equal(prediction.cams(0, torch.tensor(labels, dtype=torch.long), (90, 70)), expected)
+
+
 def test_no_labels_give_no_maps(net, image):
     assert net.eval().cam(image[0], torch.tensor([], dtype=torch.long), (9, 7)).shape == (0, 9, 7)
 

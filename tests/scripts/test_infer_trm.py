@@ -228,6 +228,20 @@ def test_images_can_be_bounded_in_size(trained):
     assert before != after
 
 
+def test_a_cap_is_that_size_for_larger_images_alone(trained):
+    root, data = trained
+    read = [
+        {path.name: path.read_bytes() for path in (infer(root, f"--dict {flags}") / "dict").iterdir()}
+        for flags in ("--infer-cap 42", "--infer-size 42", "")
+    ]
+    capped, resized, whole = read
+    sizes = {name: Image.open((data / "JPEGImages" / name).with_suffix(".jpg")).size for name in whole}
+    smaller = [name for name, size in sizes.items() if min(size) <= 42]
+    assert 0 < len(smaller) < len(whole)
+    for name in whole:
+        assert capped[name] == (whole if name in smaller else resized)[name]
+
+
 def test_an_image_smaller_than_a_patch_is_refused_by_name(trained):
     with pytest.raises(InputError, match=r"2007_000000 is \d+ x 4 pixels, smaller than one patch of 8"):
         infer(trained[0], "--dict --infer-size 4")
@@ -256,7 +270,12 @@ def test_an_image_is_finished_only_with_all_its_files(trained, capsys):
 
 
 @pytest.mark.parametrize(
-    ("other", "difference"), [("--load_epo 0", "weights '.*', not '.*'"), ("--infer-size 32", "infer_size 0, not 32")]
+    ("other", "difference"),
+    [
+        ("--load_epo 0", "weights '.*', not '.*'"),
+        ("--infer-size 32", "infer_size 0, not 32"),
+        ("--infer-cap 32", "infer_cap None, not 32"),
+    ],
 )
 def test_cams_of_other_weights_or_options_are_not_mixed(trained, other, difference):
     root, _ = trained

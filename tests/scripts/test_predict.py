@@ -50,6 +50,16 @@ def run(root: Path, out: Path, extra: str, *images: Path) -> list[str]:
     return sorted(path.name for path in out.iterdir())
 
 
+@pytest.mark.parametrize("flag", ["--infer-size 24", "--infer_cap 24"])
+def test_the_size_that_the_network_sees_can_be_told(root, tmp_path, flag):
+    run(root, tmp_path / "told", f"--labels dog {flag}")
+    model = load_cam_model(root / "run", device="cpu", infer_size=24)
+    picture = cam_overlay(np.asarray(Image.open(image_of(root))), model.cam(image_of(root), "dog")["dog"])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "told" / f"{DOG}_dog.png")), picture)
+    run(root, tmp_path / "whole", "--labels dog")
+    assert (np.asarray(Image.open(tmp_path / "whole" / f"{DOG}_dog.png")) != picture).any()
+
+
 def test_an_image_gets_a_mask_and_a_picture_of_each_label(root, tmp_path):
     names = run(root, tmp_path, "--labels dog,sofa --threshold 0.3")
     assert names == [f"{DOG}.png", f"{DOG}_dog.png", f"{DOG}_sofa.png"]

@@ -1,5 +1,6 @@
 """Whole images through the network: the one way that validation, inference and `models.CamModel` share."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from torchvision.transforms import v2
 
 from ..errors import InputError
 from ..machine.device import Precision, to_device
+from ..options.training import DEFAULT_CAP
 
 WAITING_BATCHES = 4
 """How many batches of images may be held back in search of others of their size."""
@@ -35,23 +37,48 @@ class CamNetwork(Protocol):
 Sample = TypeVar("Sample", bound=HasPixels)
 
 
-def network_pixels(image: Image.Image, shorter_side: int, scales: Sequence[float] = (1.0,)) -> tuple[Tensor, ...]:
+def network_size(height: int, width: int, shorter_side: int, cap: int = DEFAULT_CAP) -> tuple[int, int]:
+    """The height and width at which the network sees an image.
+
+    Its memory grows with the square of the number of pixels. An image of which nobody has said how large it is to be seen is
+    reduced where its shorter side exceeds the cap, and one of any kind where it has more than twice as many pixels as the
+    square of that side.
+
+    Args:
+        height, width: of the image in pixels.
+        shorter_side: that it is resized to in pixels; 0 leaves it, up to the cap.
+        cap: the largest shorter side that is left; 0 leaves all, and the longer side too.
+    """
+    short, long = sorted((height, width))
+    new = shorter_side or (min(short, cap) if cap else short)
+    size = (new, int(new * long / short))  # as torchvision's Resize has it
+    most = 2 * max(cap, shorter_side) ** 2
+    if cap and math.prod(size) > most:
+        share = (most / (height * width)) ** 0.5
+        size = (max(1, int(share * short)), max(1, int(share * long)))
+    return size if height <= width else size[::-1]
+
+
+def network_pixels(
+    image: Image.Image, shorter_side: int, scales: Sequence[float] = (1.0,), cap: int = DEFAULT_CAP
+) -> tuple[Tensor, ...]:
     """An RGB image as the network takes it.
 
     Args:
         image: the image.
-        shorter_side: that it is resized to in pixels; 0 leaves it as it is.
+        shorter_side, cap: see `network_size`.
         scales: of the image so resized; 1 is its own size.
 
     Returns:
         (3, H, W) uint8 for each scale.
     """
-    if shorter_side:
-        image = v2.functional.resize(image, [shorter_side], v2.InterpolationMode.BICUBIC)
+    size = network_size(image.height, image.width, shorter_side, cap)
+    if size != (image.height, image.width):
+        image = v2.functional.resize(image, size, v2.InterpolationMode.BICUBIC)
     pixels = []
     for scale in scales:
-        size = [max(1, round(scale * side)) for side in (image.height, image.width)]
-        scaled = image if scale == 1 else v2.functional.resize(image, size, v2.InterpolationMode.BICUBIC)
+        scaled_size = [max(1, round(scale * side)) for side in (image.height, image.width)]
+        scaled = image if scale == 1 else v2.functional.resize(image, scaled_size, v2.InterpolationMode.BICUBIC)
         pixels.append(v2.functional.pil_to_tensor(scaled))
     return tuple(pixels)
 

@@ -1,13 +1,25 @@
 """Options of commands with a trained network: CAMs of a data set, masks of loose images."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InputError
 from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option, device_option
 from .flags import check_ranges, option, show
 from .results import CrfOptions, ThresholdOptions
+from .training import CAP_HELP
 
 AUTO = "auto"
+
+
+def infer_size_option() -> Any:
+    """The field of `--infer-size`."""
+    return option(-1, "shorter side of an image in pixels, 0: as it is, up to INFER_CAP; -1: the run's", low=-1, high=4096)
+
+
+def infer_cap_option() -> Any:
+    """The field of `--infer-cap`."""
+    return option(-1, f"{CAP_HELP}; -1: the run's", low=-1, high=100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +31,8 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
     weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
-    infer_size: int = option(-1, "shorter side of an image in pixels, 0: as it is; -1: the run's", low=-1, high=4096)
+    infer_size: int = infer_size_option()
+    infer_cap: int = infer_cap_option()
     overwrite: bool = option(False, "remove what other weights or options have written there, instead of refusing")
     amp: str = amp_option("precision of the network: off is float32; CAMs are normalised in float32 always")
     compile: bool = compile_option()
@@ -73,6 +86,8 @@ class PredictOptions(ExperimentOptions):
     load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
     weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set that names the classes; needed only where the experiment has no options.json")
+    infer_size: int = infer_size_option()
+    infer_cap: int = infer_cap_option()
     labels: str = option(
         AUTO, "classes in the images, with commas between; auto: those that the network itself finds in each of them"
     )

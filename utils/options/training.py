@@ -13,6 +13,12 @@ from .flags import check_ranges, option, show
 
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
 """Rows of the table `models.losses.LOSSES`."""
+DEFAULT_CAP = 640
+"""No image of VOC or COCO is larger."""
+CAP_HELP = (
+    "largest shorter side at inference in pixels: of a larger image CAMs are computed at this size, and enlarged; 0: none, "
+    "whose memory grows with the square of the pixels"
+)
 PUBLISHED_DEIT = "./pretrained/deit_small_imagenet.pth"
 
 
@@ -37,6 +43,11 @@ class LoopOptions:
         "whether all images are decoded before the start: those not seen good before, all, or none",
         choices=("first", "always", "never"),
         resumable=True,
+    )
+    white_level: float = option(
+        0.0,
+        "value that is white in images of more than 8 bits, such as 1, 4095 or 65535; 0: told from files and their values",
+        low=0,
     )
     ckpt_minutes: float = option(15.0, "minutes between two checkpoints: what a kill can lose", low=0, resumable=True)
     resume: bool = option(False, "continue from ckpt/last.pth with the options of that run", resumable=True)
@@ -66,7 +77,10 @@ class ArchitectureOptions:
     """The network."""
 
     input_size: int = option(224, "side of a training image in pixels", low=32, high=4096)
-    infer_size: int = option(0, "shorter side of an image at inference in pixels; 0: as it is", low=0, high=4096)
+    infer_size: int = option(
+        0, "shorter side of an image at inference in pixels; 0: as it is, up to INFER_CAP", low=0, high=4096
+    )
+    infer_cap: int = option(DEFAULT_CAP, CAP_HELP, low=0, high=100_000)
     backbone: str = option(
         "",
         "transformer by timm's name, such as vit_small_patch14_dinov2 (python -m tools.backbones lists them); empty: a DeiT"

@@ -285,6 +285,36 @@ def test_the_scripts_train_infer_and_score_on_own_images(tmp_path, capsys):
     assert "aeroplane" in scored
 
 
+def test_the_log_names_classes_with_counts_and_what_is_left_out(tmp_path):
+    data = make_toy_folder(tmp_path / "own")
+    lines = (data / "labels.csv").read_text().split()
+    write_lines(data / "labels.csv", *lines[:-1])  # of 5.jpg nothing is said
+    for name in ("images/6.mp4", "images/notes.txt", "images/._0.jpg", "images/.cache/7.jpg", "8.nef"):
+        touch(data / name)
+    log = train(tmp_path, data)
+    assert "images of each class: cat 1, dog 1, horse 1, person 2, sofa 1, tvmonitor 1\n" in log
+    assert f"1 images left out, of which {data}/labels.csv says nothing: images/5.jpg\n" in log
+    assert (
+        "3 files left out: 8.nef (raw files are not read: save it as PNG); images/6.mp4 (films are not read: save its "
+        "frames as images); images/notes.txt (.txt is no suffix of images)\n"
+    ) in log
+
+
+def test_the_log_says_how_a_table_was_read(tmp_path):
+    data = make_toy_folder(tmp_path / "own")
+    write_lines(data / "labels.csv", "file;cat;dog", *(f"{i}.jpg;{i % 2};1" for i in range(6)))
+    log = train(tmp_path, data)
+    assert f"{data}/labels.csv: columns between semicolons, a column of yes and no for each of 2 classes\n" in log
+    assert "images of each class: cat 3, dog 6\n" in log
+
+
+def test_nothing_left_out_is_not_mentioned(root):
+    touch(root / "classes.txt").write_text("\n".join(CLASSES))
+    touch(root / "lists" / "val.txt")
+    touch(root / "masks" / "0.txt")
+    assert open_layout(root).notes == ()
+
+
 def test_without_masks_training_says_so_and_scoring_ends_with_one_line(tmp_path, sorted_images):
     for i, path in enumerate(sorted(sorted_images.glob("*/*.jpg"))):
         path.write_bytes((make_toy_folder(tmp_path / "own") / "images" / f"{i}.jpg").read_bytes())

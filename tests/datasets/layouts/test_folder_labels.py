@@ -100,6 +100,29 @@ def test_another_suffix_is_another_image(root):
         from_table(root, "a.png,dog")
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "reason"),
+    [
+        ("trip.nef", "trip", r"and there is only \S+/trip\.nef: raw files are not read: save it as PNG"),
+        ("trip.nef", "trip.nef", "which is no image: raw files are not read: save it as PNG"),
+        ("images/b.PNG", "b.png", r"and there is no such image in \S+ or its images/ \(did you mean 'b\.PNG'\?\)"),
+        ("d.jpg/1.jpg", "d.jpg", r"and \S+/d\.jpg is no file"),
+    ],
+)
+def test_an_image_that_is_not_there_is_told_with_the_reason(root, file, name, reason):
+    touch(root / file)
+    with pytest.raises(InputError, match=rf"labels\.csv line 1 names '{name}', {reason}$"):
+        from_table(root, f"{name},dog")
+
+
+def test_a_link_that_leads_nowhere_is_told_and_hurts_no_other_image(root):
+    (root / "loop.jpg").symlink_to(root / "loop.jpg")
+    (root / "loop").symlink_to(root / "loop")
+    assert from_table(root, "a,dog") == {"a": ["dog"]}
+    with pytest.raises(InputError, match=r"line 1 names 'loop\.jpg', and \S+/loop\.jpg is a link that leads nowhere$"):
+        from_table(root, "loop.jpg,dog")
+
+
 @pytest.mark.parametrize("again", ["a,cat", "a.jpg,dog"])
 def test_two_lines_for_an_image_are_refused_with_both(root, again):
     with pytest.raises(InputError, match=r"labels\.csv line 3 names 'a' again, after .*labels\.csv line 1: give all"):
@@ -150,8 +173,8 @@ def test_an_image_that_results_could_not_be_named_after_is_refused(root):
 def test_hidden_files_and_other_files_are_no_images(root):
     touch(root / "notes.txt")
     touch(root / "._a.jpg")
-    for name in ("notes.txt", "._a.jpg"):
-        with pytest.raises(InputError, match="there is no such image"):
+    for name, reason in (("notes.txt", ".txt is no suffix of images"), ("._a.jpg", "macOS keeps such a file beside each")):
+        with pytest.raises(InputError, match=f"names '{name}', which is no image: {reason}"):
             from_table(root, name)
 
 

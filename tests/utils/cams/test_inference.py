@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from utils.cams.inference import WAITING_BATCHES, batches_of_one_size, network_pixels
+from utils.cams.inference import WAITING_BATCHES, batches_of_one_size, network_pixels, network_size
 
 
 class Sized(NamedTuple):
@@ -28,6 +28,31 @@ def samples(sizes: list[int]) -> list[Sized]:
 def test_scales_are_of_the_image_as_the_network_takes_it(shorter_side, sizes):
     pixels = network_pixels(Image.new("RGB", (100, 60)), shorter_side, (1.0, 0.5))
     assert [tuple(p.shape) for p in pixels] == sizes
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (500, 334), (640, 640), (480, 640), (640, 1280), (100, 2000), (7, 9)])
+def test_ordinary_images_are_seen_as_they_are(shape):
+    assert network_size(*shape, 0) == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "shorter_side", "cap", "seen"),
+    [
+        ((3000, 4000), 0, 640, (640, 853)),
+        ((4000, 3000), 0, 640, (853, 640)),
+        ((641, 700), 0, 640, (640, 698)),
+        ((600, 20000), 0, 640, (156, 5225)),  # 2 * 640 * 640 pixels
+        ((3000, 4000), 0, 1024, (1024, 1365)),
+        ((3000, 4000), 0, 0, (3000, 4000)),
+        ((600, 20000), 0, 0, (600, 20000)),
+        ((3000, 4000), 2000, 640, (2000, 2666)),  # whoever says a size gets it
+        ((200, 20000), 320, 640, (90, 9050)),
+        ((300, 400), 96, 640, (96, 128)),
+    ],
+)
+def test_large_images_are_reduced_to_what_memory_allows(shape, shorter_side, cap, seen):
+    assert network_size(*shape, shorter_side, cap) == seen
+    assert tuple(network_pixels(Image.new("RGB", shape[::-1]), shorter_side, cap=cap)[0].shape[1:]) == seen
 
 
 def test_the_scale_of_one_changes_no_pixel():
