@@ -40,6 +40,11 @@ def main(args: list[str]) -> None:
         for counts in in_parallel(job.count, chunks, options.num_workers, "scoring"):
             tally.counts += counts
     scores = tally.scores()
+    if not np.sum(scores.pixels[1:]):
+        raise InputError(
+            f"no mask of these {len(ids)} images in {job.truth} holds a class: 0 is the background, 255 is not scored, the "
+            f"classes are 1 to {job.num_classes}"
+        )
 
     # Results
     print_scores(scores, classes)

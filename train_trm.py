@@ -10,7 +10,7 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch.utils.data import DataLoader
 
-from datasets.check import check_images
+from datasets.check import check_images, check_masks
 from datasets.images import TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance, build_denoiser
@@ -204,11 +204,13 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:
-        log.info(f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: CAMs are not scored during training")
+        what = f"{unmasked} of {len(ids)} images of {options.val_list} have no mask"
+        log.info(f"{what}: CAMs are not scored during training{layout.other_masks}")
         return None
     with first_on_each_machine():
         labels = layout.labels(ids)
         check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
+        check_masks(layout, ids, labels, options.check_data, log.info)
     workers = loader_count(options.num_workers, local_world_size())
     return inference_loader(
         layout,

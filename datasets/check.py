@@ -1,19 +1,25 @@
-"""Images looked at before a long run, so that a bad one is found now and not after six hours."""
+"""Images and masks looked at before a long run, so that a bad one is found now and not after six hours."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from utils.errors import InputError
 from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
+from utils.scoring.metrics import IGNORE
 
 from .labels import cache_path, read_cache, write_cache
+from .layouts.base import Layout, read_truth
 from .pixels import open_with_depth
 
+T = TypeVar("T")
+R = TypeVar("R")
 MOST_NAMED = 20
 
 
@@ -42,27 +48,114 @@ def check_images(
     good = read_cache(table) if when == "first" else {}
     states = {path: state_of(path) for path in paths}
     unknown = [path for path, state in states.items() if state is None or good.get(str(path), (None,))[0] != state]
-    with ThreadPoolExecutor(available_cores()) as pool:
-        try:
-            found = pool.map(partial(look_at, white=white), unknown)
-            looks = dict(zip(unknown, progress(found, "looking at images", len(unknown)), strict=True))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    looks = dict(zip(unknown, in_threads(partial(look_at, white=white), unknown, "looking at images"), strict=True))
     good |= {str(path): (states[path], look.depth) for path, look in looks.items() if not look.problem}
     if unknown:
         write_cache(table, good)
-    refuse_bad([look.problem for look in looks.values() if look.problem], len(paths), table)
+    refuse_bad([look.problem for look in looks.values() if look.problem], f"{len(paths)} images", table)
     require_one_depth({path: good[str(path)][1] for path in paths}, say)
     return len(unknown)
 
 
-def refuse_bad(bad: Sequence[str], count: int, table: Path) -> None:
+def check_masks(
+    layout: Layout, ids: Sequence[str], labels: np.ndarray, when: str, say: Callable[[str], None] = lambda line: None
+) -> int:
+    """Reads masks, in parallel; those that were good and have not changed since, nor their images, are passed over.
+
+    Args:
+        layout: the data set.
+        ids: n images of it, all with masks.
+        labels: (n, C) bool.
+        when: see `check_images`.
+        say: is told of masks that hold no class although their images have labels.
+
+    Returns:
+        How many were read.
+
+    Raises:
+        InputError: some are damaged, of another size than their images, or hold values that are no classes; or none of
+            them holds any class.
+    """
+    if when == "never":
+        return 0
+    table = cache_path(layout.mask_folder, "masks")
+    good = read_cache(table) if when == "first" else {}
+    paths = {image_id: layout.mask_path(image_id) for image_id in ids}
+    # Of a mask as of its image: size and time; then the values that it holds.
+    states = {i: (state_of(path), state_of(layout.image_path(i))) for i, path in paths.items()}
+    admitted = {*range(len(layout.classes) + 1), IGNORE}
+
+    def is_good(image_id: str) -> bool:
+        mask, image = states[image_id]
+        state, values = good.get(str(paths[image_id]), (None, ()))
+        return state == mask and values[:2] == image and {*values[2:]} <= admitted
+
+    unknown = [image_id for image_id in ids if not is_good(image_id)]
+    found = in_threads(partial(values_of, layout), unknown, "looking at masks")
+    values = dict(zip(unknown, found, strict=True))
+    for image_id, held in values.items():
+        mask, image = states[image_id]
+        if not isinstance(held, str) and mask and image:
+            good[str(paths[image_id])] = (mask, [*image, *held])
+    if unknown:
+        write_cache(table, good)
+    refuse_bad([held for held in values.values() if isinstance(held, str)], f"{len(ids)} masks", table)
+    shown = [{*good[str(paths[image_id])][1][2:]} - {0, IGNORE} for image_id in ids]
+    require_classes([paths[i] for i, held in zip(ids, shown, strict=True) if not held], labels, shown, layout.classes, say)
+    return len(unknown)
+
+
+def require_classes(
+    empty: Sequence[Path], labels: np.ndarray, shown: Sequence[set[int]], classes: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Sees to it that masks hold classes.
+
+    Args:
+        empty: masks that hold none.
+        labels: (n, C) bool, of all images.
+        shown: of all images, the classes that their masks hold, from 1.
+        classes: C names.
+        say: see `check_masks`.
+
+    Raises:
+        InputError: images have labels, and no mask holds a class.
+    """
+    lost = sum(bool(row.any()) and not held for row, held in zip(labels, shown, strict=True))
+    if lost and not any(shown):
+        raise InputError(
+            f"{empty[0]} holds no class, nor does any other of {len(shown)} masks: 0 is the background, 255 is not scored, "
+            f"the classes are 1 ({classes[0]}) to {len(classes)}. Where 255 means an object, write the number of its class"
+        )
+    if lost:
+        say(
+            f"{lost} of {len(shown)} masks hold no class, only 0 or 255, though their images have labels, such as {empty[0]}"
+        )
+
+
+def values_of(layout: Layout, image_id: str) -> list[int] | str:
+    """The values that the mask of an image holds, ascending; or what is wrong with it."""
+    try:
+        return np.unique(read_truth(layout, image_id)).tolist()
+    except InputError as error:
+        return str(error)
+
+
+def in_threads(look: Callable[[T], R], things: Sequence[T], description: str) -> list[R]:
+    """What a look at each of some things finds, in their order, by all cores."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        try:
+            return list(progress(pool.map(look, things), description, len(things)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def refuse_bad(bad: Sequence[str], all_of_them: str, table: Path) -> None:
     """Raises InputError where images, or masks, are bad.
 
     Args:
         bad: what is wrong with each.
-        count: of all.
+        all_of_them: how many there are of what, such as "30 images".
         table: beside which a list of very many goes.
     """
     if len(bad) == 1:
@@ -74,7 +167,7 @@ def refuse_bad(bad: Sequence[str], count: int, table: Path) -> None:
             with whole_file(listing) as file:
                 file.write("".join(f"{problem}\n" for problem in bad).encode())
             named += f"; and {len(bad) - MOST_NAMED} more, all listed in {listing}"
-        raise InputError(f"{len(bad)} of {count} images cannot be used: {named}")
+        raise InputError(f"{len(bad)} of {all_of_them} cannot be used: {named}")
 
 
 def require_one_depth(depths: Mapping[Path, Sequence], say: Callable[[str], None]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.cams.masks import read_mask
 from utils.errors import InputError, did_you_mean
+from utils.folders import is_hidden
 
 from ..classes import VOC_CLASSES, class_names
 from ..lists import draw, find_list, read_ids, split_count
@@ -104,6 +105,14 @@ class Layout(ABC):
     def mask_folder(self) -> Path:
         """Where the ground truth is, if there is any: only scoring needs it."""
         return self.root / "SegmentationClass"
+
+    @property
+    def other_masks(self) -> str:
+        """What lies where the masks belong and is none: the end of a message, empty where there is nothing of the kind."""
+        folder = self.mask_folder
+        files = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        others = [name for name in files if not is_hidden(name) and Path(name).suffix != ".png"]
+        return f"; {folder} holds {others[0]}, and masks are files NAME.png" if others else ""
 
     def mask_path(self, image_id: str) -> Path:
         """The ground truth of an id, whether it exists or not."""

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.check import MOST_NAMED, check_images
+from datasets.check import MOST_NAMED, check_images, check_masks
+from datasets.layouts.voc import VocLayout
+from tests.helpers.toy_data import make_toy_voc, save_mask
 from utils.errors import InputError
 
 
@@ -153,6 +155,83 @@ def test_an_image_that_is_good_with_a_given_white_is_not_good_without(tmp_path):
     check_images(tmp_path, [tmp_path / "a.tif"], "first", 1.0)
     with pytest.raises(InputError, match=r"a\.tif has values from -1 to 1: say with --white-level"):
         check_images(tmp_path, [tmp_path / "a.tif"], "first")
+
+
+@pytest.fixture
+def voc(tmp_path) -> VocLayout:
+    """Six images with masks, whose first two have a cat, and a dog and a sofa."""
+    return VocLayout(make_toy_voc(tmp_path / "VOC2012"))
+
+
+IDS = [f"2007_{i:06d}" for i in range(6)]
+
+
+def check(layout: VocLayout, when: str = "first", ids: list[str] = IDS) -> tuple[int, list[str]]:
+    said: list[str] = []
+    return check_masks(layout, ids, layout.labels(ids), when, said.append), said
+
+
+def change(layout: VocLayout, image_id: str, values: dict[int, int]) -> None:
+    """Writes other values into a mask."""
+    path = layout.mask_path(image_id)
+    mask = np.array(Image.open(path))
+    for before, after in values.items():
+        mask[np.array(Image.open(path)) == before] = after
+    save_mask(mask, path)
+
+
+def test_masks_are_read_once_and_again_when_they_or_their_images_change(voc):
+    assert check(voc) == (6, [])
+    assert check(voc) == (0, [])
+    assert check(voc, "always") == (6, [])
+    assert check(voc, "never") == (0, [])
+    os.utime(voc.mask_path(IDS[1]), ns=(1, 1))
+    os.utime(voc.image_path(IDS[2]), ns=(1, 1))
+    assert check(voc) == (2, [])
+
+
+def test_all_bad_masks_are_named_with_their_reasons(voc):
+    save_mask(np.ones((5, 6), np.uint8), voc.mask_path(IDS[0]))
+    change(voc, IDS[1], {12: 77})
+    Image.new("RGB", (44, 43)).save(voc.mask_path(IDS[2]))
+    spoil(voc.mask_path(IDS[3]))
+    reasons = [
+        r"0\.png is 6 x 5 pixels, its image 57 x 43",
+        r"1\.png holds class 77; there are 20",
+        r"2\.png is no mask: it has mode RGB, not one index per pixel; save the numbers of the classes as a PNG .*",
+        r"3\.png is no readable image: .*",
+    ]
+    for _ in range(2):
+        with pytest.raises(InputError, match="^4 of 6 masks cannot be used: \\S+" + r"; \S+".join(reasons)):
+            check(voc)
+
+
+def test_masks_of_0_and_255_alone_are_refused_with_what_to_do(voc):
+    for image_id in IDS:
+        change(voc, image_id, dict.fromkeys(range(1, 21), 255))
+    for _ in range(2):  # read, and from the table
+        with pytest.raises(InputError) as caught:
+            check(voc)
+        assert str(caught.value) == (
+            f"{voc.mask_path(IDS[0])} holds no class, nor does any other of 6 masks: 0 is the background, 255 is not "
+            "scored, the classes are 1 (aeroplane) to 20. Where 255 means an object, write the number of its class"
+        )
+
+
+def test_some_masks_without_a_class_are_counted_and_the_first_is_named(voc):
+    for image_id in IDS[2:4]:
+        change(voc, image_id, dict.fromkeys(range(1, 21), 255))
+    line = f"2 of 6 masks hold no class, only 0 or 255, though their images have labels, such as {voc.mask_path(IDS[2])}"
+    assert check(voc) == (6, [line])
+
+
+def test_classes_that_have_become_fewer_are_seen_though_the_masks_are_known(voc):
+    check(voc)
+    fewer = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat")
+    (voc.root / "classes.txt").write_text("\n".join(fewer))
+    layout = VocLayout(voc.root)
+    with pytest.raises(InputError, match=r"^5 of 6 masks cannot be used: \S+1\.png holds class 12; there are 8"):
+        check_masks(layout, IDS, np.zeros((6, 8), bool), "first")
 
 
 def test_folders_have_tables_of_their_own(tmp_path, paths):

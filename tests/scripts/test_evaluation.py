@@ -57,6 +57,16 @@ def test_perfect_cams_score_full_marks_between_their_values(toy_voc, perfect, tm
     assert scores["best"] == {"threshold": 0.2, "miou": pytest.approx(100 * len(present) / 21)}
 
 
+def test_masks_without_any_class_are_refused(toy_voc, perfect, tmp_path):
+    for path in (toy_voc / "SegmentationClass").iterdir():
+        write_mask(path, np.where(np.array(Image.open(path)) > 0, 255, 0).astype(np.uint8))
+    with pytest.raises(
+        InputError, match=r"no mask of these 6 images in \S+/SegmentationClass holds a class: 0 is the backg"
+    ):
+        run(toy_voc, perfect, tmp_path)
+    assert not (tmp_path / "scores.json").exists()
+
+
 def test_means_are_over_all_classes(toy_voc, perfect, tmp_path):
     scores = run(toy_voc, perfect, tmp_path)
     for row in range(99):

@@ -16,6 +16,7 @@ from diffusion import build_denoiser
 from models import LFCA_PREFIXES, build_dig, load_cam_model
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
+from tests.helpers.toy_data import save_mask
 from utils.errors import InputError
 from utils.experiment import read_scores
 from utils.options.training import TrainOptions
@@ -274,6 +275,24 @@ def test_a_data_set_without_all_masks_is_trained_on_and_not_scored(tmp_path, toy
     log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
     assert "1 of 4 images of train have no mask" in log
     assert "mIoU" not in log
+
+
+def test_bad_masks_of_the_validation_list_are_named_before_training(tmp_path, toy_voc):
+    for image_id in ("2007_000001", "2007_000002"):
+        save_mask(np.ones((5, 6), np.uint8), toy_voc / "SegmentationClass" / f"{image_id}.png")
+    with pytest.raises(
+        InputError, match=r"2 of 4 masks cannot be used: \S+01\.png is 6 x 5 pixels, its image .*; \S+02\.png is"
+    ):
+        train(tmp_path, toy_voc, "run")
+    assert not (tmp_path / "run" / "ckpt").exists()
+
+
+def test_masks_under_another_suffix_are_told_to_be_none(tmp_path, toy_voc):
+    for path in (toy_voc / "SegmentationClass").iterdir():
+        path.rename(path.with_suffix(".tif"))
+    log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
+    assert "4 of 4 images of train have no mask: CAMs are not scored during training; " in log
+    assert "SegmentationClass holds 2007_000000.tif, and masks are files NAME.png" in log
 
 
 def test_images_without_a_label_are_left_out_and_counted(tmp_path, toy_voc):

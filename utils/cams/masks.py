@@ -28,7 +28,10 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in ("P", "L"):
-                raise InputError(f"{path} is no mask: it has mode {image.mode}, not one index per pixel")
+                raise InputError(
+                    f"{path} is no mask: it has mode {image.mode}, not one index per pixel; save the numbers of the classes "
+                    "as a PNG of mode L or P"
+                )
             mask = np.array(image)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
