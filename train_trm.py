@@ -226,7 +226,7 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
 
 def build_guidance(denoiser: GaussianDiffusion, patch_size: int, options: TrainOptions) -> Guidance:
     """What the denoiser contributes, its features on the transformer's patch grid."""
-    return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, patch_size)
+    return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, patch_size, options.guidance_size)
 
 
 def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:

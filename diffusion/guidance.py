@@ -29,6 +29,8 @@ class Guidance(nn.Module):
         mode: "exact" runs the denoiser once for every step, as published; "shared" lets one pass, at the step in the middle,
             stand for all feature steps, which differ by little noise.
         stride: side in pixels of a cell of the feature grid: the transformer's patch size.
+        size: side in pixels of the square images that the denoiser sees, a multiple of 8: smaller ones cost less, and the
+            denoised image is enlarged again. 0: the images as they are, as published.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Guidance(nn.Module):
         image_step: int = 100,
         mode: str = "exact",
         stride: int = 16,
+        size: int = 0,
     ):
         super().__init__()
         if mode not in GUIDANCE_MODES:
@@ -51,6 +54,7 @@ class Guidance(nn.Module):
         self.feature_steps = tuple(feature_steps) if mode == "exact" else (feature_steps[len(feature_steps) // 2],)
         self.image_step = image_step
         self.stride = stride
+        self.size = size
 
     def compile_denoiser(self) -> None:
         """Has torch.compile translate the denoiser's two kinds of passes, each at its first."""
@@ -64,7 +68,7 @@ class Guidance(nn.Module):
     def forward(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> GuidanceOutput:
         """Args:
         image01: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
-        noise: standard normal (B, 3, H, W) for every step of `steps`; drawn anew where not given.
+        noise: standard normal (B, *noise_shape(image01)) for every step of both kinds; drawn anew where not given.
         """
         return GuidanceOutput(self.features(image01, noise), self.denoised(image01, noise))
 
@@ -83,10 +87,18 @@ class Guidance(nn.Module):
     def denoised(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> Tensor:
         """The second result of `forward`, alone."""
         x, step = self.noised(image01, self.image_step, noise)
-        return (self.denoiser.image_from_v(x, step, self.denoiser.model(x, step)) + 1) / 2
+        image = (self.denoiser.image_from_v(x, step, self.denoiser.model(x, step)) + 1) / 2
+        return F.interpolate(image, image01.shape[-2:], mode="bilinear") if self.size else image
+
+    def noise_shape(self, image01: Tensor) -> tuple[int, int, int]:
+        """Shape (3, h, w) of an image as the denoiser sees it, and so of its noise."""
+        height, width = image01.shape[-2:]
+        return (3, self.size, self.size) if self.size else (3, height, width)
 
     def noised(self, image01: Tensor, t: int, noise: Mapping[int, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The image in [-1, 1] with the noise of step t, and (B,) times t."""
+        """The image in [-1, 1] with the noise of step t, at the denoiser's size, and (B,) times t."""
+        if self.size:
+            image01 = F.interpolate(image01, (self.size, self.size), mode="bilinear", antialias=True)
         x0 = image01 * 2 - 1
         step = torch.full((len(x0),), t, device=x0.device)
         return self.denoiser.add_noise(x0, step, torch.randn_like(x0) if noise is None else noise[t]), step

@@ -62,6 +62,17 @@ def test_a_shared_pass_is_that_of_the_step_in_the_middle(denoiser, image):
     assert torch.equal(shared(image, noise).features, Guidance(denoiser, (3,), stride=8)(image, noise).features)
 
 
+def test_a_denoiser_of_smaller_images_gives_features_and_image_of_the_original_grid(denoiser, image):
+    guidance = Guidance(denoiser, (2,), stride=8, size=16)
+    assert guidance.noise_shape(image) == (3, 16, 16)
+    noise = {t: torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(t)) for t in (2, 100)}
+    small = F.interpolate(image, (16, 16), mode="bilinear", antialias=True)
+    expected = Guidance(denoiser, (2,), stride=4)(small, noise)
+    features, denoised = guidance(image, noise)
+    assert torch.equal(features, expected.features)
+    assert torch.equal(denoised, F.interpolate(expected.denoised, (32, 32), mode="bilinear"))
+
+
 def test_each_result_can_be_had_alone(denoiser, image):
     guidance = Guidance(denoiser, (0, 2), stride=8)
     noise = noise_for(guidance, image)

@@ -106,6 +106,7 @@ LITE = Recipe(
         "diffusion_weights": "./pretrained/model-lite.pt",
         "diffusion_dim": 16,
         "guidance": "shared",
+        "guidance_size": 112,
         "W": (1.0, 1.0, 1.0, 1.0, 1.0),
         "start_epoch": 2,
         "epochs": 8,

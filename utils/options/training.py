@@ -137,6 +137,9 @@ class GuidanceOptions:
         "exact: a pass of the denoiser for each feature step, as published; shared: one pass stands for all of them",
         choices=("exact", "shared"),
     )
+    guidance_size: int = option(
+        0, "side in pixels of the images that the denoiser sees, a multiple of 8; 0: as they are", low=0, high=4096
+    )
     image_step: int = option(100, "diffusion step that the image is denoised from", low=0, high=999)
 
 
@@ -230,6 +233,8 @@ class TrainOptions(
             )
         if list(self.stem_levels) != sorted(set(self.stem_levels)):
             raise InputError(f"--stem-levels must ascend, got {show(self.stem_levels)}")
+        if self.guidance_size % 8:
+            raise InputError(f"--guidance-size {self.guidance_size} must be a multiple of 8")
         if self.diffusion_dim % 8:
             raise InputError(f"--diffusion-dim {self.diffusion_dim} must be a multiple of 8")
         if self.update_in_backward and (self.accum > 1 or self.amp == "fp16"):

@@ -63,7 +63,7 @@ class TrainingStep(nn.Module):
         """Args:
             image01: (B, 3, S, S) in [0, 1].
             labels: (B, C) in {0, 1}.
-            noise: standard normal (B, 3, S, S) for each of `diffusion_steps`.
+            noise: standard normal (B, 3, s, s) for each of `diffusion_steps`, of the size that the denoiser sees.
             epoch: counted from 0.
 
         Returns:
@@ -210,9 +210,10 @@ class Training:
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
         """What images (B, 3, S, S) in uint8 with labels (B, C) contribute to the losses of a step."""
         image01 = image.float() / 255
+        step = unwrap(self.step)
         noise = {
-            t: sample_noise(self.seed, self.epoch, samples, t, image01.shape[1:], image.device)
-            for t in unwrap(self.step).diffusion_steps(self.epoch)
+            t: sample_noise(self.seed, self.epoch, samples, t, step.guidance.noise_shape(image01), image.device)
+            for t in step.diffusion_steps(self.epoch)
         }
         losses = self.step(image01, labels, noise, self.epoch)
         return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
