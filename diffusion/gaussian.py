@@ -17,7 +17,7 @@ class GaussianDiffusion(nn.Module):
 
     Args:
         model: predicts v from (noisy image, step).
-        image_size: side in pixels of the images that it is trained on and samples.
+        image_size: side in pixels of training images and of samples.
     """
 
     betas: Tensor
@@ -43,12 +43,12 @@ class GaussianDiffusion(nn.Module):
         return len(self.betas)
 
     def add_noise(self, image: Tensor, step: Tensor, noise: Tensor) -> Tensor:
-        """The image (B, 3, H, W) after `step` (B,) steps of noising: q(x_t | x_0)."""
+        """A sample of q(x_t | x_0): the image (B, 3, H, W) with the noise of diffusion step `step` (B,)."""
         signal, sigma = self.at(self.sqrt_alphas_cumprod, step), self.at(self.sqrt_one_minus_alphas_cumprod, step)
         return signal * image + sigma * noise
 
     def image_from_v(self, x: Tensor, step: Tensor, v: Tensor) -> Tensor:
-        """The clean image that a noisy one (B, 3, H, W) and its v stand for; not clamped."""
+        """The clean image x_0 from a noisy image (B, 3, H, W) and its v; not clamped."""
         signal, sigma = self.at(self.sqrt_alphas_cumprod, step), self.at(self.sqrt_one_minus_alphas_cumprod, step)
         return signal * x - sigma * v
 
@@ -86,7 +86,7 @@ class GaussianDiffusion(nn.Module):
         for now, following in pairwise(times):
             step = torch.full((len(x),), now, device=x.device)
             image = self.image_from_v(x, step, self.model(x, step).float()).clamp(-1, 1)
-            # The noise that agrees with the clamped image.
+            # The noise estimate is recomputed from the clamped image.
             implied = (self.at(self.sqrt_recip_alphas_cumprod, step) * x - image) / self.at(
                 self.sqrt_recipm1_alphas_cumprod, step
             )
@@ -108,7 +108,7 @@ def build_denoiser(dim: int = 64, image_size: int = 224, grad_checkpoint: bool =
 
     Args:
         dim: width of the U-Net; 64 in the paper.
-        image_size: side in pixels of its training images.
+        image_size: side of a training image in pixels.
         grad_checkpoint: see `UNet`.
     """
     return GaussianDiffusion(UNet(dim, grad_checkpoint), image_size)

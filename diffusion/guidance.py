@@ -15,7 +15,7 @@ GUIDANCE_MODES = ("exact", "shared")
 class GuidanceOutput(NamedTuple):
     """What the denoiser contributes to one training step."""
 
-    features: Tensor  # (B, steps * K, H / stride, W / stride); (B, K, …) where one pass is shared by all steps
+    features: Tensor  # (B, steps * K, H / stride, W / stride); (B, K, …) in mode "shared"
     denoised: Tensor  # (B, 3, H, W) in image range, about [0, 1]; not clamped, not ImageNet-normalised
 
 
@@ -23,14 +23,14 @@ class Guidance(nn.Module):
     """Extracts guidance from a denoiser that never learns.
 
     Args:
-        denoiser: frozen here, and put into evaluation mode for good.
+        denoiser: frozen here, and kept in evaluation mode.
         feature_steps: diffusion steps whose features are concatenated, in this order.
         image_step: step from which the image is denoised in one shot.
-        mode: "exact" runs the denoiser once for every step, as published; "shared" lets one pass, at the step in the middle,
-            stand for all feature steps, which differ by little noise.
-        stride: side in pixels of a cell of the feature grid: the transformer's patch size.
-        size: side in pixels of the square images that the denoiser sees, a multiple of 8: smaller ones cost less, and the
-            denoised image is enlarged again. 0: the images as they are, as published.
+        mode: "exact" runs the denoiser once for each feature step, as published; "shared" runs it only at the middle step
+            and uses these features for all steps, whose noise levels are close.
+        stride: stride of the feature grid in pixels: the transformer's patch size.
+        size: side of the square images that the denoiser sees in pixels, a multiple of 8; the denoised image is enlarged
+            again. 0: the images as they are, as published.
     """
 
     def __init__(
@@ -57,24 +57,24 @@ class Guidance(nn.Module):
         self.size = size
 
     def compile_denoiser(self) -> None:
-        """Has torch.compile translate the denoiser's two kinds of passes, each at its first."""
+        """Compiles the denoiser with torch.compile, at its first passes."""
         self.denoiser.model.compile_passes()
 
     def train(self, mode: bool = True) -> "Guidance":
-        """Stays in evaluation mode, whatever surrounds it."""
+        """Stays in evaluation mode, also when the enclosing module trains."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> GuidanceOutput:
         """Args:
         image01: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
-        noise: standard normal (B, *noise_shape(image01)) for every step of both kinds; drawn anew where not given.
+        noise: standard normal (B, *noise_shape(image01)) by diffusion step; None draws it.
         """
         return GuidanceOutput(self.features(image01, noise), self.denoised(image01, noise))
 
     @torch.no_grad()
     def features(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> Tensor:
-        """The first result of `forward`, alone."""
+        """Only the features of `forward`."""
         grid = (image01.shape[-2] // self.stride, image01.shape[-1] // self.stride)
         features = []
         for t in self.feature_steps:
@@ -85,7 +85,7 @@ class Guidance(nn.Module):
 
     @torch.no_grad()
     def denoised(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> Tensor:
-        """The second result of `forward`, alone."""
+        """Only the denoised image of `forward`."""
         x, step = self.noised(image01, self.image_step, noise)
         image = (self.denoiser.image_from_v(x, step, self.denoiser.model(x, step)) + 1) / 2
         return F.interpolate(image, image01.shape[-2:], mode="bilinear") if self.size else image

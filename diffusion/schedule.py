@@ -7,9 +7,9 @@ from torch import Tensor
 def sigmoid_betas(steps: int = 1000, start: float = -3, end: float = 3, tau: float = 1) -> Tensor:
     """Variances added at each step, (steps,) float64.
 
-    The share of signal left after a time t in [0, 1] falls like a mirrored sigmoid from 1 to 0.
+    The cumulative signal level (alpha bar) falls from 1 to 0 along a mirrored sigmoid.
     """
-    # Both ends pass through float32: the published schedule does, and its buffers show it.
+    # The published schedule rounds both ends to float32, and its buffers depend on it.
     low, high = (torch.tensor(float(x) / tau).sigmoid() for x in (start, end))
     time = torch.linspace(0, steps, steps + 1, dtype=torch.float64) / steps
     signal = (high - ((time * (end - start) + start) / tau).sigmoid()) / (high - low)
@@ -18,7 +18,7 @@ def sigmoid_betas(steps: int = 1000, start: float = -3, end: float = 3, tau: flo
 
 
 def schedule_buffers(betas: Tensor) -> dict[str, Tensor]:
-    """Every table that a checkpoint of the denoiser holds, (steps,) float32 each.
+    """The schedule's tables as checkpoints of the denoiser store them, (steps,) float32 each.
 
     Args:
         betas: (steps,) float64.
@@ -41,7 +41,7 @@ def schedule_buffers(betas: Tensor) -> dict[str, Tensor]:
         "sqrt_recip_alphas_cumprod": (1 / signal).sqrt(),
         "sqrt_recipm1_alphas_cumprod": (1 / signal - 1).sqrt(),
         "posterior_variance": posterior_variance,
-        # The first step adds nothing: its variance is 0 and has no logarithm.
+        # The first posterior variance is 0 and has no logarithm.
         "posterior_log_variance_clipped": posterior_variance.clamp_min(1e-20).log(),
         "posterior_mean_coef1": betas * previous.sqrt() / (1 - signal),
         "posterior_mean_coef2": (1 - previous) * alphas.sqrt() / (1 - signal),

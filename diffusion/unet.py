@@ -27,7 +27,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        # As F.normalize does it, whose norm over channels is slow on CPUs.
+        # The result of F.normalize, which is slow over channels on CPUs.
         length = x.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
         return x * (self.g * x.shape[1] ** 0.5 / length)
 
@@ -98,7 +98,7 @@ class LinearAttention(nn.Module):
         q = torch.bmm(to_q.expand(B, -1, -1), x).view(B, HEADS, HEAD_DIM, H * W).softmax(dim=2) * HEAD_DIM**-0.5
         k = torch.bmm(to_k.expand(B, -1, -1), x).softmax(dim=-1)  # (B, heads * d, HW)
 
-        # Products are taken where they are small: values and the attended pixels, heads * d of them, are never formed.
+        # The order of products is chosen so that values and attended pixels (B, heads * d, HW) are never formed.
         context = (k @ x.transpose(1, 2)).view(B, HEADS, HEAD_DIM, C) @ to_v.view(HEADS, HEAD_DIM, C).transpose(1, 2)
         from_q = to_out.weight.view(C, HEADS, HEAD_DIM).transpose(0, 1) @ context.transpose(2, 3)  # (B, heads, C, d)
         bias = cast(Tensor, to_out.bias)
@@ -124,15 +124,15 @@ class Attention(nn.Module):
 
 
 def downsample(in_channels: int, channels: int) -> nn.Module:
-    """Halves the resolution without losing a pixel: each 2x2 square becomes one vector, then a 1x1 convolution."""
+    """Halves the resolution: stacks the pixels of each 2x2 square as channels, then applies a 1x1 convolution."""
     return nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * in_channels, channels, 1))
 
 
 class Upsample(nn.Sequential):
-    """Doubles the resolution by repetition, then a 3x3 convolution; computed on the small grid, with 4/9 of the products.
+    """Nearest-neighbour upsampling by 2, then a 3x3 convolution; computed on the small grid with 4/9 of the products.
 
-    Of the three rows that a kernel sees, two are the same small row: for an even row of the result the lower two, for an
-    odd one the upper two. Rows of weights that meet the same pixels are summed, and so are columns.
+    After upsampling, two of the three rows under a kernel are equal: the lower two for an even output row, the upper two
+    for an odd one. The kernel rows over equal pixels are summed; columns likewise.
     """
 
     def __init__(self, in_channels: int, channels: int):
@@ -150,21 +150,21 @@ class Upsample(nn.Sequential):
 
 
 def merged_taps(weight: Tensor, dim: int) -> Tensor:
-    """(…, 3, …) -> (2, …, 2, …): weights that meet the same pixel in an even and in an odd place, summed."""
+    """Sums kernel weights over equal pixels, for even and odd output positions: (…, 3, …) -> (2, …, 2, …)."""
     first, second, third = weight.unbind(dim)
     return torch.stack((torch.stack((first, second + third), dim), torch.stack((first + second, third), dim)))
 
 
 class UNet(nn.Module):
-    """Predicts "v" from a noisy image and its step; its inner features guide DiG.
+    """Predicts "v" from a noisy image and its diffusion step; its intermediate features guide DiG.
 
     Args:
         dim: width of the first level in channels; a multiple of 8.
-        grad_checkpoint: compute activations of blocks and attention again in the backward pass: less memory, the same bits.
+        grad_checkpoint: recompute activations of blocks and attention in the backward pass: less memory, the same result.
     """
 
     reduction = 2 ** (len(WIDTHS) - 1)
-    """Height and width of an image must be multiples of this."""
+    """Total downsampling factor: height and width of an image must be multiples of it."""
 
     def __init__(self, dim: int = 64, grad_checkpoint: bool = False):
         super().__init__()
@@ -208,7 +208,7 @@ class UNet(nn.Module):
 
     @property
     def feature_channels(self) -> int:
-        """Channels of the feature maps of one step, all together."""
+        """Total channels of the feature maps of one step."""
         return sum(self.dim * width for width in (*WIDTHS, 1))
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
@@ -224,19 +224,19 @@ class UNet(nn.Module):
         return self.final_conv(self.run(joined, self.final_res_block, top, stem, time))
 
     def compile_passes(self) -> None:
-        """Compiles both kinds of passes, each at its first use."""
+        """Compiles `forward` and `features`, each at its first call."""
         self.forward = torch.compile(self.forward)  # type: ignore[method-assign]
         self.features = torch.compile(self.features)  # type: ignore[method-assign]
 
     def features(self, x: Tensor, step: Tensor) -> list[Tensor]:
-        """The five feature maps that guide DiG: of the second middle block and of each upsampling layer.
+        """The five feature maps that guide DiG, from the second middle block and from each upsampling layer.
 
-        Takes what `forward` takes and leaves out what comes after the last of them.
+        Takes the arguments of `forward`; the output head is not computed.
         """
         return list(self.feature_maps(self.init_conv(x), self.time_mlp(step)))
 
     def feature_maps(self, x: Tensor, time: Tensor) -> Iterator[Tensor]:
-        """Runs the U between stem and head, yielding (B, C_i, H_i, W_i) from the bottom to the top."""
+        """Runs the U-Net between stem and head; yields (B, C_i, H_i, W_i) from the lowest resolution to the highest."""
         skips = []
         for level in self.downs:
             block1, block2, attention, down = cast(nn.ModuleList, level)
@@ -260,12 +260,12 @@ class UNet(nn.Module):
             yield x
 
     def run(self, part: Callable, *inputs: object) -> Tensor:
-        """What a part of the network makes of its inputs, its activations kept or not."""
+        """Runs a part of the network, with activation checkpointing where it is switched on."""
         if self.grad_checkpoint and torch.is_grad_enabled():
             return checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)
 
 
 def joined(block: nn.Module, x: Tensor, skip: Tensor, time: Tensor) -> Tensor:
-    """What a residual block makes of a level's input and the skip connection beside it."""
+    """Runs a residual block on a level's input concatenated with the skip connection."""
     return block(torch.cat((x, skip), dim=1), time)

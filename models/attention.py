@@ -1,4 +1,4 @@
-"""Self-attention that also hands out its attention matrix and its queries, from the weights of any attention of timm."""
+"""Self-attention that also returns its attention matrix and its queries, built from any attention layer of timm."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 
 QUERY_ROWS = 256
-"""Tokens whose attention is computed at a time. A training image has fewer, a photograph of 1000 x 750 pixels 2900."""
+"""Queries processed at a time. A training image has fewer tokens; a photograph of 1000 x 750 pixels has 2900."""
 
 KINDS = (Attention, AttentionRope, EvaAttention)
 """Attention layers of timm that `LocalizingAttention` can replace."""
@@ -19,13 +19,13 @@ BIASES = ("q_bias", "v_bias")
 
 
 class LocalizingAttention(nn.Module):
-    """Multi-head self-attention that keeps what localises classes until `localize` collects it.
+    """Multi-head self-attention that keeps its attention matrix and queries until `localize` collects them.
 
-    Heads are averaged a few rows at a time, so that the matrices of all heads are never there at once.
+    Attention is averaged over heads for `QUERY_ROWS` queries at a time, so that no (heads, L, L) tensor is held in memory.
 
     Args:
-        theirs: the attention layer of timm that this one replaces; it takes over its parameters under their names.
-        num_prefix_tokens: tokens before the patches; rotary positions leave them as they are.
+        theirs: timm's attention layer, whose parameters this one takes over under the same names.
+        num_prefix_tokens: tokens before the patches, to which rotary positions do not apply.
     """
 
     def __init__(self, theirs: nn.Module, num_prefix_tokens: int):
@@ -45,7 +45,7 @@ class LocalizingAttention(nn.Module):
         """Args:
             x: (B, L, D) tokens.
             rope: rotary positions of the patches, sines and cosines, (N, 2 d) or (heads, N, 2 d).
-            _masks: arguments of timm's blocks that stay unset here.
+            _masks: further arguments that timm's blocks pass; unused.
 
         Returns:
             (B, L, D).
@@ -74,17 +74,17 @@ class LocalizingAttention(nn.Module):
             return self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if self.q_bias is None:
             return self.qkv(x).chunk(3, dim=2)
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))  # EVA's keys have none
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))  # EVA's keys have no bias
         return F.linear(x, self.qkv.weight, bias).chunk(3, dim=2)
 
     def rotate(self, x: Tensor, rope: Tensor) -> Tensor:
-        """Queries or keys (B, heads, L, d), those of patches turned by their positions."""
+        """Applies rotary positions to the patches among queries or keys (B, heads, L, d)."""
         prefix, patches = x[:, :, : self.num_prefix_tokens], x[:, :, self.num_prefix_tokens :]
         return torch.cat((prefix, apply_rot_embed_cat(patches, rope, half=self.rotate_half)), dim=2)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of some tokens to all.
+    """Attention of some queries to all tokens.
 
     Args:
         queries: (B, heads, rows, d), scaled.
@@ -92,14 +92,14 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tenso
         values: (B, heads, L, d).
 
     Returns:
-        what each head gathers (B, heads, rows, d), and the attention averaged over heads (B, rows, L).
+        attended values (B, heads, rows, d), and the attention averaged over heads (B, rows, L).
     """
     attention = (queries @ keys).softmax(dim=-1)  # (B, heads, rows, L)
     return attention @ values, attention.mean(dim=1)
 
 
 def localize(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """A block of timm on tokens (B, L, D), and what its `LocalizingAttention` found.
+    """Runs a block of timm on tokens (B, L, D) and collects what its `LocalizingAttention` kept.
 
     Returns:
         tokens (B, L, D), attention averaged over heads (B, L, L), and queries (B, L, D) before norm and rotation.
@@ -107,7 +107,7 @@ def localize(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> tuple[T
     try:
         x = block(x) if rope is None else block(x, rope=rope)
         attention, queries = block.attn.kept
-    # Where activations are computed again for the backward pass, that ends within the block as soon as it has them all.
+    # Also on an exception: activation checkpointing stops its recomputation early by raising one inside the block.
     finally:
         block.attn.kept = None
     return x, attention, queries

@@ -1,4 +1,4 @@
-"""Transformers of timm that can carry a token for every class. A new family is one more entry of `FAMILIES`."""
+"""Transformers of timm that can have one token per class. A new family is one more entry of `FAMILIES`."""
 
 import functools
 import math
@@ -29,12 +29,12 @@ OWN_OPTIONS = ("img_size", "num_classes", "dynamic_img_size", "drop_path_rate", 
 
 @dataclass(frozen=True)
 class Family:
-    """Transformers that were pretrained in one way. Tests compare a small one of each family with timm's own."""
+    """Transformers with the same kind of pretraining. Tests compare a small one of each family with timm's own."""
 
     name: str
-    pattern: str  # regular expression that timm's names begin with
+    pattern: str  # regular expression that matches the start of timm's names
     example: str  # one of these names
-    traits: str  # what sets it apart from a plain ViT
+    traits: str  # how it differs from a plain ViT
 
 
 DEIT = Family("DeiT", r"deit_(tiny|small|base)_patch16_(224|384)\b", DEIT_SMALL, "what the paper starts from")
@@ -55,7 +55,7 @@ FAMILIES = (
 
 
 def family_of(name: str) -> Family | None:
-    """The family that a name of timm's belongs to; None where it is none of those checked."""
+    """The family of a model by timm's name; None if it is in none of `FAMILIES`."""
     return next((family for family in FAMILIES if re.match(family.pattern, name)), None)
 
 
@@ -65,7 +65,7 @@ def is_deit(backbone: str) -> bool:
 
 
 def build_deit(image_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float) -> nn.Module:
-    """timm's DeiT of any size, whose weights are still to be drawn.
+    """timm's DeiT of any size; its weights are not initialised yet.
 
     Raises:
         ValueError: the numbers do not fit together.
@@ -81,22 +81,22 @@ def build_deit(image_size: int, patch_size: int, embed_dim: int, depth: int, num
 
 
 def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
-    """timm's transformer of a name, with random weights and without a classifier.
+    """A transformer of timm by name, with random weights and without a classifier.
 
     Args:
-        name: timm's, with or without the tag of its weights.
+        name: timm's name, with or without the tag of its weights.
         image_size: side of a square training image in pixels.
-        options: what its constructor is told beside that.
+        options: further arguments of its constructor.
 
     Raises:
-        InputError: there is none, it is of another kind, or a number does not fit.
+        InputError: timm has no such model, it is of an unsupported kind, or a number does not fit.
     """
     require_usable(name)
     if clash := sorted(set(options) & set(OWN_OPTIONS)):
         raise InputError(f"--backbone-options {clash[0]} cannot be chosen: the network sets it itself")
     try:
         vit = create(name, img_size=image_size, **options)
-    # timm's constructors say in many ways that they were told something wrong.
+    # timm's constructors raise many kinds of exceptions for wrong arguments.
     except Exception as error:
         raise InputError(f"--backbone {name} cannot be built with {options or 'its own sizes'}: {error!r}") from error
     if problem := obstacle(vit):
@@ -114,7 +114,7 @@ def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn
 
 
 def create(name: str, **options: Any) -> nn.Module:
-    """timm's model as the network needs it: no classifier, patches (B, D, h, w) of images of any size."""
+    """timm's model without a classifier, for images of any size; its patch embedding returns (B, D, h, w)."""
     vit = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
     if isinstance(getattr(vit, "patch_embed", None), nn.Module):
         vit.patch_embed.output_fmt = Format.NCHW
@@ -124,10 +124,10 @@ def create(name: str, **options: Any) -> nn.Module:
 
 @functools.cache
 def require_usable(name: str) -> None:
-    """Refuses a name before anything large is built.
+    """Checks a backbone's name before anything large is built.
 
     Raises:
-        InputError: it is no model of timm's, or one that cannot carry class tokens.
+        InputError: timm has no such model, or it cannot have one token per class.
     """
     if not timm.is_model(name):
         raise InputError(f"--backbone {name} is no model of timm{did_you_mean(name, timm.list_models())}; {WHAT_WORKS}")
@@ -136,13 +136,13 @@ def require_usable(name: str) -> None:
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:
-    """timm's model without memory for its weights."""
+    """timm's model on the meta device: without memory for its weights."""
     with torch.device("meta"):
         return timm.create_model(name, **options)
 
 
 def obstacle(model: nn.Module) -> str:
-    """Why a model of timm cannot carry a token for every class; empty where it can."""
+    """Why a model of timm cannot have one token per class; empty if it can."""
     if type(model) not in (VisionTransformer, Eva):
         return f"is a {type(model).__name__}"
     if type(model.patch_embed).__name__ != "PatchEmbed":
@@ -161,10 +161,10 @@ def obstacle(model: nn.Module) -> str:
 
 
 def patch_side(vit: nn.Module) -> int:
-    """Side of a patch of a transformer of timm's, in pixels."""
+    """Patch size of a transformer of timm in pixels."""
     return vit.patch_embed.patch_size[0]
 
 
 def num_registers(vit: nn.Module) -> int:
-    """Register tokens of a transformer of timm's."""
+    """Number of register tokens of a transformer of timm."""
     return 0 if vit.reg_token is None else vit.reg_token.shape[1]

@@ -23,19 +23,19 @@ from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 
 WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
-"""An image file; an image of PIL's; (H, W, 3) uint8 RGB; or a tensor (3, H, W) in [0, 1], which is rounded to 8 bits."""
+"""An image file, a PIL image, an array (H, W, 3) uint8 RGB, or a tensor (3, H, W) in [0, 1], which is rounded to 8 bits."""
 
 
 class CamModel:
-    """CAMs and image-level probabilities of single images, to the bit those that `infer_trm.py` computes on the device.
+    """CAMs and image-level probabilities of single images, bit-identical to those of `infer_trm.py` on the same device.
 
     Args:
         net: the network, on its device.
         classes: C names.
-        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
+        shorter_side, cap: size of images at the network's input (`utils.cams.inference.network_size`).
         precision: of the network.
         weights: the file that it was loaded from.
-        white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
+        white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class CamModel:
         """Class activation maps.
 
         Args:
-            image: see `ImageLike`; files and PIL's images are turned upright as their EXIF data say.
-            labels: names of classes in the image; None takes all that the network knows.
+            image: see `ImageLike`; files and PIL images are turned upright by their EXIF orientation.
+            labels: names of the classes in the image; None: all classes of the network.
 
         Returns:
-            (H, W) float32 in [0, 1) of the image's upright size, for each label.
+            By label, (H, W) float32 in [0, 1) at the size of the upright image.
 
         Raises:
             InputError: the network knows no such class, or the image cannot be used.
@@ -75,10 +75,9 @@ class CamModel:
         return self.named_cams(prediction, indices, size)
 
     def probabilities(self, image: ImageLike) -> dict[str, float]:
-        """How probable the network finds each class to be in the image, in [0, 1].
+        """Probability of each class to be in the image, in [0, 1].
 
-        The sigmoid of the mean of the two kinds of logits that the losses train on the labels, the class tokens' and the
-        patch CAM's, over the image and its mirror (`DiG.predict`).
+        The sigmoid of the mean logit: over class tokens and patch CAM, and over the image and its mirror (`DiG.predict`).
 
         Args:
             image: see `ImageLike`.
@@ -105,7 +104,7 @@ class CamModel:
         return self.named_cams(prediction, self.indices_of(tuple(probabilities)), size), probabilities
 
     def predict(self, image: ImageLike) -> tuple[Prediction, tuple[int, int]]:
-        """What everything else is taken from, on the network's device, and the height and width of the image.
+        """The network's prediction, on its device, and the height and width of the upright image.
 
         Args:
             image: see `ImageLike`.
@@ -119,12 +118,12 @@ class CamModel:
         return predict(self.net, [(name, pixels)], self.precision), (picture.height, picture.width)
 
     def named_cams(self, prediction: Prediction, indices: Mapping[str, int], size: tuple[int, int]) -> dict[str, np.ndarray]:
-        """(H, W) float32 in [0, 1) of each class named."""
+        """CAMs by class name, (H, W) float32 in [0, 1)."""
         labels = torch.tensor([*indices.values()], dtype=torch.long, device=self.precision.device)
         return dict(zip(indices, prediction.cams(0, labels, size).cpu().numpy(), strict=True))
 
     def indices_of(self, names: Sequence[str]) -> dict[str, int]:
-        """Index of each class named, from 0.
+        """Class indices by name, from 0.
 
         Raises:
             InputError: the network knows no such class.
@@ -151,17 +150,17 @@ def load_cam_model(
     """The trained network of an experiment, on a device set up as the scripts do (`utils.machine.device.prepare_device`).
 
     Args:
-        experiment: its folder.
-        epoch: whose `ckpt/<epoch>net_trm.pth` is used, counted from 0; None takes the last one there.
-        weights: a file to use instead.
+        experiment: the experiment's folder.
+        epoch: epoch, from 0, whose `ckpt/<epoch>net_trm.pth` is used; None: the last one there.
+        weights: weights file to use instead of an epoch's.
         device: auto, cuda, cuda:1 (the second GPU), mps or cpu; auto takes CUDA, then MPS, then the CPU.
         amp: precision of the network, off (float32), bf16 or fp16.
-        exp: recipe of weights that were put into a folder without options.json by hand; empty: dig_eccv24.
-        classes: their names, for such a folder; elsewhere the run's are taken.
-        infer_size, infer_cap: in place of the run's flags of these names.
+        exp: recipe of the weights, for a folder without options.json; empty: dig_eccv24.
+        classes: class names, for such a folder; otherwise the run's are used.
+        infer_size, infer_cap: replace the run's flags of these names.
 
     Raises:
-        InputError: weights or names of classes are missing, damaged or do not fit, or the device is not there.
+        InputError: weights or class names are missing, damaged or do not fit, or the device is not available.
     """
     folder = Path(experiment)
     if weights is None:
@@ -182,7 +181,7 @@ def load_cam_model(
 
 
 def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
-    """The network without its LFCA part, which a checkpoint may hold or not."""
+    """The network without LFCA, from a checkpoint with or without LFCA's parameters."""
     net = build_dig(num_classes, lfca=False, **run.architecture)
     load_strictly(net, state_dict_of(load_file(path, WEIGHTS_HINT), path), path, ignore=LFCA_PREFIXES)
     return net
@@ -192,7 +191,7 @@ def as_rgb(image: ImageLike, white: float = 0.0) -> Image.Image:
     """An image of any kind as an upright RGB image; `white` is that of `utils.images.to_rgb`.
 
     Raises:
-        InputError: it is no such image.
+        InputError: it is none of these kinds, or cannot be read.
     """
     if isinstance(image, (str, os.PathLike)):
         return open_rgb(Path(image), white)
@@ -212,7 +211,7 @@ def array_of(image: Tensor) -> np.ndarray:
     """A float tensor (3, H, W) in [0, 1] as (H, W, 3) uint8, rounded.
 
     Raises:
-        InputError: it is no such tensor.
+        InputError: shape, type or values are not those of an image.
     """
     if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
         raise InputError(f"an image as a tensor is (3, H, W) of floats, not {image.dtype} {tuple(image.shape)}")

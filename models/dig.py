@@ -1,4 +1,4 @@
-"""DiG: a multi-class-token ViT with a patch CAM, and a branch that LFCA feeds with a denoiser's features."""
+"""DiG: a multi-class-token ViT with a patch CAM, and a diffusion branch that fuses a denoiser's features through LFCA."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from .vit import MultiClassTokenViT
 from .weights import standardize
 
 MAPS_AT_ONCE = 2**24
-"""Pixels of full-size CAMs, of all classes together, that are computed at a time."""
+"""Full-size CAM pixels, over all classes, that are computed at a time."""
 LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
-"""Names of the parameters that only training needs."""
+"""Name prefixes of the parameters that only training needs."""
 
 
 class DiGOutput(NamedTuple):
-    """Result of one pass. h x w is the patch grid, N = h * w, h' x w' the grid of the denoiser's features."""
+    """Result of one forward pass. The patch grid is h x w, N = h * w; the denoiser's feature grid is h' x w'."""
 
     cls_logits: Tensor  # (B, C) from the class tokens
     patch_logits: Tensor  # (B, C) from the patch CAM
@@ -33,23 +33,23 @@ class DiGOutput(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What B images show, together with their mirrors."""
+    """CAMs and class probabilities of B images, each from the image and its mirror."""
 
-    maps: tuple[Tensor, ...]  # of each scale (B, C, h, w) float32: refined CAMs of image and mirror, summed
+    maps: tuple[Tensor, ...]  # for each scale (B, C, h, w) float32: refined CAMs of image and mirror, summed
     probabilities: Tensor  # (B, C) float32 in [0, 1], of each class to be in the image
 
     def cams(self, index: int, labels: Tensor, size: tuple[int, int]) -> Tensor:
         """Class activation maps of one of the images.
 
         Args:
-            index: of the image.
-            labels: (K,) indices of the classes whose maps are wanted.
+            index: of the image in the batch.
+            labels: (K,) indices of the classes.
             size: height and width of the maps in pixels.
 
         Returns:
             (K, height, width) float32 in [0, 1).
         """
-        # Classes are independent. Of a photograph of 12 megapixels, all of them at once would take gigabytes for a moment.
+        # A few classes at a time: for a photograph of 12 megapixels, all at once would take gigabytes.
         parts = labels.split(max(1, MAPS_AT_ONCE // (size[0] * size[1])))
         if len(parts) < 2:
             return self.cams_at_once(index, labels, size)
@@ -59,8 +59,8 @@ class Prediction(NamedTuple):
         return cams
 
     def cams_at_once(self, index: int, labels: Tensor, size: tuple[int, int]) -> Tensor:
-        """See `cams`."""
-        # Upsampling is linear: what one scale sums up is summed on the small grid, scales on the large one.
+        """`cams` for all labels in one go."""
+        # Upsampling is linear, so image and mirror were summed on the patch grid; scales differ in grid and are summed here.
         maps = [maps[index, labels, None] for maps in self.maps]  # (K, 1, h, w); K may be 0
         return normalize_cam(sum(F.interpolate(m, size, mode="bilinear") for m in maps)[:, 0])
 
@@ -68,7 +68,7 @@ class Prediction(NamedTuple):
 def topk_pool(cam: Tensor, k: int = 3) -> Tensor:
     """Image-level logits of a signed activation map (B, C, h, w): (B, C).
 
-    Mean of the k largest positive values less mean of the k largest negative ones.
+    The mean of the k largest positive parts minus the mean of the k largest negative parts.
     """
     cam = cam.flatten(2)
     k = min(k, cam.shape[-1])
@@ -80,10 +80,10 @@ class DiG(MultiClassTokenViT):
 
     Args:
         num_classes: C.
-        lfca: build the two LFCA modules and their head; inference does without.
+        lfca: build the two LFCA modules and their head, which inference does not need.
         feature_steps: number of diffusion steps whose features are concatenated.
         feature_channels: channels of the denoiser's features at one step, K.
-        lfca_drop_path: stochastic-depth rate of LFCA's patch residuals; the transformer's is `drop_path`.
+        lfca_drop_path: stochastic-depth rate of LFCA's patch residuals; the transformer has its own, `drop_path`.
         **vit_options: see `MultiClassTokenViT`.
     """
 
@@ -108,7 +108,7 @@ class DiG(MultiClassTokenViT):
     def forward(self, image: Tensor, denoiser_features: Tensor | None = None) -> DiGOutput:
         """Args:
         image: (B, 3, H, W), normalised as the network expects (`normalize`).
-        denoiser_features: (B, F, h', w') of `diffusion.Guidance`; without them the diffusion results are None.
+        denoiser_features: (B, F, h', w') from `diffusion.Guidance`; None leaves the diffusion branch out.
         """
         C = self.num_classes
         tokens = self.forward_tokens(image)
@@ -134,11 +134,11 @@ class DiG(MultiClassTokenViT):
         return output._replace(**self.diffusion_branch(tokens.queries, (h, w), denoiser_features))
 
     def normalize(self, image01: Tensor) -> Tensor:
-        """(..., 3, H, W) in [0, 1] -> with the statistics of the images that the transformer, or its stem, learnt from."""
+        """Standardises (..., 3, H, W) in [0, 1] with the channel statistics that the backbone, or its stem, was trained with."""
         return standardize(image01, self.mean, self.std)
 
     def diffusion_branch(self, queries: tuple[Tensor, Tensor], grid: tuple[int, int], features: Tensor) -> dict[str, Tensor]:
-        """Results of the branch that LFCA feeds; its losses never reach the transformer, whose queries are detached."""
+        """Runs the diffusion branch. The queries are detached, so that its losses do not train the transformer."""
         if not self.has_lfca:
             raise ValueError("this network was built without LFCA and cannot take denoiser features")
         last, before_last = queries
@@ -157,13 +157,12 @@ class DiG(MultiClassTokenViT):
 
     @torch.no_grad()
     def predict(self, scales: Sequence[Tensor]) -> Prediction:
-        """Localises all classes in some images, and tells which are there.
+        """CAMs and probabilities of all classes in a batch of images.
 
-        The losses train the class tokens' logits and the patch CAM's, each by itself, to tell the labels. A probability is
-        the sigmoid of their mean, over both of them, over image and mirror, and over the scales.
+        A probability is the sigmoid of the mean logit over class tokens and patch CAM, image and mirror, and all scales.
 
         Args:
-            scales: the same B images in [0, 1] at one size or several, (B, 3, H, W) each.
+            scales: the same B images in [0, 1], (B, 3, H, W) for each scale.
         """
         maps, logits = [], []
         for image01 in scales:
@@ -176,5 +175,5 @@ class DiG(MultiClassTokenViT):
 
 
 def build_dig(num_classes: int = 20, **options) -> DiG:
-    """Builds the network; without options, the published DeiT-S with its 213.7 M parameters (see `DiG`)."""
+    """Builds the network (see `DiG`); without options the published one on DeiT-S, with 213.7 M parameters."""
     return DiG(num_classes, **options)

@@ -1,4 +1,4 @@
-"""Locality fusion cross attention (LFCA): the transformer's tokens look for themselves in the denoiser's features."""
+"""Locality fusion cross attention (LFCA): the transformer's tokens attend to the denoiser's features."""
 
 import torch.nn.functional as F
 from timm.layers import DropPath
@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Fuses the denoiser's features of all steps: two 3x3 convolutions beside a 1x1 shortcut.
+    """Fuses the denoiser's features of all steps: two 3x3 convolutions and a 1x1 shortcut.
 
-    Features that one pass gave for all steps come with their channels once: the sum of the steps' weights takes them.
+    In guidance mode "shared" all steps have the same features, given once. The weights are then summed over the steps, which
+    is equal to convolving the repeated features.
     """
 
     def __init__(self, in_channels: int, channels: int):
@@ -20,7 +21,7 @@ class ResidualBlock(nn.Module):
         self.branch = nn.Conv2d(in_channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w), or a whole fraction of C_in -> (B, C_out, h, w), non-negative."""
+        """(B, C_in, h, w), or (B, C_in / steps, h, w) for shared features -> (B, C_out, h, w), non-negative."""
         conv, *rest = self.convbnrelu1
         hidden = F.conv2d(x, summed_over_steps(conv.weight, x.shape[1]), padding=1)
         for layer in (*rest, *self.convbn2):
@@ -29,7 +30,7 @@ class ResidualBlock(nn.Module):
 
 
 def summed_over_steps(weight: Tensor, channels: int) -> Tensor:
-    """Weights (C_out, steps * channels, …) of a convolution, for features that are the same at all steps."""
+    """Convolution weights (C_out, steps * channels, …) summed over steps: (C_out, channels, …)."""
     return weight if weight.shape[1] == channels else weight.unflatten(1, (-1, channels)).sum(1)
 
 
@@ -75,7 +76,7 @@ class LFCA(nn.Module):
         """Args:
             queries: (B, C + h * w, D) of a transformer block; detached by the caller.
             grid: the transformer's patch grid (h, w).
-            features: (B, F, h', w') of the denoiser; (B, F / steps, h', w') where all steps share them.
+            features: (B, F, h', w') of the denoiser; (B, F / steps, h', w') in guidance mode "shared".
 
         Returns:
             class tokens (B, C, D) and patches (B, K, h', w').

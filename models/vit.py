@@ -19,7 +19,7 @@ from .stem import ConvStem
 
 
 class ViTOutput(NamedTuple):
-    """What the transformer gives to its heads and to LFCA. Register tokens are in none of it."""
+    """Output of the transformer for the heads and LFCA, without register tokens."""
 
     class_tokens: Tensor  # (B, C, D) after the last block, without a final norm
     patch_tokens: Tensor  # (B, D, h, w)
@@ -28,25 +28,25 @@ class ViTOutput(NamedTuple):
 
 
 class MultiClassTokenViT(nn.Module):
-    """The transformer shared by every branch of DiG.
+    """The transformer shared by all branches of DiG.
 
-    Its parts are those of timm's `VisionTransformer` or `Eva`, under timm's names; only the attention is our own
-    (`LocalizingAttention`). Tokens stand in the order classes, registers, patches.
+    It consists of the modules of timm's `VisionTransformer` or `Eva`, under timm's names; only attention is replaced, by
+    `LocalizingAttention`. The order of tokens is classes, registers, patches.
 
     Args:
         num_classes: number of class tokens, C.
-        image_size: side in pixels of the square training images; sets the grid that `pos_embed` is stored for.
-        patch_size: side of a patch in pixels. An image's rest that is smaller is left out at the right and bottom.
+        image_size: side in pixels of the square training images; sets the grid of the stored `pos_embed`.
+        patch_size: side of a patch in pixels. Incomplete patches at the right and bottom of an image are left out.
         embed_dim: token width, D.
         depth: number of blocks, at least 2.
         num_heads: attention heads; must divide `embed_dim`.
-        mlp_ratio: hidden width of the MLPs over `embed_dim`.
+        mlp_ratio: hidden width of the MLPs, in multiples of `embed_dim`.
         drop_path: stochastic-depth rate of the last block; rises linearly from 0.
-        grad_checkpoint: compute activations again in the backward pass instead of keeping them.
-        stem: convolutional trunk of timm in the place of the patch embedding (`ConvStem`); empty: none.
+        grad_checkpoint: recompute activations in the backward pass instead of keeping them.
+        stem: convolutional trunk of timm that replaces the patch embedding (`ConvStem`); empty: none.
         stem_levels: its stages whose features are used; empty: the deepest.
-        backbone: timm's name of a transformer; its own numbers take the place of the four above. Empty: DeiT.
-        backbone_options: numbers that the backbone is built with in place of its own, such as {"depth": 2}.
+        backbone: timm's name of a transformer, which has its own patch size, width, depth, heads and MLP. Empty: DeiT.
+        backbone_options: arguments of the backbone's constructor that replace its own, such as {"depth": 2}.
 
     Raises:
         InputError: the backbone cannot be used.
@@ -100,7 +100,7 @@ class MultiClassTokenViT(nn.Module):
         for i, block in enumerate(self.blocks):
             block.attn = LocalizingAttention(block.attn, num_classes + self.num_registers)
             block.drop_path1, block.drop_path2 = (DropPath(drop_path * i / (len(self.blocks) - 1)) for _ in range(2))
-        # Part of every published checkpoint, yet no output passes through it: kept for the name, never trained.
+        # Unused and never trained; it exists because published checkpoints contain its parameters.
         self.norm = vit.norm.requires_grad_(False)
 
         trunc_normal_(self.cls_token, std=0.02)
@@ -109,7 +109,7 @@ class MultiClassTokenViT(nn.Module):
             self.blocks.apply(init_linear)
 
     def forward_tokens(self, image: Tensor) -> ViTOutput:
-        """Runs the transformer on a normalised image (B, 3, H, W), each side at least one patch."""
+        """Runs the transformer on normalised images (B, 3, H, W), each side at least one patch."""
         C, R = self.num_classes, self.num_registers
         patches = self.patch_embed(image)  # (B, D, h, w)
         B, D, h, w = patches.shape
@@ -139,7 +139,7 @@ class MultiClassTokenViT(nn.Module):
 
     @property
     def num_positions_before_patches(self) -> int:
-        """Positions of class tokens and registers: C + R, C or none, by backbone."""
+        """How many class and register tokens have a position: C + R, C or 0, depending on the backbone."""
         return self.pos_embed.shape[1] - self.grid_size**2
 
     def position_embedding(self, h: int, w: int) -> Tensor:
@@ -150,7 +150,7 @@ class MultiClassTokenViT(nn.Module):
         if not is_deit(self.backbone):
             return resample_abs_pos_embed(self.pos_embed, [h, w], [g, g], num_prefix_tokens=P)
         class_position, patch_position = self.pos_embed[:, :P], self.pos_embed[:, P:]
-        # The + 0.1 keeps floor(g * scale) at h and w; it also shifts the sampling points, so it belongs to the result.
+        # The + 0.1 keeps floor(g * scale) at h and w; it also shifts the sampling points, as in the published code.
         patch_position = F.interpolate(
             patch_position.reshape(1, g, g, -1).permute(0, 3, 1, 2),
             scale_factor=((h + 0.1) / g, (w + 0.1) / g),
@@ -159,7 +159,7 @@ class MultiClassTokenViT(nn.Module):
         return torch.cat((class_position, patch_position.flatten(2).transpose(1, 2)), dim=1)
 
     def repeat_class_position(self, pos_embed: Tensor) -> Tensor:
-        """Positions of one class token become those of C: (1, 1 + R + N, D) -> (1, C + R + N, D); others stay."""
+        """Repeats the class token's position: (1, 1 + R + N, D) -> (1, C + R + N, D); unchanged if it has none."""
         if not self.has_class_token or pos_embed.shape[1] == self.grid_size**2:
             return pos_embed
         return torch.cat((pos_embed[:, :1].expand(-1, self.num_classes, -1), pos_embed[:, 1:]), dim=1)
@@ -169,11 +169,11 @@ class MultiClassTokenViT(nn.Module):
         depth = len(self.blocks)
         if self.rope is None:
             return [None] * depth
-        if next(self.rope.parameters(), None) is not None:  # learned, for each block its own
+        if next(self.rope.parameters(), None) is not None:  # learned, separately for each block
             return list(self.rope.get_embed(shape=[h, w]))
         if self.training and getattr(self.rope, "aug_active", False):  # drawn anew for each image
             return [self.rope.get_embed(shape=[h, w])] * depth
-        # timm forms them on the CPU; a copy to the device in every pass would be waited for.
+        # timm computes them on the CPU; cached, because a copy to the GPU in every pass would wait for it.
         key = (h, w, self.cls_token.device)
         if key not in self.fixed_rotation:
             self.fixed_rotation = {key: self.rope.get_embed(shape=[h, w]).to(self.cls_token.device)}
@@ -185,20 +185,20 @@ class MultiClassTokenViT(nn.Module):
         return torch.cat((x[:, :C], x[:, C + R :]), dim=1) if R else x
 
     def run(self, part: Callable, *inputs: object):
-        """What a part of the network makes of its inputs, its activations kept or not."""
+        """Runs a part of the network, with activation checkpointing where it is switched on."""
         if self.grad_checkpoint and torch.is_grad_enabled():
             return checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)
 
     def compile_blocks(self) -> None:
-        """Compiles attention and MLP; all blocks share the code that is compiled for the first."""
+        """Compiles attention and MLP; all blocks share the compiled code of the first."""
         compiled = torch.compile(attend)
         for block in self.blocks:
             block.attn.attend = compiled
             block.mlp.compile()
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that are tokens, positions or frequencies; matrices and kernels alone decay."""
+        """Names of tokens, positions and frequencies: only matrices and kernels have weight decay."""
         return {"cls_token", "reg_token", "pos_embed", "rope.freqs"}
 
 

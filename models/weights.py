@@ -1,4 +1,4 @@
-"""Published weights: ImageNet statistics and the transfer from a transformer with one class token."""
+"""Pretrained weights: ImageNet statistics, and initialisation from a transformer with one class token."""
 
 import functools
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def imagenet_normalize(image01: Tensor) -> Tensor:
-    """(..., 3, H, W) in [0, 1] -> standardised with ImageNet's channel statistics, as DeiT expects."""
+    """Standardises (..., 3, H, W) in [0, 1] with ImageNet's channel statistics, as DeiT expects."""
     return standardize(image01, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def standardize(image01: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(..., 3, H, W) in [0, 1] -> less the mean and over the standard deviation of each channel."""
+    """Subtracts the mean of each channel from (..., 3, H, W) in [0, 1] and divides by its standard deviation."""
     return (image01 - channel_table(mean, image01.device, image01.dtype)) / channel_table(std, image01.device, image01.dtype)
 
 
 @functools.cache
 def channel_table(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """One value a channel, (3, 1, 1); copied to a device once, since each copy would wait for it."""
+    """One value per channel, (3, 1, 1); cached, because each copy to a GPU would wait for it."""
     return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
 
@@ -41,7 +41,7 @@ def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> No
 
     Args:
         model: the network to initialise.
-        state_dict: parameters in timm's names (`deit_small_patch16_224`).
+        state_dict: parameters under timm's names (`deit_small_patch16_224`).
 
     Raises:
         ValueError: a parameter is missing, has no place in the model or is of another size; all are named.
@@ -58,12 +58,12 @@ def load_deit(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> No
 def load_backbone(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -> None:
     """Initialises a network's backbone from weights with one class token or none; the rest of `model` keeps its values.
 
-    timm's own conversion renames parameters and resizes patches and their positions; class tokens that the weights lack stay
-    random.
+    timm's own conversion renames parameters and resizes patches and their positions. Without a class token in the weights,
+    the class tokens stay random.
 
     Args:
         model: the network to initialise.
-        state_dict: parameters in timm's names or in those of the original authors.
+        state_dict: parameters under timm's names or those of the original authors.
 
     Raises:
         ValueError: a parameter is missing, has no place in the model or is of another size, or the spelling is unknown.
@@ -74,7 +74,7 @@ def load_backbone(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -
     theirs = on_meta(model.backbone, img_size=model.image_size, num_classes=0, **model.backbone_options)
     try:
         weights = in_timms_names(dict(state_dict), theirs)
-    # What is of another kind stumbles anywhere in timm's conversion.
+    # Weights of another kind can fail anywhere in timm's conversion.
     except Exception as error:
         raise ValueError(f"its names are neither timm's nor those of the authors of {model.backbone}: {error!r}") from error
     unused = ["head", "fc_norm.", "attn_pool."]
@@ -89,14 +89,14 @@ def load_backbone(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -
 
 
 def in_timms_names(weights: dict[str, Tensor], theirs: nn.Module) -> dict[str, Tensor]:
-    """Parameters under timm's names, fit for a transformer of timm's."""
+    """Parameters converted to the names and shapes of a transformer of timm."""
     if isinstance(theirs, Eva):
         return timm.models.eva.checkpoint_filter_fn(weights, theirs)
     return timm.models.vision_transformer.checkpoint_filter_fn(weights, theirs, adapt_layer_scale=True)
 
 
 def load_transformer(model: MultiClassTokenViT, weights: Mapping[str, Tensor]) -> None:
-    """Loads all of a network's transformer and nothing else.
+    """Loads the transformer's parameters, all of them and no others.
 
     Raises:
         ValueError: names or shapes differ.
