@@ -134,7 +134,7 @@ class DiG(MultiClassTokenViT):
         return output._replace(**self.diffusion_branch(tokens.queries, (h, w), denoiser_features))
 
     def normalize(self, image01: Tensor) -> Tensor:
-        """Standardises (..., 3, H, W) in [0, 1] with the channel statistics that the backbone, or its stem, was trained with."""
+        """Standardises (..., 3, H, W) in [0, 1] with the channel statistics of the pretrained backbone, or of its stem."""
         return standardize(image01, self.mean, self.std)
 
     def diffusion_branch(self, queries: tuple[Tensor, Tensor], grid: tuple[int, int], features: Tensor) -> dict[str, Tensor]:

@@ -15,22 +15,22 @@ GPU_MEMORY = re.compile(
     r"|unable to find an engine to execute this computation",
     re.IGNORECASE,
 )
-"""What the driver and the libraries say of too little memory, beside PyTorch's OutOfMemoryError.
+"""Messages of the driver and the libraries about too little GPU memory, beside PyTorch's OutOfMemoryError.
 
-Where cuDNN finds no engine, none of them had the room that it needs.
+cuDNN reports that it finds no engine when none fits into the free memory.
 """
 
 
 class InputError(Exception):
-    """Something the user gave is wrong: the message names file or flag, the cause, and what else will do."""
+    """Wrong input by the user: the message names file or flag, the cause, and what to do instead."""
 
 
 class ProcessFailed(Exception):
-    """Another process of the run failed, not through its input: the message says which one and how."""
+    """Another process of the run failed, for a reason other than its input: the message says which one and how."""
 
 
 class Stopped(Exception):
-    """A signal asked the run to stop, and it has saved what it had."""
+    """A signal asked the run to stop, and the run has saved its state."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -38,14 +38,14 @@ class Stopped(Exception):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about a word that is unknown: what was most likely meant, or nothing.
+    """A suggestion to append to a message about an unknown word.
 
     Args:
         word: as it was typed.
-        known: what it could have been.
+        known: the valid words.
 
     Returns:
-        ` (did you mean 'sofa'?)`, or an empty string where nothing is near.
+        ` (did you mean 'sofa'?)`, or an empty string if no valid word is similar.
     """
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(word.casefold(), folded, 1)
@@ -53,8 +53,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def memory_trouble(error: BaseException, advice: str = "try a smaller --batch-size") -> str | None:
-    """One line on an error that means too little memory, with what to do about it; None for others."""
-    # A signal may tell of a dead loader in the middle of saving, which then fails in its own way.
+    """One line for an error caused by too little memory, with advice; None for other errors."""
+    # PyTorch reports a dead loader by a signal handler, which may interrupt saving: the error of saving then hides it.
     if error.__context__ is not None and (reason := memory_trouble(error.__context__, advice)):
         return reason
     text = str(error)
@@ -62,26 +62,26 @@ def memory_trouble(error: BaseException, advice: str = "try a smaller --batch-si
         return f"a process that loads images ({match[1]}) {match[2]}, perhaps for lack of memory: try fewer --num_workers"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
         return f"there is too little memory: {advice}; --num-workers, where it is a flag, also takes fewer"
-    # PyTorch's own class goes by its name: this module does without PyTorch.
+    # Compared by name, because this module does not import PyTorch.
     if type(error).__name__ == "OutOfMemoryError" or GPU_MEMORY.search(text):
         return f"the GPU has too little memory: {advice}. {text.strip().splitlines()[0]}"
     return None
 
 
 def innermost_message(error: InputError) -> str:
-    """What is wrong; an error from a loader's worker process arrives with that process's traceback around it."""
+    """The message alone: an error from a loader's worker process includes that process's traceback."""
     return str(error).rstrip().rsplit("InputError: ", 1)[-1]
 
 
 def run_script(main: Callable[[list[str]], None], memory_advice: str = "try a smaller --batch-size") -> None:
     """Runs a script's `main` on the command line and turns its errors into exit codes.
 
-    Wrong input ends with one line and code 2, the failure of a process with 1, Ctrl-C with 130, SIGTERM with 143; `--debug`
-    shows the traceback of wrong input as well. So do a full disk, a folder that cannot be written to, and too little memory.
+    Wrong input, a full disk or a folder without permission: one line and code 2. Too little memory or a failed process: one
+    line and code 1. Ctrl-C: 130. SIGTERM: 143. With `--debug` the traceback is shown too.
 
     Args:
         main: takes the command line.
-        memory_advice: what to do where memory runs out.
+        memory_advice: what to do if memory runs out.
     """
     args = sys.argv[1:]
     debug = "--debug" in args
@@ -93,7 +93,7 @@ def run_script(main: Callable[[list[str]], None], memory_advice: str = "try a sm
         print(f"error: {innermost_message(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        # Whatever the system refuses: a full disk, a folder that cannot be read or written to.
+        # The system refused a file operation: a full disk, a folder that cannot be read or written to.
         if debug or error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -115,5 +115,5 @@ def run_script(main: Callable[[list[str]], None], memory_advice: str = "try a sm
 
 
 def ignore_interrupt() -> None:
-    """Initialiser of worker processes: Ctrl-C is their parent's to handle."""
+    """Initialiser of worker processes: only their parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The folder of an experiment: opened by training, consulted by inference and evaluation."""
+"""The folder of an experiment: created by training, read by inference and evaluation."""
 
 import dataclasses
 import json
@@ -16,9 +16,9 @@ from .options.training import DenoiserOptions, TrainOptions, load_run
 TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
 EPOCH_FILES = "*net_trm.pth"
 SCORES = ("miou", "threshold", "map", "f1")
-"""What is kept of an epoch's validation, in percent but for the threshold."""
+"""Validation scores of an epoch, in percent except for the threshold."""
 LATER_SCORES = ("map", "f1")
-"""Those that files of earlier versions lack."""
+"""Scores that files of earlier versions lack."""
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
@@ -27,17 +27,21 @@ def epoch_file(folder: Path, epoch: int) -> Path:
 
 
 def last_file(folder: Path) -> Path:
-    """Everything that resuming needs."""
+    """The checkpoint that a run is resumed from."""
     return folder / "ckpt" / "last.pth"
 
 
 def scores_file(folder: Path) -> Path:
-    """Scores of every epoch that was scored."""
+    """The file of validation scores by epoch."""
     return folder / "scores.json"
 
 
 def read_scores(folder: Path) -> dict[str, dict[str, float]]:
-    """What `add_score` kept, by epoch; empty where there is nothing yet."""
+    """Validation scores by epoch, as `add_score` wrote them; empty if there are none yet.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     try:
         content = json.loads(scores_file(folder).read_text())
         return {
@@ -51,14 +55,14 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def add_score(folder: Path, epoch: int, scores: Mapping[str, float]) -> None:
-    """Keeps the `SCORES` of an epoch."""
+    """Writes the `SCORES` of an epoch."""
     content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES}}
     with whole_file(scores_file(folder), durable=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def latest_epoch(folder: Path) -> int:
-    """The last epoch that left inference weights.
+    """The last epoch whose inference weights exist.
 
     Raises:
         InputError: there is none.
@@ -70,13 +74,13 @@ def latest_epoch(folder: Path) -> int:
 
 
 def epochs_there(folder: Path) -> list[int]:
-    """Epochs that left inference weights, ascending."""
+    """Epochs whose inference weights exist, ascending."""
     names = [path.name.removesuffix("net_trm.pth") for path in (folder / "ckpt").glob(EPOCH_FILES)]
     return sorted(int(name) for name in names if name.isdigit())
 
 
 def remove_old_epochs(folder: Path, keep: int) -> None:
-    """Removes inference weights of all but the last epochs and the one with the best mIoU, the first of equals."""
+    """Removes inference weights, except of the last `keep` epochs and of the (first) epoch with the best mIoU."""
     scores = read_scores(folder)
     best = max(scores, key=lambda epoch: (scores[epoch]["miou"], -int(epoch)), default=None)
     for epoch in epochs_there(folder)[:-keep]:
@@ -85,7 +89,7 @@ def remove_old_epochs(folder: Path, keep: int) -> None:
 
 
 def job_of(folder: Path) -> str:
-    """The job of torchrun's that began the run in a folder; empty where there was none."""
+    """The name of the torchrun job that started the run in a folder; empty without torchrun."""
     try:
         return str(json.loads((folder / OPTIONS_FILE).read_text())["job"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -93,7 +97,7 @@ def job_of(folder: Path) -> str:
 
 
 def has_run(folder: Path) -> bool:
-    """Whether there is a run to resume: its options, and its last checkpoint or the one before."""
+    """Whether there is a run to resume: options, and the last checkpoint or the previous one."""
     last = last_file(folder)
     return (folder / OPTIONS_FILE).exists() and (last.exists() or previous_file(last).exists())
 
@@ -106,15 +110,15 @@ def parse_run(
     defaults: Mapping[str, Any],
     restarted_job: str = "",
 ) -> TrainingT:
-    """Options of a training script; `resume` is set where they continue a run.
+    """Options of a training script; `resume` is set if the folder holds a run that they continue.
 
-    A command that is given again continues its own run, and one that would compute something else is refused.
+    The same command continues its run; a command that would change what the run computes is refused.
 
     Args:
         cls: `TrainOptions` or `DenoiserOptions`.
         args, program, description, defaults: see `parse_options`.
-        restarted_job: the job of torchrun's that this may be a restart of. If it has begun the run, `--overwrite` has done
-            its work.
+        restarted_job: the torchrun job that this process may be a restart of. If that job started the run, `--overwrite` is
+            ignored: the first start has carried it out.
 
     Raises:
         InputError: a flag is wrong, there is nothing to resume, or a flag would change what the run computes.
@@ -135,13 +139,13 @@ def parse_run(
 
 
 def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str) -> TrainingT:
-    """Options of a training script with `--resume`: those of the run take the place of the recipe's; see `parse_run`."""
+    """Options of a training script with `--resume`, whose defaults are the run's options; see `parse_run`."""
     place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
     folder = make_options(RunOptions, vars(place)).folder
     if not has_run(folder):
         raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
     saved = load_options(cls, folder / OPTIONS_FILE)
-    # Processes and device are those of the machine, which may be another one now.
+    # Number of processes and device depend on the machine, which may be another one now.
     defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
     options = parse_options(cls, args, program, description, defaults)
     if was := kept_flags(saved, options):
@@ -151,14 +155,14 @@ def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, descr
 
 
 def kept_flags(saved: TrainingT, options: TrainingT) -> str:
-    """Flags of a saved run, as one would type them, that other options would change although a resumed run keeps them."""
+    """The saved run's flags that the new options would change and that must not change at a resume, as on a command line."""
     fields = [f for f in dataclasses.fields(saved) if not f.metadata["resumable"]]
     values = [(f.name, getattr(saved, f.name)) for f in fields if getattr(saved, f.name) != getattr(options, f.name)]
     return ", ".join(f"{flag_name(name)} {show(value)}" for name, value in values)
 
 
 def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
-    """Why training of DiG cannot be given other epochs, where that was tried: the end of a message."""
+    """The end of a message: why `--epochs` cannot change at a resume; empty if it does not."""
     before, after = (getattr(one, "epochs", 0) for one in (saved, options))
     if before == after:
         return ""
@@ -169,13 +173,13 @@ def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
 
 
 def open_experiment(options: TrainingT) -> Path:
-    """Makes the folder of a training run, and keeps an earlier one from being overwritten by accident.
+    """Creates the folder of a training run; refuses to overwrite existing weights without `--overwrite`.
 
     Returns:
-        The checkpoint to resume from; it exists only where the options say `resume`.
+        The path of the last checkpoint; it exists only if the options say `resume`.
 
     Raises:
-        InputError: the experiment holds weights that are no run's, and `--overwrite` was not given.
+        InputError: the folder holds weights without a run, and `--overwrite` was not given.
     """
     last = last_file(options.folder)
     if options.resume and options.overwrite:
@@ -188,7 +192,7 @@ def open_experiment(options: TrainingT) -> Path:
 
 
 def start_run(options: TrainingT, classes: Sequence[str], job: str = "") -> None:
-    """Saves the options of a run whose inputs have all been found good, and only then removes what `--overwrite` gave up."""
+    """Saves the options of a run whose inputs were checked; with `--overwrite`, first removes the earlier run's files."""
     if options.overwrite:
         for path in (*options.folder.glob("ckpt/*.pth"), *options.folder.glob("events.out.tfevents.*")):
             path.unlink()
@@ -197,19 +201,18 @@ def start_run(options: TrainingT, classes: Sequence[str], job: str = "") -> None
 
 
 def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[TrainOptions, tuple[str, ...] | None]:
-    """What inference and evaluation take from a run.
+    """Options and classes of a run, for inference and evaluation.
 
     Args:
-        folder: the experiment's.
-        exp: the recipe asked for; empty takes the run's.
-        data_path, val_list: replace the run's where they are not empty.
+        folder: the experiment's folder.
+        exp: the requested recipe; empty: the run's.
+        data_path, val_list: replace the run's if not empty.
 
     Returns:
-        The run's options, and its classes; classes are None where the folder holds no run, only weights put there by
-        hand: then the options are the recipe's.
+        The run's options and classes. If the folder holds no run, only weights copied there: the recipe's options and None.
 
     Raises:
-        InputError: the run was trained with another recipe than the one asked for.
+        InputError: the run was trained with another recipe than `exp`.
     """
     run = load_run(folder)
     if run is None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders whose files were all made in one way."""
+"""Atomic writing of files, and folders whose files were all made with the same settings."""
 
 import contextlib
 import json
@@ -12,15 +12,15 @@ from .errors import InputError
 
 @contextlib.contextmanager
 def whole_file(path: Path, durable: bool = False, previous: Path | None = None) -> Iterator[BinaryIO]:
-    """Opens a temporary file for writing that takes the name `path` only when the block has ended well.
+    """Opens a temporary file for writing, which is renamed to `path` if the block ends without an error.
 
     Args:
-        path: its folder is made where it is missing.
-        durable: wait until the bytes are on the disk, so that not even a power cut leaves half a file.
-        previous: where the file that has the name now goes; None replaces it.
+        path: the file; its folder is created if missing.
+        durable: wait until the bytes are on the disk, so that not even a power cut leaves an incomplete file.
+        previous: new name of an existing file at `path`; None replaces that file.
 
     Raises:
-        InputError: the file cannot be written; what was there is still there.
+        InputError: the file cannot be written; an existing file is kept.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -47,13 +47,13 @@ def whole_file(path: Path, durable: bool = False, previous: Path | None = None) 
 
 
 def remove_leftovers(folder: Path, pattern: str = "*.tmp") -> None:
-    """Removes the temporary files of processes that were killed; for names that only one process ever writes."""
+    """Removes temporary files of killed processes; safe only if no other process is writing such files."""
     for path in folder.glob(pattern):
         path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk, where the system can tell."""
+    """Waits until a folder's entries are on the disk, on systems that support it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -63,16 +63,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
-    """Marks a folder as made in a certain way, so that files made in different ways never mix.
+    """Records the settings that a folder's files are made with, and refuses files made with others.
 
     Args:
-        folder: made where it is missing.
-        record: what the files depend on, as plain values; kept in `claim_file(folder)`.
-        pattern: of the files that count.
-        way_out: what the user can do instead.
+        folder: the folder; it need not exist.
+        record: the settings, as plain values; written to `claim_file(folder)`.
+        pattern: glob pattern of the files concerned.
+        way_out: end of the error message: what the user can do.
 
     Raises:
-        InputError: it holds files of another making.
+        InputError: the folder holds files that were made with other settings.
     """
     path = claim_file(folder)
     try:
@@ -94,18 +94,18 @@ def claim(folder: Path, record: Mapping, pattern: str, way_out: str) -> None:
 
 
 def place(path: Path, folder: Path) -> dict[str, str]:
-    """A place as a record keeps it, so that it is found to be the same after all has been copied elsewhere, and after only
-    the folder has.
+    """A path as a record keeps it: absolute and relative, so that it still matches after a project, or only the folder, was
+    moved (`differing`).
 
     Args:
-        path: the place.
-        folder: what its relative path starts from.
+        path: the path.
+        folder: start of the relative path.
     """
     return {"path": str(path.resolve()), "relative": os.path.relpath(path.resolve(), folder.resolve())}
 
 
 def differing(one: Mapping, other: Mapping) -> list[str]:
-    """Names of what two records differ in, sorted; places are one where either of their paths is."""
+    """Names of the entries in which two records differ, sorted; paths are equal if either form (`place`) is."""
 
     def same(a: Any, b: Any) -> bool:
         if isinstance(a, dict) or isinstance(b, dict):  # records of earlier versions have one path
@@ -122,10 +122,10 @@ def shown(value: Any) -> str:
 
 
 def claim_file(folder: Path) -> Path:
-    """`dict` -> `dict.made_with.json`: beside the folder, for other tools read all that is in it."""
+    """`dict` -> `dict.made_with.json`: beside the folder, because other tools read every file inside."""
     return folder.with_name(f"{folder.name}.made_with.json")
 
 
 def previous_file(path: Path) -> Path:
-    """`last.pth` -> `last.previous.pth`: the checkpoint before."""
+    """The previous checkpoint's file: `last.pth` -> `last.previous.pth`."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")

@@ -1,24 +1,24 @@
-"""What is in folders, links and all."""
+"""Listing folders, following links."""
 
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 ARCHIVE_LEFTOVERS = "__MACOSX"
-"""What macOS puts into archives beside the files themselves."""
+"""Folder of metadata that macOS adds to archives."""
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is not meant to be seen: `.cache`, and `._a.jpg`, which macOS writes beside `a.jpg`."""
+    """Whether a file or folder is hidden: `.cache`, or `._a.jpg`, which macOS writes beside `a.jpg`."""
     return name.startswith(".")
 
 
 def visible_files(root: Path, skipped: Collection[str] = ()) -> Iterator[Path]:
-    """All files in a folder and its sub-folders that are not hidden, sorted; each folder once, however links lead to it.
+    """All files in a folder and its sub-folders that are not hidden, sorted; a folder with several links counts once.
 
     Args:
         root: the folder.
-        skipped: names of sub-folders of the root that are left out.
+        skipped: names of direct sub-folders to leave out.
 
     Raises:
         OSError: a folder cannot be read.

@@ -1,4 +1,4 @@
-"""Images as RGB, upright: files of every kind, and what is in memory already."""
+"""Images as upright RGB: from files of many formats, or from memory."""
 
 import errno
 import warnings
@@ -28,7 +28,7 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""Suffixes in lower case by the kind of image file, as pillow names kinds."""
+"""Lower-case suffixes by pillow's name of the format."""
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 UNREAD = dict.fromkeys(HEIF_SUFFIXES, "HEIC is read where pillow-heif is installed (pip install pillow-heif)") | {
     ".avif": "this pillow was built without AVIF",
@@ -38,39 +38,39 @@ UNREAD = dict.fromkeys(HEIF_SUFFIXES, "HEIC is read where pillow-heif is install
     ),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv"), "films are not read: save its frames as images"),
 }
-"""Why pictures of some kinds are not read, by suffix."""
+"""Why files with these suffixes are not read."""
 for kind, suffixes, is_read in (("AVIF", (".avif",), features.check("avif")), ("HEIF", HEIF_SUFFIXES, pillow_heif)):
     if is_read:
         SUFFIXES[kind] = suffixes
         UNREAD = {suffix: reason for suffix, reason in UNREAD.items() if suffix not in suffixes}
 FORMATS = tuple(SUFFIXES)
-"""Kinds of image files that are read, whatever their names say: some others run programs."""
+"""The only formats that pillow may open, whatever the suffix: it reads some others by running programs."""
 IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-"""The most frequent first."""
+"""The most frequent suffixes first."""
 LEVELS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""What is white in integers of 8, 10, 12, 14 and 16 bits."""
+"""White level of integers of 8, 10, 12, 14 and 16 bits."""
 BRIGHTEST_FLOAT = 2.0
-"""Floats up to here count as 0 .. 1, a little overshot, larger ones as integers would."""
+"""Float images with values up to this have the range 0 .. 1 with some overshoot; others are scaled like integers."""
 DARK = 63
-"""Of 255: the brightest that the upper 8 of 16 bits are where only 14 are used."""
+"""Largest value, of 255, of the upper 8 of 16 bits if only 14 bits are used."""
 BITS_PER_SAMPLE, LARGEST_SAMPLES = 258, (281, 341)
-"""Tags of TIFF."""
+"""TIFF tags: BitsPerSample; MaxSampleValue and SMaxSampleValue."""
 
 
 class Depth(NamedTuple):
-    """How an image of more than 8 bits was brought to 8."""
+    """How an image of more than 8 bits was reduced to 8."""
 
     kind: str  # integers or floats
-    white: float  # what became 255
+    white: float  # the value that became 255
 
 
 def is_image_name(name: str) -> bool:
-    """Whether the suffix is one of images, and the file not hidden."""
+    """Whether a file has an image's suffix and is not hidden."""
     return not is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def why_unread(name: str) -> str:
-    """Why a file is not taken for an image, by its name; empty for an image."""
+    """Why a file's name is not that of an image; empty if it is."""
     suffix = Path(name).suffix.lower()
     if is_hidden(name):
         return "macOS keeps such a file beside each of its own" if name.startswith("._") else "it is hidden"
@@ -80,20 +80,20 @@ def why_unread(name: str) -> str:
 
 
 def open_rgb(path: Path, white: float = 0.0) -> Image.Image:
-    """An image file as RGB, turned upright where its EXIF data say that it was taken otherwise.
+    """Opens an image file as RGB, turned upright by its EXIF orientation.
 
     Args:
         path: the file.
         white: see `to_rgb`.
 
     Raises:
-        InputError: it is missing or no readable image.
+        InputError: the file is missing or no readable image.
     """
     return open_with_depth(path, white)[0]
 
 
 def open_with_depth(path: Path, white: float = 0.0) -> tuple[Image.Image, Depth | None]:
-    """What `open_rgb` gives, and how more than 8 bits were brought to 8."""
+    """The image of `open_rgb`, and how more than 8 bits were reduced to 8; None for 8 bits."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -111,33 +111,33 @@ def open_with_depth(path: Path, white: float = 0.0) -> tuple[Image.Image, Depth 
 
 
 def why_missing(path: Path) -> str:
-    """What is wrong with a path where there is no file."""
+    """Why a path is not a file: missing, or a broken link."""
     return "is a link that leads nowhere" if path.is_symlink() else "is missing"
 
 
 def upright_rgb(image: Image.Image, white: float = 0.0) -> Image.Image:
-    """An image of any mode as RGB, turned upright as its EXIF data say; see `to_rgb`."""
+    """An image of any mode as RGB, turned upright by its EXIF orientation; see `to_rgb`."""
     return to_rgb(image, white)[0]
 
 
 def to_rgb(image: Image.Image, white: float = 0.0) -> tuple[Image.Image, Depth | None]:
-    """An image of any mode as RGB, turned upright as its EXIF data say, and how more than 8 bits were brought to 8.
+    """An image of any mode as RGB, turned upright by its EXIF orientation, and how more than 8 bits were reduced to 8.
 
     Greyscale, palette and CMYK images are converted; transparency is dropped.
 
     Args:
         image: the image.
-        white: the value that is white where there are more than 8 bits; 0 takes the smallest of 1 (for floats), 255, 1023,
-            4095, 16383 and 65535 that is no less than all values, and than what a TIFF says of them.
+        white: white level of an image of more than 8 bits; 0: the smallest of 1 (for floats), 255, 1023, 4095, 16383 and
+            65535 that no value exceeds, nor the maximum that a TIFF declares.
 
     Raises:
-        InputError: its values cannot be told what they mean.
+        InputError: the white level cannot be determined.
     """
     told = largest_told(image)
     was_cut = ";16" in repr(getattr(image, "tile", "")) and not image.mode.startswith("I")
     image = ImageOps.exif_transpose(image)
     depth = None
-    if image.mode == "F" or image.mode.startswith("I"):  # of which "RGB" would cut off what is beyond 255
+    if image.mode == "F" or image.mode.startswith("I"):  # pillow's conversion would clip at 255
         values = np.asarray(image)
         depth = Depth("floats" if image.mode == "F" else "integers", white or white_of(values, told))
         image = Image.fromarray(to_8_bits(values, depth.white))
@@ -151,8 +151,8 @@ def to_rgb(image: Image.Image, white: float = 0.0) -> tuple[Image.Image, Depth |
 
 
 def largest_told(image: Image.Image) -> float:
-    """The largest value that an image says it may have; 0 where it says nothing."""
-    if image.format == "PPM":  # whose values pillow has brought to 16 bits
+    """The largest value that the file declares for its samples; 0 if it declares none."""
+    if image.format == "PPM":  # pillow has scaled its values to 16 bits
         return LEVELS[-1]
     tags = getattr(image, "tag_v2", {})
 
@@ -164,14 +164,14 @@ def largest_told(image: Image.Image) -> float:
 
 
 def white_of(values: np.ndarray, told: float) -> float:
-    """The value that is white in an image of more than 8 bits.
+    """White level of an image of more than 8 bits.
 
     Args:
         values: (H, W) integers or floats.
-        told: by the file, 0 for nothing.
+        told: the largest value that the file declares; 0: none.
 
     Raises:
-        InputError: there are negative values, others that are no numbers, or larger ones than 16 bits have.
+        InputError: a value is negative, not finite, or larger than 16 bits allow.
     """
     low, high = float(values.min()), max(float(values.max()), told)
     is_float = values.dtype.kind == "f"
@@ -186,24 +186,24 @@ def white_of(values: np.ndarray, told: float) -> float:
 
 
 def to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
-    """(H, W) integers or floats as uint8, of which 0 stays and `white` becomes 255; what is beyond is cut off."""
+    """Scales (H, W) integers or floats linearly to uint8: 0 stays 0, `white` becomes 255; values outside are clipped."""
     if values.dtype.kind != "f" and white == LEVELS[-1]:
         return (values.clip(0, 65535) // 257).astype(np.uint8)
     return (np.nan_to_num(values.astype(np.float64)) / white * 255).round().clip(0, 255).astype(np.uint8)
 
 
 def images_in(folder: Path) -> Iterator[Path]:
-    """The image files right inside a folder, sorted."""
+    """The image files of a folder, without sub-folders, sorted."""
     return (path for path in sorted(folder.iterdir()) if is_image_name(path.name) and path.is_file())
 
 
 def named_by_reason(files: Iterable[Path], root: Path, shown: int = 5) -> str:
-    """Files that are no images, the first few with the reason why each kind is none.
+    """Names of files that are no images, grouped by the reason.
 
     Args:
-        files: what is no image.
-        root: that names are relative to.
-        shown: how many of each kind are named.
+        files: files that are no images.
+        root: folder that the names are relative to.
+        shown: how many files are named for each reason.
     """
     reasons: dict[str, list[str]] = {}
     for path in files:
@@ -213,6 +213,6 @@ def named_by_reason(files: Iterable[Path], root: Path, shown: int = 5) -> str:
 
 
 def first_of(names: Collection[str], shown: int) -> str:
-    """The first names, and how many more there are."""
+    """The first `shown` names, and the number of the others."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(list(names)[:shown]) + more

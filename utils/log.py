@@ -1,4 +1,4 @@
-"""What a run says: on the terminal, in log.txt and in TensorBoard; and its progress bars."""
+"""The log of a run (terminal, log.txt, TensorBoard), and progress bars."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def progress(iterable: Iterable[T], description: str, total: int | None = None, shown: bool = True) -> tqdm:
-    """A progress bar; silent where standard error is no terminal, and where it is not to be shown."""
+    """A progress bar; hidden if `shown` is false or standard error is no terminal."""
     disable = None if shown else True  # None leaves it to tqdm
     return tqdm(iterable, desc=description, total=total, disable=disable, dynamic_ncols=True, leave=False)
 
@@ -29,13 +29,13 @@ class TerminalHandler(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """log.txt; where it cannot be written, because the disk is full for example, the run goes on without it."""
+    """log.txt; if it cannot be written, for example because the disk is full, the run goes on without it."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Called by logging where a line could not be written."""
+        """Called by logging if a line could not be written; ignores the error."""
 
     def close(self) -> None:
-        """Ends the file, whose last lines may be lost."""
+        """Closes the file; ignores an error, so that the last lines may be lost."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -44,8 +44,8 @@ class RunLog:
     """Log of one experiment.
 
     Args:
-        folder: the experiment's; `log.txt` and the TensorBoard events go there.
-        silent: says and writes nothing: one process speaks for all.
+        folder: the experiment's folder, for `log.txt` and the TensorBoard events.
+        silent: neither prints nor writes; for all processes but the main one.
     """
 
     def __init__(self, folder: Path, silent: bool = False):
@@ -80,18 +80,18 @@ class RunLog:
             handler.close()
 
     def info(self, message: str) -> None:
-        """One line, to the terminal and to log.txt."""
+        """Logs one line to the terminal and to log.txt."""
         self.logger.info(message)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Values by name, to TensorBoard."""
+        """Logs values by name to TensorBoard."""
         if self.silent:
             return
         if self.writer is None:
-            # TensorBoard takes a second to import, and scoring does without it.
+            # Imported here, because it takes a second and scoring does not need it.
             from torch.utils.tensorboard import SummaryWriter
 
-            # What a run that was killed has written of this step and later ones is hidden.
+            # Hides values that a killed run wrote for this and later steps.
             self.writer = SummaryWriter(str(self.folder), purge_step=step)
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)

@@ -1,4 +1,4 @@
-"""CRF scores and pseudo-masks of an experiment: inference and the commands write both through the classes of this file."""
+"""CRF scores and pseudo-masks of an experiment, as written by inference and by `tools.crf` and `tools.masks`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ Cams = Mapping[int, np.ndarray]
 ScoreMaps = Mapping[int, np.ndarray]
 """{0: background, 1 .. C: class, (H, W) float32}"""
 MadeWith = Mapping[str, Any]
-"""What files were made with: see `folders.start_folder`."""
+"""Settings that files were made with: the record of `folders.start_folder`."""
 
 
 @dataclass(frozen=True)
 class CrfFiles:
-    """`crf/<alpha>/<image>.npy`: scores that a CRF makes of CAMs.
+    """`crf/<alpha>/<image>.npy`: scores of CAMs after a CRF.
 
     Args:
-        folder: the experiment's.
-        options: settings and exponents.
+        folder: the experiment's folder.
+        options: CRF settings and exponents.
     """
 
     folder: Path
@@ -40,21 +40,21 @@ class CrfFiles:
         return crf_folder(self.folder, alpha) / f"{image_id}.npy"
 
     def records(self, cams: MadeWith) -> dict[str, dict[str, Any]]:
-        """What the scores of each exponent are made with, by the folder's name in the experiment."""
+        """The record of each exponent's scores, by the name of their folder in the experiment."""
         settings = self.options.crf_settings
         return {f"crf/{alpha:g}": crf_record(cams, settings, alpha) for alpha in self.options.alphas}
 
     def start(self, cams: MadeWith, overwrite: bool) -> None:
-        """Opens the folders (`folders.start_folder`) for scores of CAMs made with `cams`."""
+        """Prepares the folders (`folders.start_folder`) for scores of CAMs with the record `cams`."""
         for name, record in self.records(cams).items():
             start_folder(self.folder / name, record, "*.npy", overwrite)
 
     def make(self, image: np.ndarray, cams: Cams, alpha: float) -> dict[int, np.ndarray]:
-        """Scores of an image (H, W, 3) uint8 with one exponent."""
+        """Computes the scores of an image (H, W, 3) uint8 with one exponent."""
         return refine(image, cams, alpha, self.options)
 
     def write(self, image_id: str, alpha: float, scores: ScoreMaps) -> None:
-        """Writes what `make` made."""
+        """Writes the scores of an image."""
         write_cam_dict(self.path(image_id, alpha), scores)
 
 
@@ -63,8 +63,8 @@ class MaskFiles:
     """`png/<image>.png`: pseudo-masks.
 
     Args:
-        folder: the experiment's.
-        thresholds: background scores in masks of CAMs, one or two; none for masks of CRF scores.
+        folder: the experiment's folder.
+        thresholds: one or two background scores for masks of CAMs; none for masks of CRF scores.
     """
 
     folder: Path
@@ -80,26 +80,26 @@ class MaskFiles:
         return self.target / f"{image_id}.png"
 
     def start_of_cams(self, cams: MadeWith, overwrite: bool) -> None:
-        """Opens the folder (`folders.start_folder`) for masks of CAMs made with `cams`."""
+        """Prepares the folder (`folders.start_folder`) for masks of CAMs with the record `cams`."""
         start_folder(self.target, threshold_record(cams, self.thresholds), "*.png", overwrite)
 
     def start_of_scores(self, scores: Mapping[str, MadeWith], overwrite: bool) -> None:
-        """Opens the folder for masks of scores; see `folders.score_record`."""
+        """Prepares the folder for masks of CRF scores with these records (`folders.score_record`)."""
         start_folder(self.target, score_record(scores), "*.png", overwrite)
 
     def write_of_cams(self, image_id: str, cams: Cams, shape: tuple[int, int]) -> None:
-        """Writes the mask of an image of (H, W) pixels from its CAMs."""
+        """Writes the mask of an image of shape (H, W) from its CAMs."""
         write_mask(self.path(image_id), threshold_mask(cams, shape, self.thresholds))
 
     def write_of_scores(self, image_id: str, scores: Sequence[ScoreMaps]) -> None:
-        """Writes the mask of an image from its scores with one exponent, or with two that must agree."""
+        """Writes the mask of an image from its scores with one exponent, or with two (pixels where they differ are 255)."""
         write_mask(self.path(image_id), score_mask(scores))
 
 
 def thresholds_of(options: ThresholdOptions, folder: Path, weights: str) -> tuple[float, ...]:
-    """The thresholds that the flags name, else the best one that evaluation.py has found for CAMs of these weights.
+    """The thresholds of the flags; without any, the best one that evaluation.py found for CAMs of these weights.
 
     Raises:
-        InputError: there is no best one.
+        InputError: neither exists.
     """
     return options.thresholds or (read_best(folder, weights),)

@@ -1,4 +1,4 @@
-"""Dense CRF on CAMs (https://arxiv.org/abs/1210.5644), through pydensecrf2 with the settings usual in this field."""
+"""Dense CRF on CAMs (https://arxiv.org/abs/1210.5644) by pydensecrf2, with the settings usual in this field."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ USUAL = CrfOptions()
 
 
 def require_crf() -> None:
-    """Raises InputError where pydensecrf2 is not installed: it compiles at installation, so it is no hard requirement."""
+    """Raises InputError if pydensecrf2 is not installed; it is optional, because installing it needs a C++ compiler."""
     if importlib.util.find_spec("pydensecrf") is None:
         raise InputError("the CRF needs pydensecrf2: pip install pydensecrf2 (a C++ compiler is needed)")
 
@@ -24,9 +24,9 @@ def refine(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        cams: {class index: (H, W) in [0, 1]}, background not among them.
-        alpha: the background scores (1 - max CAM)^alpha; a larger one means less background.
-        options: the settings; its exponents are not looked at.
+        cams: {class index: (H, W) in [0, 1]}, without background.
+        alpha: exponent of the background score (1 - max CAM)^alpha; a larger one gives less background.
+        options: CRF settings; its exponents are ignored.
 
     Returns:
         {0: background, class index + 1: class}, each (H, W) float32; they sum to 1.
@@ -39,7 +39,7 @@ def refine(
         return {0: np.ones((height, width), np.float32)}
     foreground = np.stack(list(cams.values()))
     scores = np.concatenate(((1 - foreground.max(0, keepdims=True)).clip(0) ** alpha, foreground))
-    # Scores are no probabilities: like the field's other tools, clip away zeros and normalise over the classes.
+    # Scores are not probabilities: as usual in the field, clip zeros and normalise over the classes.
     probabilities = np.clip(scores, 1e-5, None)
     probabilities /= probabilities.sum(0)
     crf = DenseCRF2D(width, height, len(probabilities))

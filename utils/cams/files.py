@@ -1,6 +1,6 @@
 """CAM dicts on disk: `{class index: (H, W) float32}` in a pickled `.npy`, the format that CAM tools of this field read.
 
-With one more key, "size", for (height, width) of the image, the maps are at patch resolution (`utils.cams.patch_size`).
+With the further key "size", (height, width) of the image, the maps are at patch resolution (`utils.cams.patch_size`).
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from .safe_pickle import parse_pickled_npy
 
 SIZE = "size"
 MAX_SIDE, MAX_PIXELS = 2**15, 2**27
-"""More than any image that is opened: what a damaged file may claim at most."""
+"""Limits of an image's size that a file may declare; larger ones mean that it is damaged."""
 
 
 def write_cam_dict(path: Path, cams: Mapping[int, np.ndarray], size: tuple[int, int] | None = None) -> None:
-    """Writes maps of an image; the file appears only when it is complete.
+    """Writes the maps of an image; the file appears only when it is complete.
 
     Args:
         path: the file.
-        cams: {class index: (H, W) float32}; at patch resolution {class index: (h, w) float32}.
-        size: height and width of the image, where the maps are at patch resolution.
+        cams: {class index: (H, W) float32}, or at patch resolution {class index: (h, w) float32}.
+        size: height and width of the image for maps at patch resolution; None for full-size maps.
     """
     content: dict[int | str, np.ndarray] = {int(c): np.asarray(cam, np.float32) for c, cam in cams.items()}
     if size is not None:
@@ -39,10 +39,10 @@ def read_cam_dict(path: Path, shape: tuple[int, int] | None = None, num_classes:
     Args:
         path: the file.
         shape: (H, W) that every map must have.
-        num_classes: bound of the class indices.
+        num_classes: class indices must be below it; None: any.
 
     Returns:
-        {class index: (H, W) float32}, in ascending order of the classes; maps at patch resolution are brought to full size.
+        {class index: (H, W) float32}, in ascending order of the classes; maps at patch resolution are upsampled.
 
     Raises:
         InputError: the file is missing, damaged, holds anything else, or does not fit `shape` and `num_classes`.
@@ -60,7 +60,7 @@ def read_score_dict(path: Path, shape: tuple[int, int], num_classes: int) -> dic
     """Reads {0: background, 1 .. C: class, (H, W) float32}, as the CRF and segmentation networks write it.
 
     Raises:
-        InputError: see `read_cam_dict`; or there is no background.
+        InputError: see `read_cam_dict`; or there are no scores of the background.
     """
     scores, size = read_maps(path, num_classes + 1)
     if size is not None:
@@ -79,10 +79,10 @@ def require_shape(path: Path, maps: Mapping[int, np.ndarray], shape: tuple[int, 
 
 
 def read_maps(path: Path, num_classes: int | None) -> tuple[dict[int, np.ndarray], tuple[int, int] | None]:
-    """The maps in a file as they are, ascending, and the image's size where they are at patch resolution.
+    """The maps in a file by class index, ascending, and the image's size if they are at patch resolution, else None.
 
     Raises:
-        InputError: the file is missing, damaged or holds anything else.
+        InputError: the file is missing, damaged or no CAM dict.
     """
     try:
         content = parse_pickled_npy(path.read_bytes())
@@ -110,10 +110,10 @@ def read_maps(path: Path, num_classes: int | None) -> tuple[dict[int, np.ndarray
 
 
 def image_size(path: Path, value: object) -> tuple[int, int]:
-    """Height and width that a file says its image has.
+    """Height and width of the image, as declared by a file.
 
     Raises:
-        InputError: they are none.
+        InputError: the value is no valid size.
     """
     if isinstance(value, np.ndarray) and value.shape == (2,) and value.dtype.kind in "iu":
         height, width = map(int, value)

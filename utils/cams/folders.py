@@ -1,6 +1,7 @@
-"""Folders of an experiment with a file for each image: CAMs, CRF scores made of them, masks made of either.
+"""Folders of an experiment with one file per image: CAMs, CRF scores made from CAMs, masks made from either.
 
-What a folder was made with is kept beside it (`utils.files.claim`), and handed on to what is made of its files.
+Beside each folder is a record of what its files were made with (`utils.files.claim`). The records of CRF scores and masks
+include those of their CAMs.
 """
 
 import json
@@ -13,32 +14,32 @@ from ..files import claim, claim_file, differing, place, remove_leftovers
 
 
 def inside_or_path(folder: Path, name: str) -> Path:
-    """`folder/name` where that exists or `name` is no folder by itself, else `name`."""
+    """`folder/name`; but `name` itself if that is a folder and `folder/name` is not."""
     inside = folder / name
     return inside if inside.is_dir() or not Path(name).is_dir() else Path(name)
 
 
 def crf_folder(folder: Path, alpha: float) -> Path:
-    """Where an experiment keeps the CRF scores of one exponent of the background."""
+    """The folder of an experiment's CRF scores with one exponent of the background."""
     return folder / "crf" / f"{alpha:g}"
 
 
 def crf_folders(folder: Path) -> list[Path]:
-    """Those folders of an experiment that are there."""
+    """The existing folders of an experiment's CRF scores, sorted."""
     return sorted(path for path in (folder / "crf").glob("*") if path.is_dir())
 
 
 def start_folder(folder: Path, record: Mapping[str, Any], pattern: str, overwrite: bool) -> None:
-    """Sees to it that what is written to a folder is never mixed with what was made otherwise.
+    """Prepares a folder for writing, so that it never holds files made with different settings.
 
     Args:
-        folder: made where it is missing; what a killed process left half written is removed.
+        folder: the folder; it need not exist. Incomplete files of killed processes are removed.
         record: what its files depend on.
-        pattern: of its files.
-        overwrite: remove what is there.
+        pattern: glob pattern of its files.
+        overwrite: remove the existing files.
 
     Raises:
-        InputError: it holds files of another making.
+        InputError: it holds files that were made with other settings.
     """
     if overwrite:
         for path in (*folder.glob(pattern), claim_file(folder)):
@@ -48,10 +49,10 @@ def start_folder(folder: Path, record: Mapping[str, Any], pattern: str, overwrit
 
 
 def made_with(folder: Path) -> dict[str, Any]:
-    """What a folder was made with; of one from elsewhere, where it is.
+    """The record of a folder; for a folder without one, from another tool, a record of its path.
 
     Raises:
-        InputError: the file that says so is damaged.
+        InputError: the record is damaged.
     """
     path = claim_file(folder)
     try:
@@ -66,10 +67,10 @@ def made_with(folder: Path) -> dict[str, Any]:
 
 
 def crf_record(cams: Mapping[str, Any], settings: Mapping[str, float], alpha: float) -> dict[str, Any]:
-    """What CRF scores were made with.
+    """The record of CRF scores.
 
     Args:
-        cams: what the CAMs were made with.
+        cams: the record of the CAMs.
         settings: of the CRF.
         alpha: exponent of the background.
     """
@@ -77,15 +78,15 @@ def crf_record(cams: Mapping[str, Any], settings: Mapping[str, float], alpha: fl
 
 
 def threshold_record(cams: Mapping[str, Any], thresholds: Sequence[float]) -> dict[str, Any]:
-    """What masks of thresholded CAMs were made with."""
+    """The record of masks of thresholded CAMs."""
     return {**cams, "thresholds": list(thresholds)}
 
 
 def score_record(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What masks of CRF scores were made with.
+    """The record of masks of CRF scores.
 
     Args:
-        scores: by the name of each folder, what it was made with.
+        scores: records of the scores, by the name of their folder.
 
     Raises:
         InputError: they differ in more than the exponent.
@@ -99,7 +100,7 @@ def score_record(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def require_files(folder: Path, ids: Sequence[str]) -> None:
-    """Raises InputError where a folder lacks the file of an image."""
+    """Raises InputError if a folder has no file for one of the images."""
     missing = [image_id for image_id in ids if not (folder / f"{image_id}.npy").exists()]
     if missing:
         others = f", and so are {len(missing) - 1} more of {len(ids)}" if len(missing) > 1 else ""
@@ -107,7 +108,7 @@ def require_files(folder: Path, ids: Sequence[str]) -> None:
 
 
 def unfinished(ids: Sequence[str], target: Path, suffix: str, sources: Sequence[Path]) -> list[str]:
-    """Images whose file in `target` is not there, or is older than a file that it is made of."""
+    """Images whose file in `target` is missing, or older than a file that it is made from."""
 
     def is_finished(image_id: str) -> bool:
         path = target / f"{image_id}{suffix}"

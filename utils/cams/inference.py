@@ -1,4 +1,4 @@
-"""Whole images through the network: the one way that validation, inference and `models.CamModel` share."""
+"""Inference on whole images, shared by validation, `infer_trm.py` and `models.CamModel`."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +14,15 @@ from ..machine.device import Precision, to_device
 from ..options.training import DEFAULT_CAP
 
 WAITING_BATCHES = 4
-"""How many batches of images may be held back in search of others of their size."""
+"""How many batches of images may wait for others of the same size."""
 
 
 class HasPixels(Protocol):
-    """An image as `network_pixels` gives it."""
+    """A sample with the pixels of an image."""
 
     @property
     def pixels(self) -> tuple[Tensor, ...]:
-        """(3, H, W) uint8 for each scale."""
+        """(3, H, W) uint8 for each scale, from `network_pixels`."""
 
 
 class CamNetwork(Protocol):
@@ -38,20 +38,19 @@ Sample = TypeVar("Sample", bound=HasPixels)
 
 
 def network_size(height: int, width: int, shorter_side: int, cap: int = DEFAULT_CAP) -> tuple[int, int]:
-    """The height and width at which the network sees an image.
+    """Height and width of an image at the network's input.
 
-    Its memory grows with the square of the number of pixels. An image of which nobody has said how large it is to be seen is
-    reduced where its shorter side exceeds the cap, and one of any kind where it has more than twice as many pixels as the
-    square of that side.
+    Memory grows with the square of the number of pixels, hence two limits: without a `shorter_side`, the shorter side is
+    reduced to `cap`; and no image has more than 2 max(cap, shorter_side)^2 pixels.
 
     Args:
         height, width: of the image in pixels.
-        shorter_side: that it is resized to in pixels; 0 leaves it, up to the cap.
-        cap: the largest shorter side that is left; 0 leaves all, and the longer side too.
+        shorter_side: length to resize the shorter side to, in pixels; 0: unchanged, up to `cap`.
+        cap: limit of an unchanged shorter side in pixels; 0: neither limit.
     """
     short, long = sorted((height, width))
     new = shorter_side or (min(short, cap) if cap else short)
-    size = (new, int(new * long / short))  # as torchvision's Resize has it
+    size = (new, int(new * long / short))  # as torchvision's Resize computes it
     most = 2 * max(cap, shorter_side) ** 2
     if cap and math.prod(size) > most:
         share = (most / (height * width)) ** 0.5
@@ -62,12 +61,12 @@ def network_size(height: int, width: int, shorter_side: int, cap: int = DEFAULT_
 def network_pixels(
     image: Image.Image, shorter_side: int, scales: Sequence[float] = (1.0,), cap: int = DEFAULT_CAP
 ) -> tuple[Tensor, ...]:
-    """An RGB image as the network takes it.
+    """Pixels of an RGB image, resized for the network.
 
     Args:
         image: the image.
         shorter_side, cap: see `network_size`.
-        scales: of the image so resized; 1 is its own size.
+        scales: further resizing, relative to `network_size`.
 
     Returns:
         (3, H, W) uint8 for each scale.
@@ -84,11 +83,13 @@ def network_pixels(
 
 
 def batches_of_one_size(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
-    """Batches of images that have one size at every scale, in nearly their order.
+    """Groups images into batches of equal size at every scale, in nearly their order.
+
+    All scales are compared, because sizes that differ by a pixel may be equal after scaling.
 
     Args:
-        samples: with `pixels`, as `network_pixels` gives them. Sizes that differ by a pixel can be one size when halved.
-        batch_size: images of a batch; fewer where too many others would have to wait, and at the end.
+        samples: samples with `pixels` from `network_pixels`.
+        batch_size: images of a batch; fewer at the end, or if too many images of other sizes are waiting.
     """
     waiting: dict[tuple[torch.Size, ...], list[Sample]] = {}
     for sample in samples:
@@ -102,11 +103,11 @@ def batches_of_one_size(samples: Iterable[Sample], batch_size: int) -> Iterator[
 
 
 def predict(net: CamNetwork, images: Sequence[tuple[str, Sequence[Tensor]]], precision: Precision) -> Any:
-    """CAMs and image-level probabilities of images that have one size, from one pass for each scale.
+    """CAMs and image-level probabilities of images of equal size, with one pass for each scale.
 
     Args:
         net: `models.DiG`, in evaluation mode.
-        images: B names and what `network_pixels` makes of the images.
+        images: B names with their pixels from `network_pixels`.
         precision: of the network.
 
     Returns:

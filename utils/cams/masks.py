@@ -12,18 +12,18 @@ from ..scoring.metrics import IGNORE
 
 
 def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:
-    """A label image.
+    """Reads a label image.
 
     Args:
         path: the file.
-        shape: (H, W) that it must have; None admits any.
-        num_classes: classes without background; only 0 .. num_classes and 255 may occur.
+        shape: (H, W) that it must have; None: any.
+        num_classes: number of classes without background; only 0 .. num_classes and 255 may occur.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        InputError: the file is missing, no label image, of another shape, or names a class beyond the set.
+        InputError: the file is missing, no label image, of another shape, or has an index above `num_classes`.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -57,7 +57,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 
 def voc_palette() -> np.ndarray:
-    """The devkit's colours: (256, 3) uint8. Bits 0, 3, 6 of an index are red's highest, 1, 4, 7 green's, 2, 5 blue's."""
+    """VOC's colour map: (256, 3) uint8. Bits 0, 3, 6 of an index are the highest of red, 1, 4, 7 of green, 2, 5 of blue."""
     index = np.arange(256)
     bits = index[:, None] >> np.arange(8) & 1  # (256, 8), lowest first
     place = 128 >> np.arange(3)

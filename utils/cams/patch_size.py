@@ -1,6 +1,6 @@
-"""CAMs at patch resolution, of which full-size ones are made where they are needed.
+"""CAMs at patch resolution, upsampled when they are read.
 
-Upsampling is linear, so that nothing is lost: a map of (h, w) patches takes some 3 KB where one of all pixels takes 750.
+Full-size CAMs are upsampled from the patch grid anyway, so nothing is lost; a map takes 3 KB on disk instead of 750.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ EPSILON = 1e-5
 
 
 def full_size_cams(maps: Mapping[int, np.ndarray], size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """What `models.dig.Prediction.cams` makes of the same maps, up to rounding.
+    """Upsamples and normalises maps like `models.dig.Prediction.cams`, up to rounding.
 
     Args:
         maps: {class index: (h, w) float32}, refined CAMs of image and mirror, summed.

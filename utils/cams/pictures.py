@@ -1,4 +1,4 @@
-"""Pictures of CAMs, and grids of images."""
+"""Heat maps of CAMs, and grids of images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ..files import whole_file
 
 
 def cam_overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """A heat map laid over its image.
+    """Blends the heat map of a CAM with its image.
 
     Args:
         image: (H, W, 3) uint8 RGB.

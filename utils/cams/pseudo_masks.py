@@ -1,8 +1,8 @@
-"""Pseudo-masks: label images made of CAMs or of CRF scores, to train a segmentation network with.
+"""Pseudo-masks: label images from CAMs or CRF scores, to train a segmentation network with.
 
-One threshold, or one exponent of the background, labels every pixel: supervision for a segmentation network such as DeepLab.
-Two of them label a pixel where both agree, and leave it undecided (255) where they do not: confident seeds for networks that
-learn affinities, such as IRN (https://arxiv.org/abs/1904.05044), and for losses that ignore 255.
+With one threshold, or one exponent of the background, every pixel gets a label: supervision for a segmentation network such
+as DeepLab. With two, a pixel gets a label if both agree, else 255 (ignored): confident seeds for networks that learn
+affinities, such as IRN (https://arxiv.org/abs/1904.05044).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from ..scoring.metrics import IGNORE, label_map
 
 
 def threshold_mask(cams: Mapping[int, np.ndarray], shape: tuple[int, int], thresholds: Sequence[float]) -> np.ndarray:
-    """The class whose CAM is largest and exceeds the background's score, as scoring sweeps it (`utils.scoring.metrics`).
+    """The class with the largest CAM, or background where none exceeds the threshold; as in `utils.scoring.metrics`.
 
     Args:
         cams: {class index from 0, without background: (H, W) float32}.
-        shape: (H, W), for images without a class.
-        thresholds: scores of the background; with several, pixels whose label depends on it are 255.
+        shape: (H, W); needed for images without a class.
+        thresholds: background scores; pixels whose label differs between them are 255.
 
     Returns:
         (H, W) uint8, 0 background, 1 .. C; background wins ties.
@@ -31,7 +31,7 @@ def score_mask(scores: Sequence[Mapping[int, np.ndarray]]) -> np.ndarray:
     """The class with the largest score.
 
     Args:
-        scores: {0: background, 1 .. C: class, (H, W) float32}; with several, pixels whose labels differ are 255.
+        scores: one or more {0: background, 1 .. C: class, (H, W) float32}; pixels whose labels differ are 255.
 
     Returns:
         (H, W) uint8.
@@ -40,7 +40,7 @@ def score_mask(scores: Sequence[Mapping[int, np.ndarray]]) -> np.ndarray:
 
 
 def agreed(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """The label that all (H, W) label images give a pixel, 255 where they differ."""
+    """The common label of all (H, W) label images at each pixel; 255 where they differ."""
     first, *others = labels
     same = np.all([first == other for other in others], axis=0)
     return np.where(same, first, np.uint8(IGNORE))

@@ -1,7 +1,7 @@
-"""Pickled `.npy` files of arrays, numbers, strings and dicts, read without trust: nothing in a file runs.
+"""Safe reading of pickled `.npy` files of arrays, numbers, strings and dicts: no code in a file is executed.
 
-NumPy reads such files through pickle, which executes what they say, and PyTorch's restricted reader takes files of its own
-alone. So the names that a pickle of arrays refers to lead to stand-ins here, which check the bytes of a file before use.
+NumPy reads such files with pickle, which can execute code, and PyTorch's restricted unpickler only reads PyTorch's files.
+Here the classes and functions that a pickle of arrays refers to are replaced by stand-ins that check the file's bytes.
 """
 
 import io
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class FileDtype:
-    """Stands in for `numpy.dtype`, whose state can make bytes of the file pass for addresses of objects."""
+    """Stands in for `numpy.dtype`, whose pickled state could make NumPy use the file's bytes as object addresses."""
 
     def __init__(self, name: str, *_: object):
         self.dtype = np.dtype(name) if isinstance(name, str) and "," not in name else np.dtype("V")
@@ -21,19 +21,19 @@ class FileDtype:
             raise pickle.UnpicklingError(f"it holds values of type {name!r}")
 
     def __setstate__(self, state: tuple) -> None:
-        """Takes the byte order; the state of these types holds nothing else."""
+        """Restores the byte order, the only state that these types need."""
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class FileArray:
-    """Stands in for an array that a pickle builds."""
+    """Stands in for `numpy.ndarray`."""
 
     def __init__(self, *_: object):
         self.array: np.ndarray | None = None
 
     def __setstate__(self, state: tuple) -> None:
-        """Takes shape, type and content."""
+        """Restores shape, type and content."""
         _, shape, kind, fortran, data = state
         self.array = array_of(data, kind, shape, "F" if fortran else "C")
 
@@ -41,7 +41,7 @@ class FileArray:
 def array_of(
     data: bytes | str | list, kind: FileDtype, shape: tuple[int, ...], order: Literal["C", "F"] = "C"
 ) -> np.ndarray:
-    """The array with some content: values, or their bytes."""
+    """An array from its values (a list, for objects) or from their bytes."""
     if kind.dtype.hasobject:
         array = np.empty(len(data), object)
         array[:] = data
@@ -64,13 +64,13 @@ def scalar(kind: FileDtype, data: bytes) -> np.generic:
 
 
 def latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, with which old protocols spell bytes; other codecs can blow them up."""
+    """Stands in for `_codecs.encode`, by which old protocols store bytes; other codecs could decompress to huge data."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it encodes as {encoding}")
     return text.encode("latin1")
 
 
-# What a pickle of arrays, numbers and dicts refers to; NumPy 2 moved its core, and files of both kinds are about.
+# All names that a pickle of arrays, numbers and dicts refers to. NumPy 2 renamed `core`; files of both versions exist.
 ADMITTED = {
     (f"numpy.{core}.{module}", name): value
     for core in ("core", "_core")
@@ -83,49 +83,49 @@ ADMITTED = {
 
 
 class ArrayUnpickler(pickle._Unpickler):
-    """Admits arrays, numbers, strings and dicts, and nothing that could run.
+    """Unpickles arrays, numbers, strings and dicts, and refuses everything else.
 
-    Python's own unpickler is used and not the one in C, which asks for as much memory as a number in the file says.
+    It extends the unpickler in Python, because the one in C allocates as much memory as a number in the file says.
     """
 
     stack: list[Any]
     append: Callable[[object], None]
     read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
-    """What Python's unpickler has, and its published types lack."""
+    """Attributes of Python's unpickler that its type stubs lack."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> object:
-        """Looks up a name that a pickle refers to."""
+        """The stand-in for a name that a pickle refers to."""
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return ADMITTED[module, name]
 
     def put_items(self, items: list) -> None:
-        """Puts keys and values, in turn, into the dict on the stack; no nested keys, whose hashing can take for ever."""
+        """Adds alternating keys and values to the dict on the stack. Refuses nested keys: hashing them can take for ever."""
         for key in items[::2]:
             if not isinstance(key, int | float | str | bytes | np.generic | None):
                 raise pickle.UnpicklingError(f"a key is a {type(key).__name__}")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def load_setitem(self) -> None:
-        """One key and value."""
+        """Adds one key and value."""
         value, key = self.stack.pop(), self.stack.pop()
         self.put_items([key, value])
 
     def load_setitems(self) -> None:
-        """All since the mark."""
+        """Adds all keys and values since the mark."""
         self.put_items(self.pop_mark())
 
     def load_dict(self) -> None:
-        """A dict of all since the mark."""
+        """Builds a dict of all keys and values since the mark."""
         items = self.pop_mark()
         self.append({})
         self.put_items(items)
 
     def load_bytearray8(self) -> None:
-        """Bytes; memory is taken only for those that the file holds."""
+        """Builds a bytearray; allocates no more memory than the file has bytes."""
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
@@ -137,7 +137,7 @@ class ArrayUnpickler(pickle._Unpickler):
 
 
 class WholeBytes(io.BytesIO):
-    """Raises EOFError where fewer bytes are left than asked for."""
+    """A byte stream that raises EOFError if fewer bytes are left than requested."""
 
     def read(self, size: int | None = -1) -> bytes:
         """Exactly `size` bytes."""
@@ -148,10 +148,10 @@ class WholeBytes(io.BytesIO):
 
 
 def parse_pickled_npy(data: bytes) -> object:
-    """The one object in the bytes of an `.npy` file that `numpy.save` pickled.
+    """The object in an `.npy` file that `numpy.save` pickled, from the file's bytes.
 
     Raises:
-        Exception: of nearly any kind, where the file is damaged or holds anything else.
+        Exception: of nearly any kind, if the file is damaged or holds anything else.
     """
     file = WholeBytes(data)
     version = np.lib.format.read_magic(file)

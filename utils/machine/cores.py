@@ -1,4 +1,4 @@
-"""How many processes to use."""
+"""CPU cores, and how many worker processes to use."""
 
 import os
 
@@ -11,10 +11,10 @@ def available_cores() -> int:
 
 
 def loader_count(asked: int, processes: int = 1) -> int:
-    """Workers that load images: as many as asked for; for -1, one per core and no more than 8.
+    """Number of worker processes that load images.
 
     Args:
-        asked: workers of one process, or -1.
-        processes: of this machine among which its cores are shared.
+        asked: workers of one process; -1: one per core, at most 8.
+        processes: processes of this machine that share its cores.
     """
     return asked if asked >= 0 else min(max(1, available_cores() // processes), MOST_LOADERS)

@@ -17,14 +17,14 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def prepare_device(name: str) -> torch.device:
-    """Picks the device of `--device` and sets PyTorch up for it: repeatable, and TF32 for float32 on CUDA.
+    """Selects the device of `--device` and configures PyTorch: deterministic, and with TF32 for float32 on CUDA.
 
     Args:
-        name: auto, cuda, mps, cpu or cuda:N; auto takes the first of them that is there, and says where a GPU is there that
-            PyTorch cannot use. Of several GPUs a process takes its own, or the one that is named.
+        name: auto, cuda, mps, cpu or cuda:N. auto takes the first of cuda, mps and cpu that is available, and warns about a
+            GPU that PyTorch cannot use. With several GPUs, cuda is the GPU of this process's local rank.
 
     Raises:
-        InputError: the device is not there, or there are fewer than processes.
+        InputError: the device is not available, or there are fewer GPUs than processes.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -48,13 +48,13 @@ def prepare_device(name: str) -> torch.device:
 
 
 def gpu_of_process(number: str) -> int:
-    """The GPU of this process among those that PyTorch sees.
+    """Index of this process's GPU among those that PyTorch sees.
 
     Args:
-        number: of the GPU that was asked for; empty where none was.
+        number: the N of `--device cuda:N`; empty: the local rank.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there is no such GPU, or one GPU was named for several processes.
     """
     seen = torch.cuda.device_count()
     if number:
@@ -69,7 +69,7 @@ def gpu_of_process(number: str) -> int:
 
 
 def unusable_gpu() -> str:
-    """Why PyTorch does not use a GPU that the system knows of, in words; empty where it knows of none."""
+    """Why PyTorch cannot use a GPU that the driver lists; empty if there is no such GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return ""
@@ -88,7 +88,7 @@ def unusable_gpu() -> str:
 
 
 def listed_gpus() -> list[str]:
-    """The names of NVIDIA's GPUs that the driver knows of; none where there is no driver."""
+    """Names of the NVIDIA GPUs that the driver lists; empty without a driver."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -97,28 +97,28 @@ def listed_gpus() -> list[str]:
 
 
 def hardware(precision: "Precision") -> str:
-    """What a run computes on, for its log: `2 x cuda in bfloat16`."""
+    """Processes, device and precision of a run, for its log: `2 x cuda in bfloat16`."""
     return f"{world_size()} x {precision}" if world_size() > 1 else str(precision)
 
 
 def make_deterministic() -> None:
-    """Same seed, same machine, same bits: PyTorch's deterministic kernels, where they exist."""
+    """Makes PyTorch use deterministic kernels where they exist, so that results are bit-identical on the same machine."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling costs a pass over memory and changes no result.
+    # Filling uninitialised memory costs time and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    # The gradients of these attention kernels depend on the order of atomic additions; the plain one's do not.
+    # The gradients of these attention kernels depend on the order of atomic additions; those of the math kernel do not.
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library reuse the memory of large tensors instead of returning it to the system after each operation.
+    """Makes glibc reuse the memory of large tensors instead of returning it to the system after each operation.
 
-    Fresh pages cost more than the arithmetic of a small denoiser: this alone makes its passes 1.2 to 1.8 times as fast.
-    Without glibc nothing happens.
+    New pages cost more than the arithmetic of a small denoiser: its passes become 1.2 to 1.8 times as fast. Without glibc
+    this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
@@ -127,21 +127,24 @@ def keep_freed_memory() -> None:
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copies a tensor, without waiting where it lies in pinned memory: only then is that safe, and any faster."""
+    """Copies a tensor to a device; asynchronously only from pinned memory, where that is safe and faster."""
     return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copies a small tensor that was just made on the CPU to a device, without waiting for it."""
+    """Copies a small new CPU tensor to a device without waiting for the copy."""
     return to_device(tensor.pin_memory() if device.type == "cuda" else tensor, device)
 
 
 class Precision:
-    """Mixed precision of one run: where to autocast, and how to scale gradients of float16.
+    """Mixed precision of a run: autocast, and gradient scaling for float16.
 
     Args:
         amp: off, bf16 or fp16.
-        device: what the run computes on.
+        device: the run's device.
+
+    Raises:
+        InputError: fp16 on a CPU.
     """
 
     def __init__(self, amp: str, device: torch.device):
@@ -156,17 +159,17 @@ class Precision:
         return f"{self.device.type} in {exact if self.dtype is None else self.dtype}"
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Context for the network's forward passes; losses stay outside."""
+        """Context for the networks' forward passes; losses are computed outside of it."""
         if self.dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Adds a loss to the gradients, scaled for float16."""
+        """Backward pass of a loss, scaled for float16."""
         self.scaler.scale(loss).backward()
 
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
-        """One step of the optimiser, gradients clipped where asked; they are freed, so that no forward pass holds them."""
+        """One optimiser step, with gradient clipping if `max_norm` is given; then frees the gradients to save memory."""
         if max_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -1,7 +1,7 @@
-"""Ranks: the one module that knows that a run may have several processes.
+"""Distributed runs: ranks, the process group, sharding, and collective operations.
 
-A run is one process, or as many as torchrun started (https://docs.pytorch.org/docs/stable/elastic/run.html), or as many as
-`in_processes` starts itself: one for every GPU it sees, or `--nproc` of them.
+A run has one process, or those that torchrun started (https://docs.pytorch.org/docs/stable/elastic/run.html), or those that
+`in_processes` starts: one per visible GPU, or `--nproc`.
 """
 
 import argparse
@@ -31,45 +31,45 @@ from .locks import LEASE_SECONDS, Lock, writing
 
 SequenceT = TypeVar("SequenceT", bound=Sequence | np.ndarray)
 TIMEOUT = datetime.timedelta(minutes=30)
-"""How long a process waits for the others: scoring shares differ in length."""
+"""How long a process waits for the others; their shards take different times to score."""
 SHUTDOWN_SECONDS = 25
-"""How long processes that are asked to stop may take to finish their step and save."""
+"""How long processes may take to finish their step and save after a request to stop."""
 HEAD_START_SECONDS = 3.0
 RUN_ID_PREFIX = "dig-"
 RUN_ID = f"{RUN_ID_PREFIX}{os.getpid()}"
 LOST_PEER = re.compile(r"gloo|NCCL|by peer|Connection (reset|refused)|Broken pipe", re.IGNORECASE)
-"""What collective operations say when another process is gone."""
+"""Matches the errors of collective operations when another process is gone."""
 
 
 def world_size() -> int:
-    """How many processes the run has, on all machines."""
+    """Number of processes of the run, on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Rank of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """The number of this process among those of its machine."""
+    """Rank of this process on its machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def local_world_size() -> int:
-    """How many processes of the run this machine has."""
+    """Number of processes of the run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Whether this process writes what the run writes once."""
+    """Whether this is rank 0, which writes logs and checkpoints."""
     return rank() == 0
 
 
 def restarted_job() -> str:
-    """The job of torchrun's that this process may be a restart of; empty where it is none.
+    """The torchrun job that this process may be a restart of; empty if it is not a restart.
 
-    On several machines restarts are not counted alike, so that every start may be one.
+    On several machines the agents' restart counts can differ, so every start is treated as a possible restart.
     """
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
@@ -77,22 +77,22 @@ def restarted_job() -> str:
 
 
 def job() -> str:
-    """The name of torchrun's job, which its restarts share; empty without torchrun."""
+    """The name of the torchrun job, the same after a restart; empty without torchrun."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
 @contextlib.contextmanager
 def process_group(device: torch.device, nproc: int, writes: Sequence[Path] = ()) -> Iterator[None]:
-    """Joins the processes of the run for the length of a block, in which no other run writes to the same places.
+    """Context with an initialised process group and locks on everything that the run writes.
 
     Args:
-        device: what this process computes on.
-        nproc: processes that were asked for on this machine; 0 where their number was left open.
+        device: the device of this process.
+        nproc: `--nproc`; 0: any number of processes.
         writes: folders and files that the run writes to.
 
     Raises:
-        InputError: torchrun started another number of processes, the device knows no collective operations, or another run
-            writes to the same places.
+        InputError: torchrun started another number of processes, the device has no collective operations, or another run
+            holds one of the locks.
     """
     if nproc not in (0, local_world_size()):
         raise InputError(f"--nproc {nproc}, but torchrun started {local_world_size()} processes: leave one of them out")
@@ -106,13 +106,13 @@ def process_group(device: torch.device, nproc: int, writes: Sequence[Path] = ())
             join_processes(device)
             with shared_by_all(writes, locks):
                 yield
-            # Only at a good end: after an error the others may never come.
+            # Only without an error: after one, the others may never arrive, and this would wait for them.
             dist.destroy_process_group()
 
 
 @contextlib.contextmanager
 def shared_by_all(writes: Sequence[Path], locks: Sequence[Lock]) -> Iterator[None]:
-    """Has every process hold the main one's locks: those that outlive it may still write."""
+    """Makes every process hold the main process's locks, because a process that outlives it may still write."""
     for lock in locks:
         lock.share()
     barrier()
@@ -128,7 +128,7 @@ def shared_by_all(writes: Sequence[Path], locks: Sequence[Lock]) -> Iterator[Non
 
 
 def join_processes(device: torch.device) -> None:
-    """Sets up collective operations on a device."""
+    """Initialises the process group for a device."""
     if device.type == "cpu":
         torch.set_num_threads(max(1, available_cores() // local_world_size()))
     backend, own = ("cpu:gloo,cuda:nccl", device) if device.type == "cuda" else ("gloo", None)
@@ -138,23 +138,27 @@ def join_processes(device: torch.device) -> None:
 
 
 def meeting_place() -> str:
-    """Where in torchrun's store the processes find each other.
+    """Prefix of the keys in torchrun's store by which the processes find each other.
 
-    On one machine torchrun keeps its store when it restarts a run, with the addresses of processes that are gone; so every
-    attempt has a place of its own. On several machines attempts are not counted alike: there
-    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes torchrun start with a new store.
+    On one machine torchrun keeps its store at a restart, with the addresses of dead processes; so each attempt has its own
+    prefix. On several machines the agents' restart counts can differ, so the prefix is fixed, and
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 must make torchrun use a new store.
     """
     alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
     return f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if alone else "run"
 
 
 def barrier() -> None:
-    """Waits until every process is here."""
-    gather(None)  # on the CPU, where a process that waits notices that another has died
+    """Waits for all processes."""
+    gather(None)  # on the CPU, where a waiting process notices that another has died
 
 
 def require_common_start(step: Any) -> None:
-    """Raises InputError where the processes would start from different places."""
+    """Raises InputError if the processes would start from different steps.
+
+    Args:
+        step: the point from which this process starts, comparable between processes.
+    """
     if dist.is_initialized():
         starts = gather(step)
         if len(set(starts)) > 1:
@@ -166,7 +170,7 @@ def require_common_start(step: Any) -> None:
 
 @contextlib.contextmanager
 def first_on_each_machine() -> Iterator[None]:
-    """Lets one process of each machine run a block before the others, for which it may leave a cache."""
+    """Context that the first process of each machine runs before the others, which can then use its cache."""
     if local_rank() > 0:
         barrier()
     yield
@@ -175,20 +179,20 @@ def first_on_each_machine() -> Iterator[None]:
 
 
 def shard(items: SequenceT) -> SequenceT:
-    """This process's items of a list or an array: each belongs to exactly one process, whatever their number."""
+    """This process's shard of a list or an array: every item belongs to exactly one process."""
     return items[rank() :: world_size()]  # type: ignore[return-value]
 
 
 def shard_rows(batch: Tensor) -> Tensor:
-    """This process's rows of a tensor for the whole batch: (B, ...) -> (B / processes, ...)."""
+    """This process's shard of a batch: (B, ...) -> (B / world size, ...)."""
     return batch.chunk(world_size())[rank()]
 
 
 def local_batch_size(batch_size: int) -> int:
-    """How many images of a batch this process takes.
+    """Number of images of a batch for each process.
 
     Raises:
-        InputError: they cannot be dealt out evenly.
+        InputError: the number of processes does not divide the batch.
     """
     if batch_size % world_size():
         raise InputError(
@@ -199,36 +203,36 @@ def local_batch_size(batch_size: int) -> int:
 
 
 def require_equal_parts(batch_size: int, accum: int) -> None:
-    """Raises InputError where this process's images of a batch cannot go through a network in so many equal parts."""
+    """Raises InputError if `accum` does not divide the images of a batch for each process."""
     if local_batch_size(batch_size) % accum:
         raise InputError(f"--accum {accum} does not divide the {local_batch_size(batch_size)} images of a step")
 
 
 def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
-    """A module whose gradients are averaged over all processes; the module itself where there is only one."""
+    """Wraps a module in DistributedDataParallel; with one process, returns the module itself."""
     if world_size() == 1:
         return module
     ids = [device.index] if device.type == "cuda" else None
-    # Buffers are tables that never change. Unless it looks for unused parameters, DDP reorders its sums of gradients after
-    # the first step; a resumed run of three processes or more would then end in other bits.
-    # Gradients lie in the buffers that are sent: a copy of them less.
+    # Buffers are constant, so they need no synchronisation. Without find_unused_parameters, DDP reorders its buckets after
+    # the first step, and a resumed run of three or more processes would not be bit-identical. gradient_as_bucket_view saves
+    # a copy of the gradients.
     return DistributedDataParallel(
         module, ids, forward_sync_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
     )
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside `wrap_ddp`'s."""
+    """The module inside DistributedDataParallel; any other module itself."""
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 def unsynchronized(module: nn.Module) -> contextlib.AbstractContextManager:
-    """Context in which gradients of `wrap_ddp`'s module are only added up here, for a later backward to average."""
+    """Context in which gradients accumulate locally; the next backward pass outside of it averages them over processes."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of every process's tensor, on the device."""
+    """The mean of a tensor over all processes, on its device; changes the tensor in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
         values /= world_size()
@@ -236,7 +240,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 
 def gather(item: Any) -> list:
-    """Every process's item, in the order of ranks."""
+    """The items of all processes, in the order of ranks."""
     items = [item] * world_size()
     if dist.is_initialized():
         dist.all_gather_object(items, item)
@@ -244,16 +248,16 @@ def gather(item: Any) -> list:
 
 
 def most_urgent(request: int) -> int:
-    """The most urgent request of any process (`utils.machine.interruptions`): all save and stop after the same step."""
+    """The most urgent request of all processes (`utils.machine.interruptions`), so that all stop after the same step."""
     if not dist.is_initialized():
         return request
-    requests = torch.tensor(request)  # on the CPU: no device is waited for
+    requests = torch.tensor(request)  # on the CPU, so as not to wait for the device
     dist.all_reduce(requests, dist.ReduceOp.MAX)
     return int(requests)
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:
-    """The sum of every process's integer array."""
+    """The sum of an integer array over all processes."""
     if dist.is_initialized():
         total = torch.from_numpy(counts)
         dist.all_reduce(total)
@@ -264,13 +268,16 @@ def sum_over_processes(counts: np.ndarray) -> np.ndarray:
 def in_processes(
     main: Callable[[list[str]], None], shards_of: Callable[[list[str]], int] | None = None
 ) -> Callable[[list[str]], None]:
-    """A script's `main` as `run_script` takes it, run here or in several processes of this machine.
+    """Wraps a script's `main`, so that it runs in this process or in several processes of this machine.
 
-    `--nproc` says how many; by default it is one for every GPU, or for as many of them as a batch can be dealt out to.
+    `--nproc` is their number; by default one per GPU, or as many GPUs as divide the batch.
 
     Args:
         main: takes the command line.
-        shards_of: from the command line, a number that the number of processes must divide; None where any number will do.
+        shards_of: from the command line, a number that the number of processes must divide; None: any number will do.
+
+    Returns:
+        A function for `run_script`.
     """
 
     def start(args: list[str]) -> None:
@@ -286,14 +293,14 @@ def in_processes(
 
 
 def wanted_processes(args: Sequence[str], shards_of: Callable[[list[str]], int] | None = None) -> int:
-    """The number of processes that a command line asks for, before its other flags are read.
+    """The number of processes to start for a command line; reads only the flags that it needs.
 
     Args:
         args: the command line.
         shards_of: see `in_processes`.
 
     Raises:
-        InputError: `--nproc` is no number, or there are fewer GPUs.
+        InputError: `--nproc` is no number, or larger than the number of GPUs.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--nproc", default="0")
@@ -301,7 +308,7 @@ def wanted_processes(args: Sequence[str], shards_of: Callable[[list[str]], int] 
     try:
         asked, _ = parser.parse_known_args(args)
     except argparse.ArgumentError:
-        return 1  # a flag without its value: the script's own parser will say so
+        return 1  # a flag without its value: the script's own parser reports it
     if not asked.nproc.isdigit():
         raise InputError(f"--nproc must be a number of processes, got {asked.nproc!r}")
     gpus = torch.cuda.device_count() if asked.device in ("auto", "cuda") else 0
@@ -317,19 +324,20 @@ def wanted_processes(args: Sequence[str], shards_of: Callable[[list[str]], int] 
 
 
 def launch(count: int) -> None:
-    """Runs this command in several processes, as torchrun does, and ends all when one fails.
+    """Runs this command in several processes, as torchrun does, and ends all of them if one fails.
 
     Raises:
-        InputError: one was given something wrong; the message is the first one's.
-        ProcessFailed: one failed otherwise.
+        InputError: the first process to fail had wrong input; the message is that process's.
+        ProcessFailed: the first process to fail did so for another reason.
+        Stopped: a signal stopped the run.
     """
-    # These take a second to import, and runs of one process do without them.
+    # Imported here, because they take a second and runs of one process do not need them.
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no hints on how DistributedDataParallel was set up
-    logging.disable(logging.CRITICAL)  # of the launcher's own messages; this process has no others
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # hides DistributedDataParallel's hints on its settings
+    logging.disable(logging.CRITICAL)  # hides the launcher's messages; this process logs nothing else
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -360,13 +368,13 @@ def launch(count: int) -> None:
 
 
 def launched_here() -> bool:
-    """Whether `launch` started this process, which then speaks for it."""
+    """Whether `launch`, and not torchrun, started this process; `launch` then prints the error."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(RUN_ID_PREFIX)
 
 
 @contextlib.contextmanager
 def reported_to_launcher() -> Iterator[None]:
-    """Lets the process that failed first speak for all, and tells `launch` what was wrong."""
+    """Context of `main` in one of several processes: only the first process that fails prints its error."""
     try:
         yield
     except Stopped as stop:
@@ -379,9 +387,9 @@ def reported_to_launcher() -> Iterator[None]:
             Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
             sys.exit(2)
         if not is_main():
-            time.sleep(HEAD_START_SECONDS)  # if rank 0 has the same to say, torchrun ends this process meanwhile
+            time.sleep(HEAD_START_SECONDS)  # rank 0 may fail with the same error; torchrun then ends this process first
         raise
     except Exception as error:
         if LOST_PEER.search(str(error)):
-            time.sleep(HEAD_START_SECONDS)  # the process that was lost is the one to be named
+            time.sleep(HEAD_START_SECONDS)  # so that the process that died first is reported, not this one
         raise

@@ -1,4 +1,4 @@
-"""Being stopped: signals and the clock, heard between two steps, so that nothing is lost or half done."""
+"""Signals, and the interval between checkpoints, handled between two steps so that no step is interrupted."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTHING, SAVE = 0, 1
 """Requests; a larger one is the number of the signal that asks to stop (2, 15)."""
 SAME_REQUEST_SECONDS = 2.0
-"""Two signals within this time are one request: Ctrl-C reaches a process from the terminal and again from its launcher."""
+"""Signals within this time count as one request: Ctrl-C reaches a process from the terminal and again from its launcher."""
 
 
 class Interruptions:
-    """What happens to a loop from outside. A second signal ends the process at once.
+    """Collects requests to save or stop for a loop. A second signal ends the process at once.
 
-    Use it as a context manager around the loop, and look at `request` after every step.
+    Use it as a context manager around the loop, and check `request` after every step.
 
     Args:
-        minutes: between two requests to save; infinite for a loop that has nothing to save.
+        minutes: interval between two requests to save; infinite for a loop without checkpoints.
     """
 
     def __init__(self, minutes: float = float("inf")):
@@ -41,7 +41,7 @@ class Interruptions:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         if error is not None and self.signal and not isinstance(error, Stopped | InputError | KeyboardInterrupt):
-            # Once a stop was asked for, other processes may be gone already: what that breaks is no news.
+            # After a request to stop, other processes may have ended already, which causes further errors here.
             raise Stopped(self.signal) from error
 
     def hear(self, number: int, frame: FrameType | None) -> None:
@@ -58,14 +58,15 @@ class Interruptions:
         return self.signal or (SAVE if time.monotonic() - self.saved >= self.seconds else NOTHING)
 
     def has_saved(self) -> None:
-        """Starts the clock anew."""
+        """Restarts the interval between checkpoints."""
         self.saved = time.monotonic()
 
 
 def leave_process_group(worker: int) -> None:
-    """Initialiser of a loader's workers: signals to the group, from a terminal or a launcher, are their parent's to handle.
+    """Initialiser of a loader's workers: they leave the process group, so that only their parent gets its signals.
 
-    Without it they would die before the parent has saved. When the parent is gone, they end by themselves.
+    Otherwise a signal from the terminal or a launcher would kill them before the parent has saved. They end by themselves
+    when the parent is gone.
     """
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)

@@ -1,11 +1,10 @@
-"""Locks: one run at a time writes to an experiment, a folder of results or a denoiser's file.
+"""Locks: only one run at a time writes to an experiment, a folder of results or a denoiser's file.
 
-The lock of `experiment/x` is the file `experiment/.x.lock`, which stays there and says who has it. The kernel keeps the lock
-itself, and releases it however the process ends. It is a record lock of POSIX: processes that load images do not inherit it,
-as they do flock's, so that a run that was killed can go on at once; and file servers pass it on to other machines.
+The lock file of `experiment/x` is `experiment/.x.lock`; it is never removed and names the owner. The lock is a POSIX record
+lock, which the kernel releases however the process ends. Unlike with flock, child processes that load images do not inherit
+it, so that a killed run can be restarted at once; and network file systems share it between machines.
 
-What is not covered: file systems without locks (the start says so), mounts that keep locks to their own machine, readers on
-Windows, and other programs.
+Not covered: file systems without locks (a warning says so), mounts with local locks, readers on Windows, other programs.
 """
 
 import contextlib
@@ -30,17 +29,17 @@ except ImportError:  # Windows
     fcntl = None
 
 PATIENCE_SECONDS = 3.0
-"""How long a start waits for a process that is about to end."""
+"""How long a start waits for a lock, because its owner may be about to end."""
 LEASE_SECONDS = 100.0
-"""How long a restart waits: a file server keeps the locks of a machine that is gone for 90 s."""
+"""How long a restart waits: a file server keeps the locks of a dead machine for 90 s."""
 TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-"""What file systems without locks answer."""
+"""Errors of file systems without locks."""
 WINDOWS_BYTE = 2**30
-"""The byte that is locked on Windows, far behind the content: what is locked there cannot be read."""
+"""The byte that is locked on Windows, far behind the content, because locked bytes cannot be read there."""
 
 held: set[Path] = set()
-"""Lock files of this process: the kernel would let it lock them again, and release both locks with either."""
+"""Lock files that this process holds. The kernel would grant it a lock twice, and releasing one would release both."""
 
 
 def lock_file(target: Path) -> Path:
@@ -53,8 +52,8 @@ class Lock:
     """The lock of a folder or file.
 
     Args:
-        target: what is locked; it need not exist.
-        patience: seconds to wait for another process; None: `PATIENCE_SECONDS`.
+        target: the folder or file; it need not exist.
+        patience: seconds to wait for another owner; None: `PATIENCE_SECONDS`.
     """
 
     def __init__(self, target: Path, patience: float | None = None):
@@ -64,10 +63,10 @@ class Lock:
         self.file: IO[bytes] | None = None
 
     def take(self) -> None:
-        """Takes the lock for this process alone, and writes down who has it.
+        """Acquires the lock exclusively, and writes the owner into the lock file.
 
         Raises:
-            InputError: another process has it.
+            InputError: another process holds the lock.
         """
         self.target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -80,17 +79,17 @@ class Lock:
                 file=sys.stderr,
             )
             return
-        with contextlib.suppress(OSError):  # a full disk: then the lock does not tell who has it
+        with contextlib.suppress(OSError):  # on a full disk the owner is not recorded
             file.truncate(0)
             file.write((json.dumps(this_process()) + "\n").encode())
 
     def share(self) -> None:
-        """Takes the lock together with others who share it; of a process that has it alone, lets others share it.
+        """Acquires the lock as a shared one, or turns an exclusive lock of this process into a shared one.
 
         Raises:
-            InputError: another process has it alone.
+            InputError: another process holds it exclusively.
         """
-        with contextlib.suppress(PermissionError):  # files of others that may be read, and whose lock may not
+        with contextlib.suppress(PermissionError):  # another user's results may be readable and their lock file not
             try:
                 if self.file is None:
                     self.open(os.O_RDONLY, exclusive=False)
@@ -103,7 +102,12 @@ class Lock:
                     raise
 
     def open(self, flags: int, exclusive: bool) -> IO[bytes]:
-        """Opens the file and locks it, or raises what keeps that from being done."""
+        """Opens the lock file and locks it.
+
+        Raises:
+            InputError: another process, or this one, holds the lock.
+            OSError: the file cannot be opened or locked.
+        """
         if self.path in held:
             raise InputError(f"{self.target} is in use by this process already")
         file = os.fdopen(os.open(self.path, flags, 0o666), "r+b" if flags & os.O_RDWR else "rb", buffering=0)
@@ -124,7 +128,7 @@ class Lock:
             return file
 
     def refusal(self) -> str:
-        """One line that names the process which has the lock."""
+        """The error message that names the owner of the lock."""
         try:
             owner = json.loads(self.path.read_text())
             who = f"process {owner['process']} on {owner['host']} since {owner['since']} ({owner['command']})"
@@ -133,7 +137,7 @@ class Lock:
         return f"{self.target} is in use by {who}: wait for its end or stop it"
 
     def release(self) -> None:
-        """Gives the lock back. The file stays: if it were removed, two processes could lock two files of one name."""
+        """Releases the lock. The file stays: if it were removed, two processes could lock two files of the same name."""
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -141,18 +145,18 @@ class Lock:
 
 
 def lock(file: IO[bytes], exclusive: bool) -> None:
-    """Locks an open file, or raises the system's OSError at once."""
+    """Locks an open file without waiting; raises the system's OSError if another process holds the lock."""
     if fcntl is not None:
         fcntl.lockf(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     elif exclusive:
-        msvcrt: Any = importlib.import_module("msvcrt")  # of Windows, which knows no shared locks
+        msvcrt: Any = importlib.import_module("msvcrt")  # Windows has no shared locks
         file.seek(WINDOWS_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         file.seek(0)
 
 
 def this_process() -> dict[str, str | int]:
-    """What a lock file says of the process that has the lock."""
+    """Description of this process for a lock file."""
     return {
         "process": os.getpid(),
         "host": socket.gethostname(),
@@ -163,10 +167,10 @@ def this_process() -> dict[str, str | int]:
 
 @contextlib.contextmanager
 def writing(*targets: Path, patience: float | None = None) -> Iterator[list[Lock]]:
-    """Keeps other processes from writing to some folders or files, or reading them, for the length of a block.
+    """Context with exclusive locks on folders or files.
 
     Raises:
-        InputError: another process does; the message names it.
+        InputError: another process holds one of the locks; the message names it.
     """
     locks = [Lock(target, patience) for target in targets]
     try:
@@ -180,10 +184,10 @@ def writing(*targets: Path, patience: float | None = None) -> Iterator[list[Lock
 
 @contextlib.contextmanager
 def reading(*targets: Path, patience: float | None = None) -> Iterator[None]:
-    """Keeps other processes from writing to some folders for the length of a block, where a command of ours has written.
+    """Context with shared locks on folders or files; those without a lock file, from other tools, are not locked.
 
     Raises:
-        InputError: another process does; the message names it.
+        InputError: another process is writing to one of them; the message names it.
     """
     locks = [Lock(target, patience) for target in targets if lock_file(target).exists()]
     try:

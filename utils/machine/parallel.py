@@ -1,4 +1,4 @@
-"""Work shared out among processes of this machine: files that depend on nothing but their own image."""
+"""Worker processes on this machine for independent tasks, such as one file per image."""
 
 import contextlib
 import multiprocessing
@@ -22,14 +22,14 @@ Result = TypeVar("Result")
 def in_parallel(
     work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str, together: int = 1
 ) -> Iterator[Result]:
-    """What `work` makes of every task, in their order, with a progress bar.
+    """Results of `work` for all tasks, in their order, with a progress bar.
 
     Args:
         work: a function that can be pickled.
-        tasks: each with all that `work` needs.
-        workers: processes, at least 1; -1: one per core.
-        description: of the progress bar.
-        together: tasks that a process is handed at a time, which costs about a millisecond.
+        tasks: its arguments, one for each call.
+        workers: number of processes, at least 1; -1: one per core.
+        description: label of the progress bar.
+        together: tasks sent to a process at a time; sending costs about a millisecond.
 
     Raises:
         InputError: a task raised it, or a process died.
@@ -41,12 +41,12 @@ def in_parallel(
 
 @contextlib.contextmanager
 def in_background(workers: int) -> Iterator[Callable[..., None]]:
-    """Gives a function `do(work, *args)` that returns before the work is done, unless the processes have fallen behind.
+    """Yields a function `do(work, *args)` that runs work in the background; it waits only if too many tasks are pending.
 
-    All is done when the block has ended well. An error of a task is raised by a later call or at the end.
+    All tasks are done when the block ends without an error. An error of a task is raised by a later call or at the end.
 
     Args:
-        workers: processes; 0: a thread of the calling one.
+        workers: number of processes; 0: a thread of this process.
 
     Raises:
         InputError: a task raised it, or a process died.
@@ -56,7 +56,7 @@ def in_background(workers: int) -> Iterator[Callable[..., None]]:
 
     def do(work: Callable[..., None], *args: object) -> None:
         nonlocal pending
-        if len(pending) >= kept_waiting:  # in memory
+        if len(pending) >= kept_waiting:  # limits the memory of pending arguments
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
@@ -70,10 +70,10 @@ def in_background(workers: int) -> Iterator[Callable[..., None]]:
 
 @contextlib.contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block, and what has not begun with them.
+    """A pool of processes that ends with the block; tasks that have not started are cancelled.
 
     Raises:
-        InputError: one of them died.
+        InputError: a process died.
     """
     with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
         try:
@@ -85,7 +85,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def start_worker() -> None:
-    """Makes a process its parent's to stop: not a signal to the group's, and not one that outlives its parent."""
+    """Initialiser of a worker: only its parent stops it, not a signal to the process group; it ends with its parent."""
     ignore_interrupt()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     leave_process_group(0)
@@ -93,7 +93,7 @@ def start_worker() -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process when its parent is gone: no one else would, and it would wait for work for ever."""
+    """Ends this process when its parent is gone; otherwise it would wait for tasks for ever."""
     if parent := multiprocessing.parent_process():
         parent.join()
     os._exit(1)

@@ -7,7 +7,7 @@ from .flags import check_ranges, option
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
-    """What both preparations have."""
+    """Options of both `datasets.prepare` commands."""
 
     num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
 

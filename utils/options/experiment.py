@@ -1,4 +1,4 @@
-"""Options that say which experiment is meant, what it runs on, and the file that keeps a run's options."""
+"""Options for the experiment's folder and hardware, and the file with a run's options."""
 
 import dataclasses
 import json
@@ -30,20 +30,20 @@ def device_option(resumable: bool = False) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentOptions:
-    """Where an experiment is."""
+    """The place of an experiment."""
 
     name: str = option(..., "name of the experiment: its files are in EXPERIMENTS/NAME", resumable=True)
     experiments: str = option("./experiment", "folder of all experiments", resumable=True)
 
     @property
     def folder(self) -> Path:
-        """This experiment's folder; without a name, one that holds no run."""
+        """The experiment's folder; without a name the folder of all experiments, which holds no run."""
         return Path(self.experiments) / self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(ExperimentOptions):
-    """Where a run's results are and what it runs on."""
+    """The experiment, recipe and hardware of a run."""
 
     exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
     device: str = device_option(resumable=True)
@@ -70,7 +70,7 @@ def compile_option() -> Any:
 
 
 def save_options(options: Any, classes: Sequence[str], job: str = "") -> None:
-    """Writes `options.json`: the options used, the classes' names, torchrun's job, and where relative paths start from."""
+    """Writes `options.json`: options, class names, torchrun's job, and the folder that relative paths start from."""
     home = os.path.relpath(Path.cwd(), options.folder.resolve())
     content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job, "home": home}
     with whole_file(options.folder / OPTIONS_FILE, durable=True) as file:
@@ -92,7 +92,7 @@ def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
 
 
 def from_home(options: OptionsT, home: Path) -> OptionsT:
-    """Options whose relative paths are found from `home` where they are not found from the current folder."""
+    """Options whose relative paths, if they do not exist in the current folder, are taken relative to `home`."""
     there = {}
     for f in dataclasses.fields(options):
         value = getattr(options, f.name)

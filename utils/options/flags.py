@@ -1,5 +1,5 @@
-"""Flags from frozen dataclasses: a field's name is its flag (`batch_size` is `--batch-size` or `--batch_size`), its type
-and default are the flag's, and its help stands beside it.
+"""Command-line flags from frozen dataclasses: each field is a flag (`batch_size` is `--batch-size` or `--batch_size`) with
+the field's type, default and help.
 """
 
 import argparse
@@ -36,15 +36,15 @@ def option(
     """A dataclass field that is a flag.
 
     Args:
-        default: value where neither the command line nor the recipe has one; `...` makes the flag required.
+        default: the value if neither command line nor recipe sets one; `...` makes the flag required.
         help: one line, for `--help` and docs/flags.md.
-        choices: the values allowed.
+        choices: the allowed values.
         low, high: inclusive range of a number, or of each number of a tuple.
-        positional: for a required tuple: its values stand on the command line without a flag.
-        resumable: whether the option may change when a run is resumed, as places may, and what the weights do not depend on.
-        names: of the numbers of a tuple, which then may be given as NAME=NUMBER. Those behind the default's may be left out.
-        pattern: for text: a regular expression that all of it matches, and what that means in words.
-        path: whether it is, or can be, the path of something that a run reads.
+        positional: the values (of a required tuple) are given without a flag.
+        resumable: whether the option may change when a run is resumed: paths, and options that do not affect the weights.
+        names: names of a tuple's numbers, which may then be given as NAME=NUMBER; numbers beyond the default's are optional.
+        pattern: for text: a regular expression that must match all of it, and its meaning in words.
+        path: whether the value may be the path of a file or folder that a run reads.
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     metadata |= {"positional": positional, "resumable": resumable, "names": names, "pattern": pattern, "path": path}
@@ -52,7 +52,7 @@ def option(
 
 
 def check_ranges(options: Any) -> None:
-    """Raises InputError for the first value that is not of its field's type, range or choices."""
+    """Raises InputError for the first value with a wrong type, number of values, range, choice or pattern."""
     for f in dataclasses.fields(options):
         (kind, count), flag, value = value_type(f.type), spelling(f), getattr(options, f.name)
         if isinstance(count, int) and isinstance(value, tuple) and len(value) != count:
@@ -89,12 +89,12 @@ def check_number(flag: str, number: float, low: float | None, high: float | None
 
 
 def flag_name(field_name: str) -> str:
-    """The flag of a field as help and README spell it."""
+    """The flag of a field: `batch_size` -> `--batch-size`."""
     return "--" + field_name.replace("_", "-")
 
 
 def spelling(f: dataclasses.Field) -> str:
-    """What stands for a field on the command line: its flag, or `IMAGE` for values without one."""
+    """A field's name in messages: its flag, or for positional values their upper-case name, such as `IMAGE`."""
     return f.name.upper() if f.metadata["positional"] else flag_name(f.name)
 
 
@@ -106,11 +106,11 @@ MEMORY_SAVERS = {
     "batch_size": "a smaller --batch-size",
     "infer_size": "a smaller --infer-size",
 }
-"""What to try where memory runs out, by option."""
+"""Flags that save memory, by option."""
 
 
 def memory_advice(cls: type) -> str:
-    """What a command can be told to take less memory: first what may change at a resume, then what needs a new run."""
+    """Advice on a command's flags that save memory: first those that may change at a resume, then those of a new run."""
     fields = {f.name: f for f in dataclasses.fields(cls)}
     at_once, anew = (
         [
@@ -127,17 +127,20 @@ def memory_advice(cls: type) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises InputError where argparse would print its usage and exit."""
+    """An ArgumentParser that raises InputError instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for a line it does not understand."""
+        """Called by argparse for an invalid command line."""
         raise InputError(f"{message} (see --help)")
 
 
 def build_parser(cls: type, program: str, description: str | None, known: Collection[str] = ()) -> Parser:
-    """A parser with one flag per field; flags not given leave no trace, so that recipes can tell.
+    """A parser with one flag per field. Its result holds only the flags that were given, so that recipes can set the others.
 
-    `known` names fields that have a value already, so that none of their flags is required.
+    Args:
+        cls: the dataclass.
+        program, description: for `--help`.
+        known: fields that already have a value, so that their flags are not required.
     """
     parser = Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for f in dataclasses.fields(cls):
@@ -162,7 +165,7 @@ def build_parser(cls: type, program: str, description: str | None, known: Collec
 
 
 def value_type(annotation: Any) -> tuple[type, int | str | None]:
-    """(type of one value, argparse's nargs) of a field's annotation."""
+    """From a field's annotation, the type of one value and argparse's `nargs`: `+`, a number, or None for a single value."""
     if typing.get_origin(annotation) is tuple:
         kinds = typing.get_args(annotation)
         return kinds[0], "+" if kinds[-1] is Ellipsis else len(kinds)
@@ -170,7 +173,7 @@ def value_type(annotation: Any) -> tuple[type, int | str | None]:
 
 
 def show(value: Any) -> str:
-    """A value as one would type it."""
+    """A value as it is written on a command line."""
     if isinstance(value, tuple):
         return " ".join(show(v) for v in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -186,10 +189,10 @@ def parse_options(
     """Options from a command line.
 
     Args:
-        cls: one of the dataclasses above.
+        cls: a dataclass whose fields are `option`s.
         args: the command line without the program.
         program, description: for `--help`.
-        defaults: what a recipe puts in place of the fields' defaults.
+        defaults: values that replace the fields' defaults, such as those of a recipe.
 
     Raises:
         InputError: a flag is unknown, missing or out of range.
@@ -203,10 +206,15 @@ def parse_options(
 
 
 def named_numbers(f: dataclasses.Field, texts: Sequence[str], base: Sequence[float]) -> tuple[float, ...]:
-    """Numbers in the order of their names, from `1 0.5` or from `NAME=0.5`, which changes that one of the base.
+    """Numbers in the order of their names, from `1 0.5` or `NAME=0.5`.
+
+    Args:
+        f: the field, whose `names` are those of the numbers.
+        texts: the flag's values on the command line.
+        base: the values that NAME=NUMBER changes.
 
     Raises:
-        InputError: a name is unknown, or something is no number.
+        InputError: a name is unknown, or a value is no number.
     """
     flag, names = flag_name(f.name), f.metadata["names"]
     if not any("=" in text for text in texts):
@@ -231,7 +239,7 @@ def number(flag: str, text: str) -> float:
 
 
 def dashed(arg: str) -> str:
-    """`--batch_size=4` -> `--batch-size=4`: both spellings of a flag are one."""
+    """Normalises the spelling of a flag: `--batch_size=4` -> `--batch-size=4`."""
     if not arg.startswith("--"):
         return arg
     name, equals, value = arg.partition("=")
@@ -239,5 +247,5 @@ def dashed(arg: str) -> str:
 
 
 def make_options(cls: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
-    """Options from plain values, lists made tuples."""
+    """Options from plain values; lists become tuples."""
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

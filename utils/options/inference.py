@@ -1,4 +1,4 @@
-"""Options of commands with a trained network: CAMs of a data set, masks of loose images."""
+"""Options of inference: `infer_trm.py` for a data set, `predict.py` for single images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -68,11 +68,11 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
         if self.png == "crf" and len(self.alphas) > 2:
             raise InputError(f"--png crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.png == "threshold":
-            _ = self.thresholds  # says what is wrong with them
+            _ = self.thresholds  # raises InputError if they are invalid
 
     @property
     def uses_crf(self) -> bool:
-        """Whether anything that is asked for takes the CRF."""
+        """Whether any requested output needs the CRF."""
         return self.crf or self.png == "crf"
 
 
@@ -102,7 +102,7 @@ class PredictOptions(ExperimentOptions):
 
     @property
     def named_labels(self) -> tuple[str, ...] | None:
-        """The classes in the images, each once; None where the network is to find them."""
+        """The classes in the images, without duplicates; None if the network is to find them."""
         if self.labels == AUTO:
             return None
         return tuple(dict.fromkeys(name.strip() for name in self.labels.split(",")))

@@ -1,4 +1,4 @@
-"""Recipes: what `--exp` puts in place of the flags' defaults."""
+"""Recipes: named sets of default values for the flags, selected by `--exp`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named set of defaults for training DiG and for training its denoiser."""
+    """Default values of the flags for training DiG and for training its denoiser."""
 
     summary: str
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -17,11 +17,11 @@ class Recipe:
 
     @property
     def denoiser_file(self) -> str:
-        """Where this recipe's training looks for a denoiser of its own; empty where it takes the published one."""
+        """The file that this recipe's training loads its denoiser from; empty if the recipe sets none."""
         return self.train.get("diffusion_weights", "")
 
 
-# 5,200 of the training images are enough to follow a score by; the draw is the same in every run.
+# 5,200 training images are enough to track the score; the draw is the same in every run.
 COCO_DATA = {"data_path": "./data/COCO2014", "val_list": "train2014:5200"}
 
 NANO = Recipe(
@@ -168,7 +168,7 @@ def recipe(name: str) -> Recipe:
 
 
 def named_recipe(args: Sequence[str], default: str = "dig_eccv24") -> Recipe:
-    """The recipe that a command line names, before its other flags are read."""
+    """The recipe of `--exp` in a command line; needed before the other flags can be parsed."""
     name = default
     for i, arg in enumerate(args):
         if arg == "--exp" and i + 1 < len(args):

@@ -1,4 +1,4 @@
-"""Options of what is made of CAMs: CRF scores, pseudo-masks, scores, reports."""
+"""Options of commands that process CAMs: CRF, pseudo-masks, evaluation, report."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .flags import check_ranges, option, show
 
 @dataclass(frozen=True, kw_only=True)
 class CrfOptions:
-    """The dense CRF; the settings usual in this field are the defaults."""
+    """The dense CRF; the defaults are the usual settings of this field."""
 
     alphas: tuple[float, ...] = option(
         (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
@@ -29,13 +29,13 @@ class CrfOptions:
 
     @property
     def crf_settings(self) -> dict[str, float]:
-        """What all exponents share."""
+        """All settings but the exponents, by name."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfOptions) if f.name != "alphas"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdOptions:
-    """The background's score in pseudo-masks of CAMs."""
+    """The background score in pseudo-masks of CAMs."""
 
     threshold: str = option(
         "best",
@@ -51,10 +51,10 @@ class ThresholdOptions:
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """One, or two in ascending order; none where the best one is to be looked up.
+        """One threshold, or two in ascending order; empty for `--threshold best`.
 
         Raises:
-            InputError: they are no scores, or do not go together.
+            InputError: a threshold is no score in [0, 1], or the flags exclude each other.
         """
         if self.low >= 0 or self.high >= 0:
             if self.threshold != "best":
@@ -75,7 +75,7 @@ class ThresholdOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FilesOptions(ExperimentOptions):
-    """What commands have that make files of an experiment's files. Data set and classes come from the run."""
+    """Options shared by the tools that process an experiment's CAMs. Data set and classes come from the run."""
 
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
     data_path: str = option("", "data set; empty: the run's")
@@ -108,7 +108,7 @@ class PseudoMaskOptions(ThresholdOptions, FilesOptions):
         if len(self.alphas) > 2:
             raise InputError(f"--source crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.source == "dict":
-            _ = self.thresholds  # says what is wrong with them
+            _ = self.thresholds  # raises InputError if they are invalid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, lo
 from .flags import check_ranges, option, show
 
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
-"""Rows of the table `models.losses.LOSSES`."""
+"""Names of the losses, in the order of `models.losses.LOSSES`."""
 DEFAULT_CAP = 640
 """No image of VOC or COCO is larger."""
 CAP_HELP = (
@@ -24,7 +24,7 @@ PUBLISHED_DEIT = "./pretrained/deit_small_imagenet.pth"
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """What every training loop has."""
+    """Options of both training loops."""
 
     seed: int = option(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
     amp: str = amp_option(
@@ -58,7 +58,7 @@ class LoopOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which images."""
+    """Data set and lists of images."""
 
     data_path: str = option(
         "./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes", resumable=True, path=True
@@ -122,7 +122,7 @@ class ArchitectureOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceOptions:
-    """The denoiser's part."""
+    """The denoiser and its guidance."""
 
     diffusion_weights: str = option(
         "./pretrained/model-140-pascal.pt",
@@ -187,7 +187,7 @@ class OptimizationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationOptions:
-    """When the CAMs are scored during training."""
+    """When CAMs are scored during training, and which weights are kept."""
 
     val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0, resumable=True)
     val_every: int = option(1, "epochs between two validations", low=1, resumable=True)
@@ -246,12 +246,12 @@ class TrainOptions(
 
     @property
     def transformer_weights(self) -> str:
-        """`vit_weights`; the published DeiT is no start for another backbone, whose weights timm has."""
+        """`vit_weights`; with `backbone`, timm's weights replace the default, which is a DeiT."""
         return "timm" if self.backbone and self.vit_weights == PUBLISHED_DEIT else self.vit_weights
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """What `models.build_dig` is told, beside the number of classes and what only training needs."""
+        """Arguments of `models.build_dig`, except the number of classes and those that only training needs."""
         return {
             "image_size": self.input_size,
             "patch_size": self.patch_size,
@@ -266,7 +266,7 @@ class TrainOptions(
 
     @property
     def scaled_lr(self) -> float:
-        """Learning rate after warm-up."""
+        """Learning rate after warm-up, scaled to the batch size."""
         return self.lr * self.batch_size / 512
 
 
@@ -302,15 +302,17 @@ class DenoiserOptions(LoopOptions, RunOptions):
 
 
 def shards_of(options: TrainOptions | DenoiserOptions) -> int:
-    """What the number of processes must divide: the batch, in units of the parts that `--accum` makes of each share."""
+    """The number that the number of processes must divide: batch size over `--accum`, or the batch size if `--accum` does
+    not divide it.
+    """
     return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by name, from NAME=VALUE.
+    """Values by name, from texts NAME=VALUE; a VALUE is a Python literal or else a string.
 
     Raises:
-        InputError: a text is none, or a name is set twice.
+        InputError: a text has another form, or a name is set twice.
     """
     values = {}
     for text in texts:
@@ -320,12 +322,12 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
         try:
             values[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            values[name] = value  # a word
+            values[name] = value  # a string without quotes
     return values
 
 
 def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
-    """The options that an experiment was trained with and its class names; None where it holds none.
+    """Training options and class names of an experiment; None if it has no options file.
 
     Raises:
         InputError: the file is damaged or was written by another version.

@@ -1,4 +1,4 @@
-"""The threshold with the best mIoU, which scoring leaves in an experiment for those who make masks."""
+"""The threshold with the best mIoU: written by scoring, read when masks are made."""
 
 import json
 from pathlib import Path
@@ -8,20 +8,20 @@ from ..files import whole_file
 
 
 def evaluation_file(folder: Path) -> Path:
-    """Where an experiment keeps it."""
+    """The file of an experiment that holds the best threshold."""
     return folder / "evaluation.json"
 
 
 def write_best(folder: Path, threshold: float, miou: float, images: str, data: Path, weights: str) -> None:
-    """Keeps the result of scoring an experiment's CAMs.
+    """Writes the result of scoring an experiment's CAMs.
 
     Args:
-        folder: the experiment's.
+        folder: the experiment's folder.
         threshold: background score with the best mIoU.
-        miou: in percent.
-        images: the list that was scored.
-        data: the data set.
-        weights: digest of the weights that the CAMs are of; empty where it is not known.
+        miou: the best mIoU in percent.
+        images: name of the list that was scored.
+        data: folder of the data set.
+        weights: digest of the network's weights; empty if unknown.
 
     Raises:
         InputError: the file cannot be written.
@@ -39,14 +39,14 @@ def write_best(folder: Path, threshold: float, miou: float, images: str, data: P
 
 
 def read_best(folder: Path, weights: str) -> float:
-    """The threshold that was kept.
+    """The threshold with the best mIoU.
 
     Args:
-        folder: the experiment's.
-        weights: digest of the weights of the CAMs that it is wanted for; empty where it is not known.
+        folder: the experiment's folder.
+        weights: digest of the weights of the CAMs to threshold; empty if unknown.
 
     Raises:
-        InputError: there is none, the file is damaged, or it is of CAMs of other weights.
+        InputError: there is none, the file is damaged, or the scored CAMs were made with other weights.
     """
     path = evaluation_file(folder)
     try:

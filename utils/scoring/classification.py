@@ -5,24 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 
 PROBABILITY = 0.5
-"""From this probability on, a class counts as predicted."""
+"""A class counts as predicted from this probability on."""
 
 
 @dataclass(frozen=True)
 class ClassificationScores:
     """Percentages over n images and C classes."""
 
-    ap: np.ndarray  # (C,) average precision of each class; NaN for one that is in no image
-    f1: float  # of all decisions (image, class) together: micro F1, called overall F1 (OF1) in multi-label recognition
+    ap: np.ndarray  # (C,) average precision of each class; NaN for a class that is in no image
+    f1: float  # over all pairs (image, class): micro F1, called overall F1 (OF1) in multi-label recognition
 
     @property
     def scored(self) -> int:
-        """How many classes are in some image: for the others there is nothing to find."""
+        """How many classes are in at least one image, and so have an average precision."""
         return int(np.isfinite(self.ap).sum())
 
     @property
     def mean_ap(self) -> float:
-        """Mean over the classes that are in some image; 0 where none is."""
+        """Mean over the classes that are in at least one image; 0 if there is none."""
         return float(self.ap[np.isfinite(self.ap)].sum() / max(self.scored, 1))
 
     def __str__(self) -> str:
@@ -31,18 +31,18 @@ class ClassificationScores:
 
 
 class ClassificationTally:
-    """Keeps the probabilities and labels of images, C numbers each, until all are there: ranking needs all of them."""
+    """Collects probabilities and labels, C each per image; average precision ranks all images at once."""
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
         self.images: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """Takes one image: probabilities (C,) and (K,) indices of the classes that are in it."""
+        """Adds an image: probabilities (C,), and indices (K,) of the classes that are in it."""
         self.images.append((probabilities, np.isin(np.arange(self.num_classes), labels)))
 
     def scores(self) -> ClassificationScores:
-        """Scores of the images so far, whatever their order."""
+        """Scores of the images added so far; their order does not matter."""
         probabilities, present = (np.array(rows).reshape(-1, self.num_classes) for rows in zip(*self.images, strict=True))
         ap = [average_precision(p, t) for p, t in zip(probabilities.T, present.T, strict=True)]
         return ClassificationScores(100 * np.array(ap), 100 * micro_f1(probabilities >= PROBABILITY, present))
@@ -51,17 +51,17 @@ class ClassificationTally:
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     """Area under the precision-recall curve of one class, by PASCAL VOC's definition since 2010.
 
-    The precision at a recall is the largest precision at that recall or beyond, and the area is exact, not sampled
+    The precision at a recall is the largest precision at that or a higher recall, and the area is exact, not sampled
     (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html, "Average Precision"). COCO samples the same
-    curve at 101 recalls; scikit-learn's `average_precision_score` leaves precision as it is, and is never larger. Images of
-    equal score enter the curve together, so that their order does not matter.
+    curve at 101 recalls; scikit-learn's `average_precision_score` does not take the maximum, so it is never larger. Images
+    of equal score are one point of the curve, so that their order does not matter.
 
     Args:
         scores: (n,) one per image.
         positive: (n,) bool, whether the class is in the image.
 
     Returns:
-        In [0, 1]; NaN where no image is positive.
+        The area in [0, 1]; NaN if no image is positive.
     """
     if not positive.any():
         return float("nan")
@@ -74,5 +74,5 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def micro_f1(predicted: np.ndarray, present: np.ndarray) -> float:
-    """F1 of all decisions (n, C) together, in [0, 1]: 2 TP / (2 TP + FP + FN); 0 where nothing is there or predicted."""
+    """F1 over all entries (n, C), in [0, 1]: 2 TP / (2 TP + FP + FN); 0 if nothing is present or predicted."""
     return 2 * float((predicted & present).sum()) / max(int(predicted.sum() + present.sum()), 1)

@@ -14,28 +14,28 @@ SWEEP = tuple(np.round(np.arange(0.01, 0.995, 0.01), 2).tolist())
 class Scores:
     """Percentages at K thresholds for C + 1 classes, background first."""
 
-    thresholds: np.ndarray  # (K,) in [0, 1]; empty for predictions without a threshold, where K is 1
+    thresholds: np.ndarray  # (K,) in [0, 1]; empty for predictions without a threshold, with K = 1
     iou: np.ndarray  # (K, C + 1)
     precision: np.ndarray  # (K, C + 1)
     recall: np.ndarray  # (K, C + 1)
-    pixels: np.ndarray  # (C + 1,) pixels of each class in the truth
+    pixels: np.ndarray  # (C + 1,) pixels of each class in the ground truth
 
     @property
     def miou(self) -> np.ndarray:
-        """(K,) mean over all C + 1 classes; one that never occurs counts as 0."""
+        """(K,) mean over all C + 1 classes; a class that never occurs counts as 0."""
         return self.iou.mean(1)
 
     @property
     def best(self) -> int:
-        """Row of the best mIoU; the lowest threshold of equals."""
+        """Row of the best mIoU; with equal mIoU the lowest threshold."""
         return int(self.miou.argmax())
 
 
 class ThresholdSweep:
-    """Counts pixels by (truth, best foreground class, number of thresholds that its score exceeds).
+    """Counts pixels by (ground truth, best foreground class, number of thresholds that its score exceeds).
 
-    Scoring at a threshold means: background scores the threshold, every class its CAM, the largest wins, and the
-    background wins ties. All thresholds follow from these counts, so images are read once.
+    At a threshold, the score of the background is the threshold and that of a class its CAM; the largest score wins, and the
+    background wins ties. The confusion matrices of all thresholds follow from these counts, so each image is read once.
 
     Args:
         num_classes: classes without background, C.
@@ -70,7 +70,7 @@ class ThresholdSweep:
     def scores(self) -> Scores:
         """Scores at every threshold."""
         C = self.num_classes
-        # (K, C + 1, C): pixels predicted as a class, whose score exceeds threshold k, by truth.
+        # (K, C + 1, C): pixels by ground truth and predicted class whose score exceeds threshold k.
         above = np.flip(np.flip(self.counts, 2).cumsum(2), 2)[:, :, 1:].transpose(2, 0, 1)
         pixels = self.counts.sum((1, 2))
         confusion = np.empty((len(self.thresholds), C + 1, C + 1), np.int64)
@@ -80,9 +80,9 @@ class ThresholdSweep:
 
 
 class Confusion:
-    """Counts pixels by (truth, prediction), for predictions without a threshold.
+    """Counts pixels by (ground truth, prediction), for predictions without a threshold.
 
-    The last column holds pixels that the prediction leaves undecided (255): they belong to no class and are missed.
+    The last column counts pixels that the prediction leaves undecided (255): false negatives of their class.
     """
 
     def __init__(self, num_classes: int):
@@ -102,7 +102,7 @@ class Confusion:
 
 
 def scores_of(confusion: np.ndarray, thresholds: np.ndarray) -> Scores:
-    """Scores of (K, C + 1, C + 1 or C + 2) counts by (truth, prediction, the last being none of the classes)."""
+    """Scores from (K, C + 1, C + 1) counts by (ground truth, prediction), or C + 2 predictions, the last one undecided."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     predicted, true = confusion.sum(1)[:, : confusion.shape[1]], confusion.sum(2)
     iou, precision, recall = (100 * hits / np.maximum(whole, 1) for whole in (predicted + true - hits, predicted, true))
@@ -110,10 +110,10 @@ def scores_of(confusion: np.ndarray, thresholds: np.ndarray) -> Scores:
 
 
 def label_map(scores: Mapping[int, np.ndarray]) -> np.ndarray:
-    """The class of the largest score at every pixel, (H, W) uint8; the lowest index wins ties.
+    """The class with the largest score at each pixel, (H, W) uint8; the lowest index wins ties.
 
     Args:
-        scores: {class index, 0 is background: (H, W)}.
+        scores: {class index: (H, W)}; 0 is background.
     """
     classes = np.array(sorted(scores), np.uint8)
     return classes[np.stack([scores[c] for c in classes.tolist()]).argmax(0)]

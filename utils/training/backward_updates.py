@@ -1,4 +1,4 @@
-"""Weights updated in the backward pass, so that their gradients are never there all at once."""
+"""Updating weights during the backward pass, so that all gradients are never in memory at once."""
 
 import torch
 from torch import Tensor
@@ -8,19 +8,19 @@ from ..machine.distributed import world_size
 
 
 def update_in_backward(optimizer: torch.optim.Optimizer) -> None:
-    """Has every backward pass update each weight as soon as its gradient is complete, which is then freed.
+    """Makes each backward pass update a weight as soon as its gradient is complete, and then free the gradient.
 
-    Steps of the optimiser after a backward pass find nothing left to do. For optimisers that treat each weight by itself,
-    as AdamW does, the result has the same bits.
+    `optimizer.step()` after the backward pass then has nothing to do. For optimisers that update each weight independently,
+    such as AdamW, the result is bit-identical.
 
     Raises:
-        InputError: there are several processes, whose gradients are averaged only after this.
+        InputError: there are several processes, which would average the gradients only after the update.
     """
     if world_size() > 1:
         raise InputError(f"--update-in-backward goes with one process, and there are {world_size()}: --nproc 1")
 
     def update(_weight: Tensor) -> None:
-        optimizer.step()  # passes over weights without a gradient: all others
+        optimizer.step()  # skips weights without a gradient, which are all others
         optimizer.zero_grad(set_to_none=True)
 
     for group in optimizer.param_groups:

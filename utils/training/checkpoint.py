@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without executing anything, loaded strictly."""
+"""Checkpoints: written atomically, read without executing code, loaded strictly."""
 
 import pickle
 import re
@@ -15,39 +15,42 @@ from ..errors import InputError
 from ..files import previous_file, whole_file
 
 WRAPPERS = ("model", "state_dict", "module", "teacher")
-"""Keys that checkpoints of this field hold their parameters under."""
+"""Keys under which checkpoints of this field store their parameters."""
 
 
 def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
-    """Writes a checkpoint that is either complete or, if something fails on the way, not there.
+    """Writes a checkpoint; the file appears only when it is complete.
 
     Args:
         content: tensors and plain values.
         path: the file.
-        keep_previous: the checkpoint that has the name now goes to `previous_file(path)`.
+        keep_previous: rename an existing checkpoint to `previous_file(path)` instead of replacing it.
 
     Raises:
-        InputError: it cannot be written, because the disk is full for example; what was there before is kept.
+        InputError: it cannot be written, for example because the disk is full; an existing checkpoint is kept.
     """
     with whole_file(path, durable=True, previous=previous_file(path) if keep_previous else None) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            # PyTorch's writer says in its own words what the disk said.
+            # PyTorch's writer turns the system's OSError into a RuntimeError.
             if not isinstance(error.__context__, OSError) and "PytorchStreamWriter" not in str(error):
                 raise
             raise error.__context__ or OSError(str(error).splitlines()[0]) from error
 
 
 def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
-    """The newest good checkpoint of a run, and whether it is not `path` but the one before.
+    """Loads the last checkpoint of a run, or the previous one if the last is damaged or missing.
 
     Args:
         path: the run's last checkpoint.
-        warn: is told where the one before had to be taken.
+        warn: is called with a warning if the previous one is used.
+
+    Returns:
+        The checkpoint's content, and whether it is the previous one.
 
     Raises:
-        InputError: neither is there and good.
+        InputError: neither can be loaded.
     """
     try:
         return load_file(path), False
@@ -59,13 +62,13 @@ def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint; None for one whose checksums all agree.
+    """What is wrong with the bytes of a checkpoint; None if all checksums are right.
 
-    PyTorch's format is a zip archive, which has a checksum for every tensor; PyTorch itself does not look at them.
+    PyTorch's format is a zip archive with a checksum for each tensor; PyTorch itself does not verify them.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            # PyTorch stores tensors as they are; anything else could be a few bytes that unpack to all there is of memory.
+            # PyTorch stores tensors uncompressed; a compressed entry could expand until memory runs out.
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                 return "it is compressed"
             bad = archive.testzip()
@@ -76,18 +79,18 @@ def damage(path: Path) -> str | None:
 
 
 def require_finite(module: nn.Module) -> None:
-    """Raises InputError where a parameter is not finite: such weights must not replace the last good checkpoint."""
+    """Raises InputError if a parameter is not finite: such weights must not replace the last good checkpoint."""
     bad = next((name for name, p in module.named_parameters() if not p.isfinite().all()), None)
     if bad:
         raise InputError(f"{bad} is no longer finite; the last checkpoint is from before. Try a smaller --lr or --amp off")
 
 
 def load_file(path: Path, hint: str = "") -> Any:
-    """Reads a checkpoint onto the CPU; large tensors are only mapped into memory.
+    """Reads a checkpoint onto the CPU; tensors are memory-mapped where the format allows it.
 
     Args:
         path: the file.
-        hint: what to say where it is missing: where it is published and what else will do.
+        hint: end of the message for a missing file: where it is published, or what to use instead.
 
     Raises:
         InputError: the file is missing, is no checkpoint, or holds more than tensors and plain values.
@@ -99,7 +102,7 @@ def load_file(path: Path, hint: str = "") -> Any:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path} is no safetensors file or is damaged: {error}") from error
-    # Only the zip format, PyTorch's own since 1.6, has checksums and can be mapped.
+    # Only the zip format, PyTorch's default since 1.6, has checksums and can be memory-mapped.
     try:
         archive = zipfile.is_zipfile(path)
     except zipfile.BadZipFile:
@@ -117,10 +120,10 @@ def load_file(path: Path, hint: str = "") -> Any:
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
-    """The parameters in a checkpoint, at its top or under one of `WRAPPERS`, without DistributedDataParallel's prefix.
+    """The parameters in a checkpoint, at its top level or under a key of `WRAPPERS`, without the prefix `module.` of DDP.
 
     Raises:
-        InputError: there are none.
+        InputError: it holds no parameters.
     """
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -136,13 +139,13 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ignore: Collection[str] = ()) -> None:
-    """Loads parameters, all of them and no others.
+    """Loads parameters into a module; names and shapes must agree.
 
     Args:
-        module: what receives them.
+        module: the module.
         state: parameters by name.
-        path: their file, for the message.
-        ignore: prefixes of names that the file may hold without the module needing them.
+        path: their file, for the error message.
+        ignore: prefixes of names in the file that the module need not have.
 
     Raises:
         InputError: names or shapes differ, or a value is not finite; the first few are named.
@@ -166,6 +169,6 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ig
 
 
 def is_plain(value: Tensor) -> bool:
-    """Whether a tensor has a real value at each place: it is not sparse, quantised, complex or without content."""
+    """Whether a tensor is dense and real: not sparse, nested, quantised, complex or on the meta device."""
     is_dense = value.layout == torch.strided and not value.is_quantized and not value.is_nested
     return is_dense and not value.is_complex() and value.device.type != "meta"

@@ -1,4 +1,4 @@
-"""The training engine of DiG: one step, the training around it, and the scoring between epochs."""
+"""The training engine of DiG: a training step, the loop over steps, and scoring between epochs."""
 
 import contextlib
 import time
@@ -34,13 +34,13 @@ from .seeding import Stream, derive_seed, sample_noise
 
 
 class TrainingStep(nn.Module):
-    """Everything between a batch and its losses.
+    """Computes the losses of a batch: denoiser, network and criterion.
 
     Args:
         net: `models.DiG`.
-        guidance: `diffusion.Guidance`; None where no loss uses it.
+        guidance: `diffusion.Guidance`; None if no loss uses it.
         criterion: `models.DiGLoss`.
-        normalize: from [0, 1] to what `net` expects.
+        normalize: standardises images in [0, 1] for `net`.
         precision: of both networks.
     """
 
@@ -67,11 +67,11 @@ class TrainingStep(nn.Module):
             epoch: counted from 0.
 
         Returns:
-            The losses by name, weights applied.
+            Weighted losses by name.
         """
         features = denoised01 = denoised = None
         with self.precision.autocast():
-            # Both passes of the denoiser come first: its activations then never lie beside the network's.
+            # The denoiser runs first, so that its activations and the network's are never in memory together.
             if self.criterion.uses_features:
                 features = self.guidance.features(image01, noise)
             if self.criterion.uses_denoised(epoch):
@@ -82,35 +82,35 @@ class TrainingStep(nn.Module):
         return self.criterion(original, denoised, labels, epoch)
 
     def compile_networks(self) -> None:
-        """Compiles what takes the time, at the first step."""
+        """Compiles the expensive parts of both networks with torch.compile, at the first step."""
         self.net.compile_blocks()
         if self.guidance is not None:
             self.guidance.compile_denoiser()
 
     def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
-        """Steps whose noise `forward` takes: those of the denoiser's passes that some loss of this epoch needs."""
+        """Diffusion steps whose noise `forward` needs, because a loss of this epoch uses the denoiser's pass at them."""
         features = self.guidance.feature_steps if self.criterion.uses_features else ()
         return (*features, *((self.guidance.image_step,) if self.criterion.uses_denoised(epoch) else ()))
 
 
 class Training:
-    """A run of training: what a step changes, and what its checkpoint holds.
+    """The state of a training run, its loop over steps, and its checkpoints.
 
-    Order, augmentation and noise follow from (seed, epoch, step, sample), so that no random state needs to be kept: a run
-    that is resumed ends with the same bits as one that was never stopped.
+    Order, augmentation and noise depend only on (seed, epoch, step, sample), so no random state needs to be saved: a resumed
+    run is bit-identical to an uninterrupted one.
 
     Args:
-        step: a `TrainingStep`; in several processes, `wrap_ddp` it before the first epoch.
-        optimizer: of its network.
-        seed: what all randomness depends on, beside epoch and sample.
-        last: the run's checkpoint.
-        log: where losses go, means over all processes.
-        print_freq: steps between two lines.
-        interruptions: asked after every step.
-        accum: parts of this process's batch that go through the networks one after the other, for want of memory. Means over
-            a batch are means over its parts, and no layer mixes images, so that only rounding and stochastic depth differ.
-        schedule: sets the learning rate before a step; it is told how many epochs are done, with their fraction.
-        ema_decay: of the average of the weights over all steps; 0 keeps none.
+        step: a `TrainingStep`; with several processes, `wrap_ddp` it before the first epoch.
+        optimizer: of the network.
+        seed: seed of all randomness.
+        last: path of the run's last checkpoint.
+        log: the log; losses are means over all processes.
+        print_freq: steps between two lines of the log.
+        interruptions: checked after every step.
+        accum: number of parts that this process's batch is split into, for gradient accumulation. Losses are means over
+            images and no layer mixes images, so only rounding and stochastic depth differ.
+        schedule: sets the learning rate before a step, from the number of epochs done, with its fraction.
+        ema_decay: decay of the exponential moving average (EMA) of the weights; 0: no average.
     """
 
     def __init__(
@@ -139,29 +139,29 @@ class Training:
         self.precision: Precision = unwrap(step).precision
         self.epoch = 0
         self.steps_done = 0  # in this epoch
-        self.sums: dict[str, float] = {}  # of each loss over them
-        self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
-        self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last look, on the device, and their images
+        self.sums: dict[str, float] = {}  # of each loss over these steps
+        self.fell_back = False  # the last checkpoint is damaged and must not replace the previous one
+        self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last report, on the device, and their images
 
     @property
     def result(self) -> nn.Module:
-        """The network that inference uses: the averaged one where there is one."""
+        """The network for inference: with averaged weights if there is an EMA."""
         return self.ema.module if self.ema is not None else unwrap(self.step).net
 
     def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
-        """Trains for one epoch, or what is left of it, and saves.
+        """Trains for one epoch, or the rest of it after a resume, and saves.
 
-        The device is only waited for every `print_freq` steps, when losses are fetched for the log.
+        Losses are copied from the device only every `print_freq` steps, so that it never idles in between.
 
         Args:
             loader: of this process's part of every batch.
             epoch: counted from 0.
 
         Returns:
-            Mean of each loss over the epoch, and their sum under `total`.
+            Mean of each loss over the epoch, and their sum as `total`.
 
         Raises:
-            InputError: a loss was not finite; epoch, step, loss and images are named.
+            InputError: a loss was not finite; the message names epoch, step, loss and images.
             Stopped: a signal came; the run is saved.
         """
         if epoch != self.epoch:
@@ -188,10 +188,10 @@ class Training:
         return means | {"total": sum(means.values())}
 
     def update(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
-        """One step on images (B, 3, S, S) in uint8 with labels (B, C); returns its losses, left on the device."""
+        """One optimiser step on images (B, 3, S, S) uint8 with labels (B, C); returns the losses, on the device."""
         device = self.precision.device
         image, labels = to_device(image, device), to_device(labels, device)
-        # Stochastic depth draws from the global generator: seeding it by step makes any step repeatable by itself.
+        # Stochastic depth uses the global generator; seeding it in each step makes every step repeatable on its own.
         torch.manual_seed(derive_seed(Stream.STEP, self.seed, self.epoch, self.steps_done) + rank())
         size = len(samples) // self.accum
         totals: dict[str, Tensor] = {}
@@ -208,7 +208,7 @@ class Training:
         return totals
 
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
-        """What images (B, 3, S, S) in uint8 with labels (B, C) contribute to the losses of a step."""
+        """Losses of images (B, 3, S, S) uint8 with labels (B, C), divided by `accum`."""
         image01 = image.float() / 255
         step = unwrap(self.step)
         noise = {
@@ -225,7 +225,7 @@ class Training:
             InputError: one of them is not finite.
         """
         own = torch.stack([losses for losses, _ in self.waiting])  # (steps, losses)
-        values = mean_over_processes(own.clone()).cpu().double().numpy()  # the one wait for the device
+        values = mean_over_processes(own.clone()).cpu().double().numpy()  # the only wait for the device
         if not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0, 0])
             samples = gather(self.waiting[step][1])
@@ -247,7 +247,11 @@ class Training:
         )
 
     def save(self) -> None:
-        """Writes everything that resuming needs; the checkpoint before stays beside it."""
+        """Writes the last checkpoint, and keeps the previous one beside it.
+
+        Raises:
+            InputError: a weight is not finite, or the file cannot be written.
+        """
         net = unwrap(self.step).net
         require_finite(net)
         if is_main():
@@ -265,10 +269,10 @@ class Training:
         self.fell_back = False
 
     def load(self) -> None:
-        """Restores what `save` wrote.
+        """Restores the state from the last checkpoint.
 
         Raises:
-            InputError: there is no good checkpoint of this run.
+            InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(self.last, self.log.info)
         load_strictly(unwrap(self.step).net, state_dict_of(content, self.last), self.last)
@@ -285,7 +289,15 @@ class Training:
 
 
 def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: int, images: list[str]) -> None:
-    """Raises InputError for the first loss of (steps, losses) that is not finite."""
+    """Raises InputError for the first value that is not finite.
+
+    Args:
+        values: (steps, losses).
+        names: of the losses.
+        epoch: counted from 0.
+        first_step: number of steps of the epoch before the first row.
+        images: names of the images of the first bad step, for the message.
+    """
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
@@ -304,18 +316,22 @@ def infer_images(
     batch_size: int = 1,
     at_patches: bool = False,
 ) -> Iterator[tuple]:
-    """CAMs and image-level probabilities of every image of a loader of `InferenceImages`.
+    """CAMs and image-level probabilities of all images of a loader of `InferenceImages`.
 
     Args:
-        net, loader, precision, description, interruptions: as their names say.
-        batch_size: images of one size that go through the network together; 1 keeps the order of the loader.
-        at_patches: give the maps of the only scale at patch resolution, before normalisation, for `utils.cams.patch_size`.
+        net: `models.DiG`, on its device.
+        loader: loader of `InferenceSample`s.
+        precision: of the network.
+        description: label of the progress bar.
+        interruptions: checked before every batch.
+        batch_size: images of equal size that go through the network together; 1 keeps the order of the loader.
+        at_patches: return the maps of the only scale at patch resolution, before normalisation (`utils.cams.patch_size`).
 
     Yields:
-        (sample, {class index: (H, W) float32 array} at the size of the image file, (C,) float32 array)
+        (sample, CAMs {class index: (H, W) float32} at the size of the image file, probabilities (C,) float32)
 
     Raises:
-        Stopped: a signal came.
+        Stopped: a signal asked to stop.
     """
     net.eval()
     for batch in batches_of_one_size(progress(loader, description, shown=is_main()), batch_size):
@@ -337,10 +353,12 @@ def score_cams(
     num_classes: int,
     interruptions: Interruptions,
 ) -> tuple[Scores, ClassificationScores]:
-    """Scores the CAMs of all processes' loaders at thresholds 0.01 .. 0.99 without writing them, and the classification.
+    """Segmentation scores of CAMs at thresholds 0.01 .. 0.99, and classification scores, over all processes' images.
 
     Args:
+        net, loader, precision, interruptions: see `infer_images`.
         read_truth: from an image id to its mask, (H, W) of the size of the CAMs.
+        num_classes: number of classes without background.
     """
     sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
     for sample, cams, probabilities in infer_images(net, loader, precision, "validation", interruptions):

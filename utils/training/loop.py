@@ -1,4 +1,4 @@
-"""Between two steps of any training: when to report, to save and to stop."""
+"""What both training loops do after each step: report, save, stop."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from ..machine.interruptions import SAVE, Interruptions
 def after_step(
     interruptions: Interruptions, report: Callable[[], None], save: Callable[[], None], reports: bool, saves: bool
 ) -> None:
-    """Reports and saves where that is due, and stops where a signal asks for it. Every process calls it after every step.
+    """Reports and saves if due, and stops if a signal asks for it. Every process calls it after every step.
 
     Args:
-        interruptions: signals, and the clock that asks for a checkpoint every few minutes.
-        report: logs the losses since the last report; raises InputError where one is not finite, before anything is saved.
+        interruptions: signals, and the interval between checkpoints.
+        report: logs the losses since the last report; raises InputError for a loss that is not finite, before it is saved.
         save: writes a checkpoint that the training can be resumed from.
-        reports, saves: whether this step is due for it anyway.
+        reports, saves: whether a report or a checkpoint is due at this step, apart from requests.
 
     Raises:
-        Stopped: a signal came to any of the processes; the run is saved.
+        Stopped: any of the processes received a signal; the run is saved.
     """
     request = most_urgent(interruptions.request())
     if request or reports or saves:
@@ -28,5 +28,5 @@ def after_step(
         save()
         interruptions.has_saved()
     if request > SAVE:
-        barrier()  # no process leaves while another still saves: its launcher would end the others
+        barrier()  # the launcher ends all processes when the first one exits, so none may exit before the others have saved
         raise Stopped(request)

@@ -1,4 +1,4 @@
-"""Randomness that depends on (seed, epoch, sample) alone, never on the order in which workers run."""
+"""Random numbers that depend only on (seed, epoch, sample), not on the order in which workers run."""
 
 import contextlib
 import random
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Stream(IntEnum):
-    """What random numbers are for: the first part of a seed, which keeps their uses apart."""
+    """The purpose of random numbers: the first part of each derived seed, so that different uses are independent."""
 
     ORDER = 0
     AUGMENTATION = 1
@@ -21,14 +21,14 @@ class Stream(IntEnum):
 
 
 def derive_seed(*parts: int) -> int:
-    """A 63-bit seed from non-negative integers; close parts, and fewer or more of them, give unrelated seeds."""
-    # The count keeps (1, 2) and (1, 2, 0) apart, which SeedSequence pads to the same.
+    """A 63-bit seed from non-negative integers; similar integers give unrelated seeds."""
+    # With the count, (1, 2) and (1, 2, 0) differ; SeedSequence would pad both to the same.
     return int(np.random.SeedSequence((*parts, len(parts))).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextlib.contextmanager
 def seeded(*parts: int) -> Iterator[None]:
-    """Runs a block with Python's, NumPy's and PyTorch's CPU generators seeded, then puts their states back."""
+    """Context with seeded Python, NumPy and PyTorch CPU generators; restores their states afterwards."""
     seed = derive_seed(*parts)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
@@ -45,13 +45,13 @@ def seeded(*parts: int) -> Iterator[None]:
 def sample_noise(
     seed: int, epoch: int, samples: Sequence[int], step: int, shape: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Standard normal noise of one diffusion step, drawn on the device for each sample by itself.
+    """Standard normal noise of one diffusion step, drawn on the device with a seed of its own for each sample.
 
     Args:
-        seed, epoch, step: what the noise depends on beside the sample.
+        seed, epoch, step: parts of the seed, with the sample's index; `step` is the diffusion step.
         samples: B indices into the data set.
         shape: of one sample.
-        device: where it is drawn; values differ between kinds of device.
+        device: device of the generator; values differ between types of device.
 
     Returns:
         (B, *shape) float32.
