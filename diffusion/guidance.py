@@ -29,8 +29,8 @@ class Guidance(nn.Module):
         mode: "exact" runs the denoiser once for each feature step, as published; "shared" runs it only at the middle step
             and uses these features for all steps, whose noise levels are close.
         stride: stride of the feature grid in pixels: the transformer's patch size.
-        size: side of the square images that the denoiser sees in pixels, a multiple of 8; the denoised image is enlarged
-            again. 0: the images as they are, as published.
+        size: side in pixels, a multiple of 8, that images are resized to for the denoiser; the denoised image is resized
+            back. 0: no resizing, as published.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Guidance(nn.Module):
         return F.interpolate(image, image01.shape[-2:], mode="bilinear") if self.size else image
 
     def noise_shape(self, image01: Tensor) -> tuple[int, int, int]:
-        """Shape (3, h, w) of an image as the denoiser sees it, and so of its noise."""
+        """Shape (3, h, w) of an image at the denoiser's input, and so of its noise."""
         height, width = image01.shape[-2:]
         return (3, self.size, self.size) if self.size else (3, height, width)
 
     def noised(self, image01: Tensor, t: int, noise: Mapping[int, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The image in [-1, 1] with the noise of step t, at the denoiser's size, and (B,) times t."""
+        """The image (B, 3, h, w) in [-1, 1] at the denoiser's size with the noise of step t, and the step as (B,)."""
         if self.size:
             image01 = F.interpolate(image01, (self.size, self.size), mode="bilinear", antialias=True)
         x0 = image01 * 2 - 1
