@@ -28,12 +28,12 @@ IMAGES_PER_TASK = 8
 
 
 def main(args: list[str]) -> None:
-    # Options: data set and classes are the run's
+    # Options: data set and classes come from the run
     options = parse_options(EvaluationOptions, args, "evaluation.py", __doc__)
     job, images, ids, classes = locate(options)
     print(f"{options.task}: {len(ids)} images, {job.predictions} against {job.truth}")
 
-    # Loop: every file is read once, by all cores
+    # Loop: every file is read once, by one process per core
     tally = job.new_tally()
     chunks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
     with reading(job.predictions):
@@ -56,28 +56,28 @@ def main(args: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process needs to know."""
+    """Everything that a worker process needs to score images."""
 
     task: str
     predictions: Path
     truth: Path
     num_classes: int
-    layout: Layout  # the data set, or its masks where no more is there
+    layout: Layout  # the data set, or only its masks
 
     def new_tally(self) -> ThresholdSweep | Confusion:
         """An empty count for this task."""
         return ThresholdSweep(self.num_classes) if self.task == "cam" else Confusion(self.num_classes)
 
     def count(self, ids: Sequence[str]) -> np.ndarray:
-        """Counts of some images.
+        """Counts pixels of the images.
 
         Raises:
-            InputError: a file is missing, damaged or misshapen.
+            InputError: a file is missing, damaged or of another size.
         """
         tally = self.new_tally()
         for image_id in ids:
             mask = read_mask(find_mask(self.truth, image_id), None, self.num_classes)
-            with contextlib.suppress(InputError):  # an image that is missing says nothing of how to turn its mask
+            with contextlib.suppress(InputError):  # without its image, a mask is not turned
                 mask = turned_like(mask, self.layout.image_path(image_id))
             if isinstance(tally, ThresholdSweep):
                 tally.add(read_cam_dict(self.predictions / f"{image_id}.npy", mask.shape, self.num_classes), mask)
@@ -93,10 +93,13 @@ class Job:
 
 
 def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, ...]]:
-    """Resolves what may be a name inside the experiment or data set, or a path.
+    """Finds predictions, masks and images; flags may be names inside the experiment or data set, or paths.
 
     Returns:
-        The job, the list, its image ids, and the class names without background.
+        The job, the name of the list, its image ids, and the class names without background.
+
+    Raises:
+        InputError: one of them is missing.
     """
     run, classes = run_of(options.folder, options.exp, options.data_path)
     root = Path(run.data_path)
@@ -106,7 +109,7 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
         raise InputError(f"{truth} is missing: name the masks' folder with --gt-dir, or the data set with --data-path")
     if not predictions.is_dir():
         raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
-    # Masks named by a path may be another data set's than the one that the run or the default names.
+    # A path of masks may lead into another data set than the run's.
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
     layout = open_layout(root) if is_data_set(root) else MaskLayout(truth, root)
     classes, images = classes or layout.classes, options.list or run.val_list
@@ -114,10 +117,10 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
 
 
 def usual_predictions(options: EvaluationOptions) -> Path:
-    """Where the other scripts write what a task scores.
+    """The folder in which the other scripts write a task's predictions.
 
     Raises:
-        InputError: there are several such folders, or no script writes it.
+        InputError: there are several such folders, or no script writes them.
     """
     if options.task == "dl":
         raise InputError("--task dl needs the folder of a network's score dicts: name it with --dict-dir")
@@ -131,7 +134,7 @@ def usual_predictions(options: EvaluationOptions) -> Path:
 
 
 def truth_folder(root: Path, name: str) -> Path:
-    """The masks' folder: as named, else, for the default name, where this data set has them."""
+    """The folder of masks: `name` inside the data set or as a path; for the default, the data set's own folder of masks."""
     truth = inside_or_path(root, name)
     if not truth.is_dir() and name == EvaluationOptions.gt_dir and is_data_set(root):
         return open_layout(root).mask_folder
@@ -161,7 +164,7 @@ def print_scores(scores: Scores, classes: Sequence[str]) -> None:
 
 
 def write_json(scores: Scores, path: Path) -> None:
-    """Writes all scores in percent; without a threshold, lists have one element and `thresholds` none."""
+    """Writes all scores in percent; without thresholds, `thresholds` is empty and the other lists have one element."""
     thresholds = scores.thresholds.tolist()
     content = {
         "thresholds": thresholds,
@@ -176,11 +179,11 @@ def write_json(scores: Scores, path: Path) -> None:
 
 
 def keep_best(folder: Path, scores: Scores, job: Job, images: str) -> None:
-    """Leaves the best threshold in the experiment for `--threshold best`, where it can be written to."""
+    """Writes the best threshold into the experiment for `--threshold best`; prints a note if it cannot be written."""
     threshold, miou = float(scores.thresholds[scores.best]), float(scores.miou[scores.best])
     try:
         write_best(folder, threshold, miou, images, job.layout.root, str(made_with(job.predictions).get("weights", "")))
-    except InputError as error:  # the scores are on the screen, and experiments of others may be read only
+    except InputError as error:  # no failure: the scores are printed, and another user's experiment may be read-only
         print(f"the best threshold is not kept: {error}")
 
 

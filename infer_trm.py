@@ -43,7 +43,7 @@ from utils.training.engine import infer_images
 
 
 def main(args: list[str]) -> None:
-    # Options: data set, classes and architecture are the run's
+    # Options: data set, classes and architecture come from the run
     options = parse_options(InferOptions, args, "infer_trm.py", __doc__)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
     if options.uses_crf:
@@ -65,7 +65,7 @@ def main(args: list[str]) -> None:
         if options.compile:
             net.compile_blocks()
 
-        # Data: this process's share of what is not there yet
+        # Data: this process's shard of the images whose results are missing
         ids = layout.read_list(run.val_list)
         with first_on_each_machine():
             labels = layout.labels(ids)
@@ -73,7 +73,7 @@ def main(args: list[str]) -> None:
             start_folders(writer, record)
         barrier()
         left = [i for i, row in zip(ids, labels, strict=True) if not is_written(options, layout, i, row.nonzero()[0])]
-        left = gather(left)[0]  # all must share out the same
+        left = gather(left)[0]  # all processes must shard the same list
         labels = labels[np.isin(ids, left)]
         workers = loader_count(options.num_workers, local_world_size())
         loader = inference_loader(
@@ -84,7 +84,7 @@ def main(args: list[str]) -> None:
             there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
             print(f"{weights} on {hardware(precision)}: {len(ids)} images of {run.val_list}{there}")
 
-        # Loop: the network waits neither for images nor for files
+        # Loop: images are loaded and results are written in the background
         with in_background(writer_count(options)) as do:
             found = infer_images(
                 net, loader, precision, "inference", interruptions, options.batch_size, options.cam_size == "patch"
@@ -97,20 +97,20 @@ def main(args: list[str]) -> None:
 
 
 def writer_count(options: InferOptions) -> int:
-    """Processes that write results, 0 for a thread: only the CRF takes longer than handing them to a process."""
+    """Number of processes that write results; 0 (a thread) without CRF, as sending data to a process takes longer."""
     if not options.uses_crf:
         return 0
     return options.num_workers if options.num_workers >= 0 else max(1, available_cores() // local_world_size())
 
 
 def checkpoint_of(options: InferOptions) -> Path:
-    """The experiment's checkpoint of the epoch asked for."""
+    """The experiment's weights file of the requested epoch."""
     epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
     return epoch_file(options.folder, epoch)
 
 
 def digest_of(weights: Path) -> str:
-    """By which weights are told from others.
+    """A short digest that identifies a weights file.
 
     Raises:
         InputError: the file is missing.
@@ -123,7 +123,15 @@ def digest_of(weights: Path) -> str:
 
 
 def record_of(options: InferOptions, weights: str, infer_size: int, precision: Precision, layout: Layout) -> dict[str, Any]:
-    """What CAMs are made with; flags at their defaults are left out, as they were not there in earlier versions."""
+    """The settings that CAMs are made with; flags at their defaults are left out, since earlier versions lacked them.
+
+    Args:
+        options: the options.
+        weights: digest of the weights file.
+        infer_size: shorter side of images in pixels.
+        precision: of the network.
+        layout: the data set.
+    """
     record = {
         "weights": weights,
         "infer_size": infer_size,
@@ -137,13 +145,20 @@ def record_of(options: InferOptions, weights: str, infer_size: int, precision: P
 
 
 def written(options: InferOptions) -> list[str]:
-    """Folders of the experiment that this call fills."""
+    """Names of the experiment's folders that this command writes to."""
     crf = [f"crf/{alpha:g}" for alpha in options.alphas] * options.crf
     return ["dict"] * options.dict + ["vis"] * options.vis + crf + ["png"] * (options.png != "none")
 
 
 def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> list[Path]:
-    """Files that this call writes for an image that shows some classes."""
+    """Files that this command writes for an image.
+
+    Args:
+        options: the options.
+        layout: the data set.
+        image_id: the image.
+        classes: indices of its classes.
+    """
     files = []
     for folder in written(options):
         if folder == "vis":
@@ -154,13 +169,13 @@ def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iter
 
 
 def is_written(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> bool:
-    """Whether an earlier call has finished an image."""
+    """Whether all files of an image exist already; see `files_of`."""
     return all(path.exists() for path in files_of(options, layout, image_id, classes))
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes what the flags ask for, here or in another process."""
+    """Writes the results that the flags request; can be sent to another process."""
 
     options: InferOptions
     thresholds: tuple[float, ...]
@@ -169,12 +184,12 @@ class Writer:
 
     @property
     def crf(self) -> CrfFiles:
-        """The CRF scores."""
+        """Writer of CRF scores."""
         return CrfFiles(self.options.folder, self.options)
 
     @property
     def masks(self) -> MaskFiles:
-        """The pseudo-masks."""
+        """Writer of pseudo-masks."""
         return MaskFiles(self.options.folder, self.thresholds)
 
     def write(self, image_id: str, image_path: Path, cams: dict[int, np.ndarray], size: tuple[int, int]) -> None:
@@ -182,8 +197,8 @@ class Writer:
 
         Args:
             image_id, image_path: the image.
-            cams: of its classes, at patch resolution where that is asked for.
-            size: its height and width.
+            cams: CAMs of its classes, at patch resolution with `--cam-size patch`.
+            size: height and width of the image.
         """
         options, folder = self.options, self.options.folder
         at_patches = options.cam_size == "patch"
@@ -209,14 +224,14 @@ class Writer:
 
 
 def start_folders(writer: Writer, record: dict[str, Any]) -> None:
-    """Sees to it that what other weights or options have written is never mixed with what is written now.
+    """Prepares the folders of results, so that results of different weights or options are never mixed.
 
     Args:
-        writer: whose results are to come.
-        record: what the CAMs are made with.
+        writer: the writer of the results.
+        record: the settings that the CAMs are made with.
 
     Raises:
-        InputError: there are such files, and `--overwrite` was not given.
+        InputError: there are results of other settings, and `--overwrite` was not given.
     """
     options = writer.options
     for name in ("dict", "vis"):

@@ -46,7 +46,7 @@ from utils.training.loop import after_step
 from utils.training.seeding import Stream, derive_seed, sample_noise
 
 FORMAT_VERSION = "1.8.8"
-"""Version of denoising-diffusion-pytorch whose checkpoints these are."""
+"""Version of denoising-diffusion-pytorch whose checkpoint format is written."""
 MAX_GRADIENT_NORM = 1.0
 
 
@@ -82,7 +82,7 @@ def main(args: list[str]) -> None:
             training.load(last, log)
         require_common_start(training.step)
         if options.compile:
-            denoiser.model.compile_passes()  # after the averaged weights' network was copied from it
+            denoiser.model.compile_passes()  # after EMA has copied the network
         training.wrap_ddp()
         if is_main():
             start_run(options, (), job())
@@ -110,17 +110,17 @@ def main(args: list[str]) -> None:
 
 
 def parse(args: list[str]) -> DenoiserOptions:
-    """The options of a command line, with a recipe's defaults."""
+    """Options from a command line, with the recipe's defaults."""
     return parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
 
 
 def build_optimizer(denoiser: GaussianDiffusion, lr: float, device: torch.device) -> torch.optim.Adam:
-    """Adam as the published denoisers were trained; fused on CUDA, where float16 would make another wait for the GPU."""
+    """Adam with the published settings; fused on CUDA, because otherwise gradient scaling waits for the GPU in each step."""
     return torch.optim.Adam(denoiser.parameters(), lr=lr, betas=(0.9, 0.99), fused=device.type == "cuda")
 
 
 class DenoisingLoss(nn.Module):
-    """The denoiser's loss as a module's forward, which is what DDP can wrap."""
+    """The denoiser's loss as a module's `forward`, because DDP only wraps `forward`."""
 
     def __init__(self, denoiser: GaussianDiffusion):
         super().__init__()
@@ -132,15 +132,15 @@ class DenoisingLoss(nn.Module):
 
 
 class Training:
-    """What a step changes and a checkpoint holds.
+    """The state of a training run, its steps, and its checkpoints.
 
     Args:
-        denoiser: learns.
-        ema: its averaged weights.
+        denoiser: the denoiser.
+        ema: exponential moving average of its weights.
         optimizer: of the denoiser.
-        precision: of its passes.
-        accum: parts of this process's batch that go through the denoiser one after the other, for want of memory. The loss
-            is a mean over images, and no layer mixes them, so that only rounding differs.
+        precision: of the denoiser.
+        accum: number of parts that this process's batch is split into, for gradient accumulation. The loss is a mean over
+            images and no layer mixes images, so only rounding differs.
     """
 
     def __init__(
@@ -152,15 +152,15 @@ class Training:
         self.precision = precision
         self.accum = accum
         self.step = 0
-        self.fell_back = False  # the last checkpoint is damaged: it must not take the place of the one before
+        self.fell_back = False  # the last checkpoint is damaged and must not replace the previous one
         self.loss: nn.Module = DenoisingLoss(denoiser)
 
     def wrap_ddp(self) -> None:
-        """Averages gradients over all processes from now on."""
+        """Wraps the loss in DDP, which averages gradients over all processes."""
         self.loss = wrap_ddp(self.loss, self.precision.device)
 
     def update(self, image: Tensor, samples: list[int], seed: int) -> Tensor:
-        """One training step on images (B, 3, S, S) in uint8; returns the loss, left on the device."""
+        """One training step on images (B, 3, S, S) uint8; returns the loss, on the device."""
         image = image.float() / 127.5 - 1
         generator = torch.Generator().manual_seed(derive_seed(Stream.STEP, seed, self.step))
         batch = len(image) * world_size()
@@ -181,7 +181,11 @@ class Training:
         return sum(losses)
 
     def save(self, path: Path, keep_previous: bool = False) -> None:
-        """Writes a checkpoint in the format of denoising-diffusion-pytorch; see `save_file`."""
+        """Writes a checkpoint in the format of denoising-diffusion-pytorch; see `save_file`.
+
+        Raises:
+            InputError: a weight is not finite, or the file cannot be written.
+        """
         require_finite(self.denoiser)
         if not is_main():
             return
@@ -197,15 +201,15 @@ class Training:
         save_file(content, path, keep_previous)
 
     def save_last(self, path: Path) -> None:
-        """Writes the run's checkpoint; the one before stays beside it unless it is damaged."""
+        """Writes the last checkpoint, and keeps the previous one beside it."""
         self.save(path, keep_previous=not self.fell_back)
         self.fell_back = False
 
     def load(self, path: Path, log: RunLog) -> None:
-        """Restores what `save` wrote.
+        """Restores the state from the last checkpoint.
 
         Raises:
-            InputError: there is no good checkpoint of this run.
+            InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(path, log.info)
         load_strictly(self.denoiser, state_dict_of(content, path), path)
@@ -221,7 +225,7 @@ class Training:
 
 
 def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
-    """Batches of the given steps, counted from 1; each depends on its step alone, so that a run can be resumed."""
+    """Batches of the given steps, counted from 1; each depends only on its step, so that a run can be resumed."""
     step = steps.start - 1
     while step < steps.stop - 1:
         loader.sampler.epoch, offset = divmod(step, len(loader))
@@ -232,7 +236,7 @@ def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
 
 
 def report(losses: list[Tensor], done: int, options: DenoiserOptions, log: RunLog) -> None:
-    """Logs the mean of the losses since the last report, and forgets them.
+    """Logs the mean of the losses since the last report, and clears them.
 
     Raises:
         InputError: one of them is not finite.
@@ -247,7 +251,7 @@ def report(losses: list[Tensor], done: int, options: DenoiserOptions, log: RunLo
 
 
 def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: torch.device) -> np.ndarray:
-    """Samples from the same noise each time: (n, S, S, 3) uint8."""
+    """Samples from the denoiser, with the same noise in each call: (n, S, S, 3) uint8."""
     shape = (3, options.image_size, options.image_size)
     numbers = range(options.num_samples)
     noise = sample_noise(derive_seed(Stream.SAMPLES, options.seed), 0, numbers, 0, shape, device)

@@ -1,1 +1,1 @@
-"""What is fast, measured."""
+"""Benchmarks of time and memory, and the ablation."""

@@ -1,6 +1,6 @@
-"""Measures everything and renews docs/performance.md: python -m benchmarks
+"""Runs all benchmarks and updates docs/performance.md: python -m benchmarks
 
-Each measurement has a process of its own, for the peak memory is a process's.
+Each benchmark runs in its own process, because peak memory is measured per process.
 """
 
 import multiprocessing
@@ -35,10 +35,10 @@ WORK = (
     (inference, "--backbone vit_small_patch16_dinov3"),
     (evaluation, ""),
 )
-# Dense matrix products in TF32 and in bfloat16, FLOP/s, as the makers' data sheets have them.
+# FLOP/s of dense matrix products in TF32 and in bfloat16, from the data sheets.
 GPUS = {"24 GB, RTX 4090": (82.6e12, 165.2e12), "80 GB, A100": (156e12, 312e12)}
 SHARES = (0.25, 0.5)
-"""Assumed, of those rates."""
+"""Assumed range of the fraction of these rates that training reaches."""
 BATCH = 32
 
 
@@ -65,13 +65,13 @@ def main(args: list[str]) -> None:
 
 
 def machine() -> str:
-    """What was measured on."""
+    """A sentence on the machine and the PyTorch version."""
     kind = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{available_cores()} cores, {processor()}"
     return f"Measured on {kind}, PyTorch {torch.__version__}; best of several calls."
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, as far as the system provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -80,7 +80,7 @@ def processor() -> str:
 
 
 def estimates(found: Sequence[Measurement]) -> str:
-    """A table of what a step of the paper's batch should take elsewhere, from the FLOPs counted here."""
+    """A table of estimated times of a step with `BATCH` images on other GPUs, from the FLOPs counted here."""
     rows = ["| estimate, not measured | precision | " + " | ".join(GPUS) + " |", "|---" * (len(GPUS) + 2) + "|"]
     for measurement in found[:3]:
         flops = measurement.flops or 0.0

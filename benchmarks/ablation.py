@@ -1,8 +1,8 @@
 """The paper's central table at toy scale: python -m benchmarks.ablation
 
-Trains every row over several seeds with the script and flags that the README teaches, and writes a Markdown table and a
-plot of the mIoU that the last epoch's CAMs reach on the validation list. All rows share data, budget, seeds and learning
-rate. Runs are kept in EXPERIMENTS, so that a command that was stopped goes on where it was.
+Trains every row with several seeds by train_trm.py, and writes a Markdown table and a plot of the mIoU of the last epoch's
+CAMs on the validation list. All rows have the same data, number of epochs, seeds and learning rate. Runs are kept in
+EXPERIMENTS, so that the same command continues after an interruption.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from utils.options.recipes import recipe
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what it is called, and the flags that make it."""
+    """A row of the table: its name, its title, and its flags of train_trm.py."""
 
     name: str
     title: str
@@ -81,7 +81,7 @@ def main(args: list[str]) -> None:
 
 
 def train(row: Row, seed: int, options: argparse.Namespace, threads: int) -> float:
-    """mIoU of a run in percent, trained if it is not yet."""
+    """mIoU of a run in percent; trains the run if it is not finished."""
     name = f"{row.name}-{seed}"
     folder = Path(options.experiments) / name
     flags = f"--exp {options.exp} --experiments {options.experiments} --seed {seed} {options.flags}".split()
@@ -101,13 +101,13 @@ def train(row: Row, seed: int, options: argparse.Namespace, threads: int) -> flo
 
 
 def value_of(flags: Iterable[str], flag: str) -> str:
-    """The value after a flag; empty where it is not given."""
+    """The value of a flag; empty if it is not given."""
     flags = list(flags)
     return flags[flags.index(flag) + 1] if flag in flags else ""
 
 
 def markdown(table: Mapping[Row, list[float]], seeds: Iterable[int]) -> str:
-    """The table: mean and standard deviation (of the sample), difference to the first row, and every seed."""
+    """The table in Markdown: mean and sample standard deviation, difference to the first row, and each seed."""
     lines = [f"| row | mIoU | against the first row | {' | '.join(f'seed {seed}' for seed in seeds)} |"]
     lines.append("|---" * (lines[0].count("|") - 1) + "|")
     first = statistics.mean(next(iter(table.values())))
@@ -120,7 +120,7 @@ def markdown(table: Mapping[Row, list[float]], seeds: Iterable[int]) -> str:
 
 
 def plot(table: Mapping[Row, list[float]]) -> str:
-    """An SVG: for each row, a dot for every seed and a bar at their mean."""
+    """The plot as SVG: for each row a dot per seed, and a bar at the mean."""
     height, left, right = 40 + 28 * len(table), 330, 760
     every = [score for scores in table.values() for score in scores]
     low, high = int(min(every)) - 1, int(max(every)) + 2

@@ -1,7 +1,7 @@
-"""Time of scoring CAMs at 99 thresholds, of full-size and of patch-size files: python -m benchmarks.evaluation
+"""Time of scoring CAMs at 99 thresholds, from full-size and from patch-size files: python -m benchmarks.evaluation
 
-Draws smooth random maps and masks of as many images as VOC's mini split has, at VOC's usual size and number of classes,
-writes them both ways, and runs evaluation.py on them as a user would: the interpreter's start is part of the time.
+Writes smooth random CAMs and masks of VOC's usual size and number of classes, and runs evaluation.py on them as a user
+would: the time includes the start of the interpreter.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main(args: list[str]) -> None:
 
 
 def measure(args: Sequence[str]) -> list[Measurement]:
-    """Runs what a command line asks for."""
+    """Runs the benchmark with the flags of a command line."""
     # Options
     parser = argparse.ArgumentParser(prog="benchmarks.evaluation", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=242)
@@ -62,7 +62,7 @@ def measure(args: Sequence[str]) -> list[Measurement]:
 
 
 def write_images(root: Path, count: int) -> None:
-    """Masks, their list, and CAMs of both sizes."""
+    """Writes masks, their list, and CAMs of both sizes."""
     rng = np.random.default_rng(0)
     (root / "masks").mkdir()
     (root / "masks" / "classes.txt").write_text("".join(f"class {c}\n" for c in range(20)))

@@ -21,7 +21,7 @@ def main(args: list[str]) -> None:
 
 
 def measure(args: Sequence[str]) -> Measurement:
-    """Runs what a command line asks for."""
+    """Runs the benchmark with the flags of a command line."""
     # Options
     parser = network_parser("benchmarks.inference", __doc__, repeats=5)
     parser.add_argument("--size", type=int, nargs=2, default=(375, 500), metavar=("HEIGHT", "WIDTH"))

@@ -1,4 +1,4 @@
-"""What all benchmarks share: time, memory, the machine's matrix-product rate, and the Markdown table."""
+"""Shared by the benchmarks: time, memory, the machine's matrix-product rate, and the Markdown table."""
 
 import argparse
 import resource
@@ -18,7 +18,7 @@ class Measurement:
 
     work: str
     seconds: float
-    flops: float | None = None  # counted; None where the time does not go into arithmetic
+    flops: float | None = None  # counted; None if the time is not spent on arithmetic
     rate: float | None = None  # FLOP/s of a matrix product on this machine, in the same run and precision
     memory: int | None = None  # bytes
     note: str = ""  # a sentence below the table
@@ -35,7 +35,7 @@ class Measurement:
 
 
 def network_parser(program: str, description: str, repeats: int) -> argparse.ArgumentParser:
-    """A parser of the flags that all benchmarks of networks have."""
+    """A parser of the flags common to all benchmarks of networks."""
     parser = argparse.ArgumentParser(prog=program, description=description.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
     parser.add_argument("--amp", default="off", choices=("off", "bf16", "fp16"))
@@ -46,18 +46,18 @@ def network_parser(program: str, description: str, repeats: int) -> argparse.Arg
 
 
 def prefix(backbone: str) -> str:
-    """How the name of a row begins: with the backbone, where it is not DeiT-S."""
+    """Start of a row's name: the backbone, or nothing for DeiT-S."""
     return f"{backbone}: " if backbone else ""
 
 
 def report(*measurements: Measurement) -> str:
-    """The Markdown table of some measurements, and their notes."""
+    """The Markdown table of the measurements, with their notes below."""
     notes = [f"- {m.work}: {m.note}" for m in measurements if m.note]
     return "\n".join([HEADER, *map(str, measurements), *([""] if notes else []), *notes])
 
 
 def best_time(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest of several calls, after one to warm up."""
+    """Seconds of the fastest of several calls, after a warm-up call."""
     work()
     times = []
     for _ in range(repeats):
@@ -70,7 +70,7 @@ def best_time(work: Callable[[], object], repeats: int) -> float:
 
 
 def synchronize() -> None:
-    """Waits until CUDA has finished."""
+    """Waits for all CUDA kernels; does nothing without CUDA."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -82,7 +82,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: 
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: on a GPU those of all tensors, elsewhere those of the process, with PyTorch's own code."""
+    """Peak memory in bytes: on a GPU of all tensors, on a CPU of the process, including libraries."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,8 +1,8 @@
 """Peak memory of training steps, counted without computing them: python -m benchmarks.memory denoiser --accum 2
 
-A step of the real training runs on fake tensors, which have a shape and no values, and the bytes of all that live are added
-up: seconds for any size, and no GPU. Not counted are what libraries take for themselves, and gaps that an allocator leaves.
-In float32 a GPU keeps what is counted here; in bfloat16 it keeps more in float32 than the CPU, whose rules a step follows.
+A real training step runs on fake tensors, which have a shape but no values, and the bytes of all live tensors are added up.
+This takes seconds for any size and needs no GPU. Memory of libraries and fragmentation are not counted. In float32 the count
+also holds for GPUs; in bfloat16 it follows autocast's rules for CPUs, which keep less in float32 than those for GPUs.
 """
 
 import argparse
@@ -47,11 +47,11 @@ WORK = (
     "denoiser --grad-checkpoint",
     "denoiser --accum 2 --grad-checkpoint",
 )
-"""What the page shows."""
+"""Rows of docs/performance.md."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of all tensors made in a block that are alive, and the most there have been."""
+    """Counts the bytes of live tensors that were created in a block, now and at the peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class LiveBytes(TorchDispatchMode):
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Runs an operation and counts what is new in its result."""
+        """Runs an operation and counts new memory in its result."""
         result = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
@@ -67,7 +67,7 @@ class LiveBytes(TorchDispatchMode):
         return result
 
     def count(self, storage: torch.UntypedStorage) -> None:
-        """Adds a tensor's memory, until it is freed; views share theirs."""
+        """Adds a tensor's memory until it is freed; views of the same memory count once."""
         key, size = storage._cdata, storage.nbytes()
         if key not in self.known:
             self.known.add(key)
@@ -76,7 +76,7 @@ class LiveBytes(TorchDispatchMode):
             weakref.finalize(storage, self.forget, key, size)
 
     def forget(self, key: int, size: int) -> None:
-        """Takes freed memory off."""
+        """Subtracts freed memory."""
         self.known.discard(key)
         self.now -= size
 
@@ -87,7 +87,7 @@ def main(args: list[str]) -> None:
 
 
 def table() -> str:
-    """Rows of the paper's setting, and of its denoiser's training."""
+    """The Markdown table of all `WORK`, with a note on bfloat16."""
     cpu, cuda = (f"{kept_of_an_image(device) / 1e9:.3f} GB" for device in ("cpu", "cuda"))
     note = (
         f"- bfloat16 is counted as CPUs have it: {cpu} an image for the backward pass. CUDA, which keeps norms and softmax"
@@ -97,7 +97,7 @@ def table() -> str:
 
 
 def row(args: Sequence[str]) -> str:
-    """A line of the table."""
+    """A row of the table."""
     options = parse(args)
     what = "DiG, the paper's setting" if options.training == "dig" else f"the denoiser, width {DenoiserOptions.dim}"
     flags = " ".join(f"`{flag}`" for flag in " ".join(args[1:]).replace(" --", "\n--").splitlines())
@@ -105,7 +105,7 @@ def row(args: Sequence[str]) -> str:
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
-    """Options: what is not named is the paper's."""
+    """Options from a command line; the defaults are the paper's."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("training", choices=("dig", "denoiser"))
     parser.add_argument("--batch-size", type=int, default=0, help="0: the paper's, 32 and 16")
@@ -121,10 +121,10 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
 
 
 def peak_bytes(options: argparse.Namespace) -> int:
-    """The most bytes that are alive at a time in the second step, which has the optimiser's moments from its start."""
-    make_deterministic()  # chooses kernels
+    """Peak bytes of the second step; from then on the optimiser's moments exist throughout a step."""
+    make_deterministic()  # for the same attention kernels as in training
     precision = Precision(options.amp, CPU)
-    with torch.device("meta"):  # timm's constructors look at values, which fake tensors have none of
+    with torch.device("meta"):  # timm's constructors read values, which fake tensors do not have
         step = build_step(precision, options.guidance, options.grad_checkpoint, options.backbone)
         denoiser = build_denoiser(grad_checkpoint=options.grad_checkpoint)
     with fake_tensors(), LiveBytes() as live:
@@ -139,7 +139,7 @@ def peak_bytes(options: argparse.Namespace) -> int:
 
 
 def dig_update(step: TrainingStep, options: argparse.Namespace) -> Callable[[], object]:
-    """A step of `train_trm.py`, as a function."""
+    """A function that runs one step of `train_trm.py`."""
     optimizer = torch.optim.AdamW(step.net.parameters(), fused=True)
     if options.update_in_backward:
         update_in_backward(optimizer)
@@ -151,7 +151,7 @@ def dig_update(step: TrainingStep, options: argparse.Namespace) -> Callable[[], 
 
 
 def denoiser_update(denoiser: GaussianDiffusion, precision: Precision, options: argparse.Namespace) -> Callable[[], object]:
-    """A step of `train_diffusion.py`, as a function; the averaged weights are there, but stay as they are."""
+    """A function that runs one step of `train_diffusion.py`; memory of averaged weights counts, but they are not updated."""
     average: Any = SimpleNamespace(weights=[torch.empty_like(p) for p in denoiser.parameters()], update=lambda: None)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-4, torch.device("cuda"))
     training = train_diffusion.Training(denoiser, average, optimizer, precision, options.accum)
@@ -160,7 +160,7 @@ def denoiser_update(denoiser: GaussianDiffusion, precision: Precision, options: 
 
 
 def kept_of_an_image(device: str) -> int:
-    """Bytes that a bfloat16 step of DiG keeps for the backward pass for each image more, by the rules of cpu or cuda."""
+    """Bytes per image that a bfloat16 step of DiG keeps for the backward pass, by autocast's rules for cpu or cuda."""
     make_deterministic()
     unused = Precision("off", CPU)
     with torch.device("meta"):
@@ -173,20 +173,20 @@ def kept_of_an_image(device: str) -> int:
 
 
 def loss(step: TrainingStep, count: int, device: str) -> Tensor:
-    """Sum of the losses of some images."""
+    """Sum of the losses of `count` images."""
     image01 = torch.zeros(count, 3, SIDE, SIDE, device=device)
     noise = {t: torch.zeros_like(image01) for t in step.diffusion_steps(epoch=0)}
     return sum(step(image01, torch.ones(count, NUM_CLASSES, device=device), noise, 0).values())
 
 
 def fake_tensors() -> FakeTensorMode:
-    """Context in which tensors have no values, and parameters that have none yet can be brought to a device."""
+    """Context with fake tensors, in which parameters on the meta device can be moved to another device."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 @contextlib.contextmanager
 def rules_of_autocast(device: str, dtype: torch.dtype) -> Iterator[None]:
-    """torch.autocast, also for a device that is not there."""
+    """torch.autocast, also for a device that this machine does not have."""
     before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     torch.set_autocast_enabled(device, True)
     torch.set_autocast_dtype(device, dtype)

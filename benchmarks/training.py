@@ -30,8 +30,8 @@ def main(args: list[str]) -> None:
 
 
 def measure(args: Sequence[str]) -> Measurement:
-    """Runs what a command line asks for."""
-    # Options: those of the paper's recipe, but for the batch
+    """Runs the benchmark with the flags of a command line."""
+    # Options: those of the paper's recipe, except the batch
     parser = network_parser("benchmarks.training", __doc__, repeats=3)
     parser.add_argument("--guidance", default="exact", choices=("exact", "shared"))
     parser.add_argument("--batch-size", type=int, default=2, help="at least 2")
@@ -68,7 +68,7 @@ def measure(args: Sequence[str]) -> Measurement:
     flops = counter.get_total_flops() / options.batch_size
     rate = matrix_rate(device, precision.dtype or torch.float32)
 
-    # What the memory is for
+    # Use of the memory
     gradients = not options.update_in_backward
     fixed = 4 * sum(p.numel() * (3 + gradients if p.requires_grad else 1) for p in step.parameters())
     kept = kept_bytes(lambda: loss(2), step) - kept_bytes(lambda: loss(1), step)
@@ -81,13 +81,13 @@ def measure(args: Sequence[str]) -> Measurement:
 
 
 def build_step(precision: Precision, guidance: str, grad_checkpoint: bool, backbone: str) -> TrainingStep:
-    """The paper's networks and losses, all of which count.
+    """The training step of the paper's recipe, with all losses from epoch 0 on.
 
     Args:
         precision: of the networks.
         guidance: exact or shared.
         grad_checkpoint: see `TrainOptions`.
-        backbone: timm's name of a transformer in the place of DeiT-S; empty: none.
+        backbone: timm's name of a transformer that replaces DeiT-S; empty: DeiT-S.
     """
     recipe = TrainOptions(name="benchmark", backbone=backbone)
     net = build_dig(NUM_CLASSES, grad_checkpoint=grad_checkpoint, **recipe.architecture)
@@ -97,7 +97,7 @@ def build_step(precision: Precision, guidance: str, grad_checkpoint: bool, backb
 
 
 def kept_bytes(loss: Callable[[], Tensor], step: torch.nn.Module) -> int:
-    """Bytes of the tensors that a forward pass keeps for the backward pass, weights apart."""
+    """Bytes of the tensors that a forward pass keeps for the backward pass, without weights."""
     weights = {p.untyped_storage()._cdata for p in step.parameters()}
     kept: dict[int, int] = {}
 

@@ -1,4 +1,4 @@
-"""Images and masks looked at before a long run, so that a bad one is found now and not after six hours."""
+"""Checks images and masks before a run, so that a bad file is found at the start and not after hours."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,21 +26,21 @@ MOST_NAMED = 20
 def check_images(
     folder: Path, paths: Sequence[Path], when: str, white: float = 0.0, say: Callable[[str], None] = lambda line: None
 ) -> int:
-    """Decodes images, in parallel; those that were good and have not changed since are passed over.
+    """Decodes images in parallel to check them.
 
     Args:
-        folder: what the table of good images is kept for.
+        folder: folder that the cache of good images belongs to.
         paths: the images.
-        when: "first" as said; "always" decodes all; "never" none.
-        white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
-        say: is told how images of more than 8 bits are read.
+        when: "first" skips images that were good before and have not changed; "always" decodes all; "never" none.
+        white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
+        say: is called with a line for the log if there are images of more than 8 bits.
 
     Returns:
-        How many were decoded.
+        The number of decoded images.
 
     Raises:
-        InputError: some are missing or no readable images; the first twenty are named, and a file lists all of more. Or
-            images of more than 8 bits would be brought to 8 in different ways.
+        InputError: images are missing or unreadable; the message names up to twenty, and a file lists them if there are
+            more. Or images of more than 8 bits have different white levels.
     """
     if when == "never":
         return 0
@@ -60,28 +60,28 @@ def check_images(
 def check_masks(
     layout: Layout, ids: Sequence[str], labels: np.ndarray, when: str, say: Callable[[str], None] = lambda line: None
 ) -> int:
-    """Reads masks, in parallel; those that were good and have not changed since, nor their images, are passed over.
+    """Reads masks in parallel to check them.
 
     Args:
         layout: the data set.
         ids: n images of it, all with masks.
         labels: (n, C) bool.
-        when: see `check_images`.
-        say: is told of masks that hold no class although their images have labels.
+        when: "first" skips masks that were good before if mask and image have not changed; else see `check_images`.
+        say: is called with a line for the log if masks hold no class although their images have labels.
 
     Returns:
-        How many were read.
+        The number of masks read.
 
     Raises:
-        InputError: some are damaged, of another size than their images, or hold values that are no classes; or none of
-            them holds any class.
+        InputError: masks are damaged, differ from their images in size, or hold values that are no classes; or no mask
+            holds a class.
     """
     if when == "never":
         return 0
     table = cache_path(layout.mask_folder, "masks")
     good = read_cache(table) if when == "first" else {}
     paths = {image_id: layout.mask_path(image_id) for image_id in ids}
-    # Of a mask as of its image: size and time; then the values that it holds.
+    # The cache holds for each mask its file's size and time, those of its image, and the values in the mask.
     states = {i: (state_of(path), state_of(layout.image_path(i))) for i, path in paths.items()}
     admitted = {*range(len(layout.classes) + 1), IGNORE}
 
@@ -108,17 +108,17 @@ def check_masks(
 def require_classes(
     empty: Sequence[Path], labels: np.ndarray, shown: Sequence[set[int]], classes: Sequence[str], say: Callable[[str], None]
 ) -> None:
-    """Sees to it that masks hold classes.
+    """Checks that at least one mask holds a class.
 
     Args:
-        empty: masks that hold none.
-        labels: (n, C) bool, of all images.
-        shown: of all images, the classes that their masks hold, from 1.
+        empty: masks without a class.
+        labels: (n, C) bool.
+        shown: classes in the mask of each of the n images, from 1.
         classes: C names.
         say: see `check_masks`.
 
     Raises:
-        InputError: images have labels, and no mask holds a class.
+        InputError: images have labels, but no mask holds a class.
     """
     lost = sum(bool(row.any()) and not held for row, held in zip(labels, shown, strict=True))
     if lost and not any(shown):
@@ -133,7 +133,7 @@ def require_classes(
 
 
 def values_of(layout: Layout, image_id: str) -> list[int] | str:
-    """The values that the mask of an image holds, ascending; or what is wrong with it."""
+    """The values in an image's mask, ascending; or an error message."""
     try:
         return np.unique(read_truth(layout, image_id)).tolist()
     except InputError as error:
@@ -141,7 +141,7 @@ def values_of(layout: Layout, image_id: str) -> list[int] | str:
 
 
 def in_threads(look: Callable[[T], R], things: Sequence[T], description: str) -> list[R]:
-    """What a look at each of some things finds, in their order, by all cores."""
+    """Results of `look` for all things, in their order, from as many threads as cores."""
     with ThreadPoolExecutor(available_cores()) as pool:
         try:
             return list(progress(pool.map(look, things), description, len(things)))
@@ -151,12 +151,12 @@ def in_threads(look: Callable[[T], R], things: Sequence[T], description: str) ->
 
 
 def refuse_bad(bad: Sequence[str], all_of_them: str, table: Path) -> None:
-    """Raises InputError where images, or masks, are bad.
+    """Raises InputError if there are bad images or masks.
 
     Args:
-        bad: what is wrong with each.
-        all_of_them: how many there are of what, such as "30 images".
-        table: beside which a list of very many goes.
+        bad: an error message for each.
+        all_of_them: number and kind of all files, such as "30 images".
+        table: the cache; a long list of bad files is written beside it.
     """
     if len(bad) == 1:
         raise InputError(bad[0])
@@ -171,14 +171,14 @@ def refuse_bad(bad: Sequence[str], all_of_them: str, table: Path) -> None:
 
 
 def require_one_depth(depths: Mapping[Path, Sequence], say: Callable[[str], None]) -> None:
-    """Sees to it that images of more than 8 bits are brought to 8 in one way, and says which.
+    """Checks that all images of more than 8 bits have the same white level.
 
     Args:
-        depths: of each image what `Look.depth` says.
-        say: is told.
+        depths: `Look.depth` of each image.
+        say: is called with a line about the white level, if there are such images.
 
     Raises:
-        InputError: what is white in one of them is not in another.
+        InputError: white levels differ between images.
     """
     examples: dict[tuple[str, str], Path] = {}
     deep = [(path, tuple(map(str, depth))) for path, depth in depths.items() if depth]
@@ -195,7 +195,7 @@ def require_one_depth(depths: Mapping[Path, Sequence], say: Callable[[str], None
 
 
 def state_of(path: Path) -> list[int] | None:
-    """Size and time of a file; None where it is missing."""
+    """Size and modification time of a file; None if it is missing."""
     try:
         stat = path.stat()
     except OSError:
@@ -204,14 +204,14 @@ def state_of(path: Path) -> list[int] | None:
 
 
 class Look(NamedTuple):
-    """What a look at an image found."""
+    """Result of checking an image."""
 
-    problem: str = ""  # why it cannot be used
-    depth: Sequence = ()  # of more than 8 bits: integers or floats, and what is white
+    problem: str = ""  # why it cannot be used; empty if it can
+    depth: Sequence = ()  # for more than 8 bits: integers or floats, and the white level
 
 
 def look_at(path: Path, white: float) -> Look:
-    """Decodes an image."""
+    """Decodes an image to check it."""
     try:
         _, depth = open_with_depth(path, white)
     except InputError as error:

@@ -40,14 +40,14 @@ COCO_NAMES = (
     "scissors, teddy bear, hair drier, toothbrush"
 )
 COCO_CLASSES = tuple(COCO_NAMES.split(", "))
-"""In the official order: ascending category ids, of which only 80 of 1 .. 90 are used."""
+"""In the official order: by ascending category id (80 of the ids 1 .. 90 are used)."""
 
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file, with or without a byte-order mark.
 
     Raises:
-        InputError: the file is missing or no such text.
+        InputError: the file is missing or no UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
@@ -58,14 +58,14 @@ def read_lines(path: Path) -> list[str]:
 
 
 def class_names(root: Path, published: Sequence[str] = VOC_CLASSES) -> tuple[str, ...]:
-    """Classes of a data set, without background.
+    """Class names of a data set, without background.
 
     Args:
-        root: its folder.
-        published: the classes where there is no `classes.txt`.
+        root: folder of the data set.
+        published: the class names if there is no `classes.txt`.
 
     Raises:
-        InputError: `classes.txt` is empty, names a class twice or the background, or one that no file can be named after.
+        InputError: `classes.txt` is empty, names a class twice or the background, or a class that is no valid file name.
     """
     path = root / "classes.txt"
     if not path.exists():
@@ -84,7 +84,7 @@ def class_names(root: Path, published: Sequence[str] = VOC_CLASSES) -> tuple[str
 
 
 def require_class_names(names: Sequence[str], path: Path) -> None:
-    """Raises InputError where the names from a file are none, too many, or such that no file can be named after them."""
+    """Raises InputError if there are no names, more than 254, or one that is no valid file name."""
     if not names:
         raise InputError(f"{path} names no class")
     if odd := next((name for name in names if "/" in name or "\\" in name or not name.isprintable()), None):

@@ -1,4 +1,4 @@
-"""Images as PyTorch data sets. Pixels travel as uint8; scaling to [0, 1] is the device's work."""
+"""Images as PyTorch data sets and loaders. Pixels stay uint8 until they are on the device."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,23 +28,24 @@ from .pixels import open_rgb
 
 
 class Visit(NamedTuple):
-    """One sample in one epoch: what a random transform depends on."""
+    """One sample in one epoch; together with the seed, it determines random transforms."""
 
     epoch: int
     index: int  # type: ignore[assignment]  # tuples have a method of this name
 
 
 class EpochSampler(Sampler[Visit]):
-    """Visits every sample once per epoch, in whole batches and an order that depends on (seed, epoch) alone.
+    """Yields each sample once per epoch, in an order that depends only on (seed, epoch).
 
-    Set `epoch` before iterating, and `skip` to leave out that many batches at its start, where a run is resumed. The rest
-    that fills no batch is left out. Of every batch, each process of the run visits its own part.
+    Set `epoch` before iterating; after a resume also `skip`, the number of batches already done. An incomplete last batch is
+    dropped. Each process gets its shard of every batch.
 
     Args:
         size: number of samples.
         seed: of the order.
         batch_size: of all processes together.
-        rank, world_size: this process and their number, which divides the batch.
+        rank: rank of this process.
+        world_size: number of processes; must divide the batch.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int = 1, rank: int = 0, world_size: int = 1):
@@ -56,22 +57,22 @@ class EpochSampler(Sampler[Visit]):
         self.skip = 0
 
     def __len__(self) -> int:
-        batches, _, share = self.shape
-        return batches * share
+        batches, _, batch_of_process = self.shape
+        return batches * batch_of_process
 
     def __iter__(self) -> Iterator[Visit]:
         generator = torch.Generator().manual_seed(derive_seed(Stream.ORDER, self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
-        order = order[: math.prod(self.shape)].view(self.shape)[self.skip :, self.rank]  # (batches, share)
+        order = order[: math.prod(self.shape)].view(self.shape)[self.skip :, self.rank]  # (batches, batch of a process)
         return (Visit(self.epoch, index) for index in order.flatten().tolist())
 
 
 class TrainingSample(NamedTuple):
-    """One image with its labels; batched by the loader."""
+    """One image with its labels; the loader forms batches of them."""
 
     image: Tensor  # (3, S, S) uint8
     labels: Tensor  # (C,) float32 in {0, 1}
-    index: int  # type: ignore[assignment]  # in the data set
+    index: int  # type: ignore[assignment]  # index in the data set
 
 
 class TrainingImages(Dataset):
@@ -81,11 +82,11 @@ class TrainingImages(Dataset):
         paths: n image files.
         labels: (n, C) bool.
         size: side S of the crop in pixels.
-        scale: range of the crop's area as a share of the image's.
-        ratio: range of its aspect ratio.
+        scale: range of the crop's area as a fraction of the image's area.
+        ratio: range of the crop's aspect ratio.
         seed: of all random transforms.
-        auto_augment: timm's description of a policy, such as rand-m9-mstd0.5-inc1; empty changes no colours or shapes.
-        white: value that is white in images of more than 8 bits; 0: told from each.
+        auto_augment: policy in timm's notation, such as rand-m9-mstd0.5-inc1; empty: none.
+        white: white level of images of more than 8 bits; 0: found for each image.
     """
 
     def __init__(
@@ -122,14 +123,14 @@ class TrainingImages(Dataset):
 
 
 def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image.Image]:
-    """RandAugment or another of timm's policies, with timm's own settings for training (`timm.data.create_transform`).
+    """RandAugment or another policy of timm, with the settings of `timm.data.create_transform` for training.
 
     Args:
-        policy: such as rand-m9-mstd0.5-inc1 (https://arxiv.org/abs/1909.13719).
+        policy: policy in timm's notation, such as rand-m9-mstd0.5-inc1 (https://arxiv.org/abs/1909.13719).
         size: side of the image in pixels.
 
     Raises:
-        InputError: timm knows no such policy.
+        InputError: timm has no such policy.
     """
     settings = {
         "translate_const": int(size * 0.45),
@@ -140,31 +141,31 @@ def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image
         if policy.startswith("augmix"):
             return augment_and_mix_transform(policy, settings)
         return (rand_augment_transform if policy.startswith("rand") else auto_augment_transform)(policy, settings)
-    # timm asserts and looks up what it expects of a description.
+    # timm raises any of these for an invalid policy.
     except (AssertionError, KeyError, ValueError, IndexError) as error:
         raise InputError(f"--aa {policy} is no policy of timm, such as rand-m9-mstd0.5-inc1") from error
 
 
 def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, device: torch.device) -> DataLoader:
-    """Loader of whole batches of a data set indexed by `Visit`; set `loader.sampler.epoch` before each epoch.
+    """Loader of this process's shard of every batch; set `loader.sampler.epoch` before each epoch.
 
     Args:
-        images: what is loaded.
-        batch_size: of all processes of the run together; the rest that fills no batch is left out.
+        images: data set indexed by `Visit`.
+        batch_size: of all processes together; an incomplete last batch is dropped.
         seed: of the order.
-        workers: of this process.
-        device: where batches go; for CUDA they are put into pinned memory.
+        workers: number of this process's workers.
+        device: the device that batches are copied to; for CUDA they are in pinned memory.
 
     Raises:
-        InputError: fewer images than one batch, or a batch that cannot be dealt out evenly.
+        InputError: there are fewer images than one batch, or the number of processes does not divide the batch.
     """
-    share = local_batch_size(batch_size)
+    own_batch_size = local_batch_size(batch_size)
     count = len(images)  # type: ignore[arg-type]  # PyTorch declares no length
     if count < batch_size:
         raise InputError(f"there are {count} images to train on, fewer than --batch-size {batch_size}")
     return DataLoader(
         images,
-        share,
+        own_batch_size,
         sampler=EpochSampler(count, seed, batch_size, rank(), world_size()),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -177,9 +178,9 @@ class InferenceSample(NamedTuple):
     """One whole image."""
 
     image_id: str
-    pixels: tuple[Tensor, ...]  # (3, H, W) uint8 for each scale, as `utils.cams.inference.network_pixels` makes them
-    labels: Tensor  # (K,) int64, classes in the image, ascending
-    size: tuple[int, int]  # height and width of the file
+    pixels: tuple[Tensor, ...]  # (3, H, W) uint8 for each scale, from `utils.cams.inference.network_pixels`
+    labels: Tensor  # (K,) int64, indices of the classes in the image, ascending
+    size: tuple[int, int]  # height and width of the upright image file
 
 
 class InferenceImages(Dataset):
@@ -189,9 +190,9 @@ class InferenceImages(Dataset):
         ids: n names.
         paths: n image files.
         labels: (n, C) bool.
-        shorter_side: resize to this in pixels; 0 leaves images as they are, up to `cap`.
-        scales: of the images so resized.
-        cap, white: see `utils.cams.inference.network_size` and `utils.images.to_rgb`.
+        shorter_side, cap: size at the network's input, see `utils.cams.inference.network_size`.
+        scales: further resizing, relative to that size.
+        white: white level of images of more than 8 bits, see `utils.images.to_rgb`.
     """
 
     def __init__(
@@ -241,8 +242,8 @@ def inference_loader(
         ids: n images of it.
         labels: (n, C) bool.
         shorter_side, scales, cap, white: see `InferenceImages`.
-        workers: processes.
-        device: where images go; for CUDA they are put into pinned memory.
+        workers: number of worker processes.
+        device: the device that images are copied to; for CUDA they are in pinned memory.
     """
     images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side, scales, cap, white)
     return DataLoader(
@@ -254,11 +255,11 @@ class FolderImages(Dataset):
     """Square images from a folder and its sub-folders for the denoiser, indexed by `Visit`.
 
     Args:
-        folder: searched for image files.
-        size: side in pixels.
-        crop: resize the shorter side and draw a square of it; else squeeze the image to a square.
+        folder: folder that is searched for image files.
+        size: side of the square in pixels.
+        crop: resize the shorter side and take a random square crop; else resize to a square, changing the aspect ratio.
         seed: of crops and flips.
-        white: value that is white in images of more than 8 bits; 0: told from each.
+        white: white level of images of more than 8 bits; 0: found for each image.
 
     Raises:
         InputError: the folder holds no image.

@@ -1,8 +1,8 @@
-"""Tables that say what is in images, as spreadsheets and programs of this field write them.
+"""Tables of image-level labels, as written by spreadsheets and other programs.
 
-A table has a line for every image, `image,label,label,…`; or for every image and label; or, with a header that names the
-classes, 0 and 1 for each of them. Columns are separated by commas, semicolons or tabs. What a table means must be certain:
-where it is not, it is refused with the reason.
+A table has a line for each image, `image,label,label,…`; or for each pair of image and label; or, with a header of class
+names, a column of 0 and 1 for each class (one-hot). Columns are separated by commas, semicolons or tabs. An ambiguous table
+is refused with the reason.
 """
 
 import codecs
@@ -26,15 +26,15 @@ LABEL_COLUMN = re.compile(r"(label|class|categor|tag|object|target)(e?s|y|ies)?(
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 YES = ("1", "1.0", "true", "wahr", "yes", "x")
 NO = {"1": "0", "1.0": "0.0", "true": "false", "wahr": "falsch", "yes": "no"}
-"""What stands against each way to say yes, where it is not an empty cell."""
+"""The word for no that belongs to each word for yes; an empty cell also means no."""
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])\r?\n")
-"""What Excel reads as the first line."""
+"""First line by which Excel declares the separator."""
 SAMPLE = 200
-"""Lines that the separator is told from."""
+"""How many lines are read to find the separator."""
 
 
 class TableRow(NamedTuple):
-    """What a line says."""
+    """One line: an image with labels."""
 
     line: int
     image: str
@@ -42,29 +42,29 @@ class TableRow(NamedTuple):
 
 
 class LabelTable(NamedTuple):
-    """What a table says."""
+    """The content of a table."""
 
     rows: list[TableRow]
     has_header: bool
-    one_label_a_row: bool  # so that an image with several labels has several rows
-    classes: list[str]  # that have columns of their own
-    notes: list[str]  # how it was read, where that is not as `image,label,label,…`
+    one_label_a_row: bool  # an image with several labels has several rows
+    classes: list[str]  # classes with a column of their own
+    notes: list[str]  # how it was interpreted, if it differs from `image,label,label,…`
 
 
 Cells = list[tuple[int, list[str]]]
-"""Lines with their numbers."""
+"""Line numbers with the cells of each line."""
 
 
 def read_label_table(path: Path, is_image: Callable[[str], bool], known: Collection[str]) -> LabelTable:
-    """Reads a table.
+    """Reads a table of labels.
 
     Args:
         path: the file.
         is_image: whether a name is that of an image of the data set.
-        known: classes, where a list of them is there; without, those that occur.
+        known: classes of `classes.txt`; empty if there is none.
 
     Raises:
-        InputError: the file is no table, or what it says is not certain.
+        InputError: the file is no table, or it is ambiguous.
     """
     text, encoding = read_text(path)
     delimiter = delimiter_of(path, text, is_image)
@@ -85,7 +85,7 @@ def read_label_table(path: Path, is_image: Callable[[str], bool], known: Collect
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file, and its encoding: UTF-8, or what a byte-order mark says.
+    """The text of a file and its encoding: by its byte-order mark, else UTF-8.
 
     Raises:
         InputError: it cannot be read, or has another encoding.
@@ -108,7 +108,7 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def split_rows(path: Path, text: str, delimiter: str) -> Cells:
-    """Lines that are not empty, with their numbers.
+    """Splits a text into the cells of its non-empty lines.
 
     Raises:
         InputError: a quote is not closed, or a cell is too long.
@@ -122,7 +122,7 @@ def split_rows(path: Path, text: str, delimiter: str) -> Cells:
 
 
 def delimiter_of(path: Path, text: str, is_image: Callable[[str], bool]) -> str:
-    """What separates the columns: that with which the most lines name an image."""
+    """The separator of the columns: the one with which most lines name an image."""
     if told := SEPARATOR_LINE.match(text):
         return told[1]
     there = [delimiter for delimiter in DELIMITERS if delimiter in text]
@@ -143,12 +143,12 @@ def delimiter_of(path: Path, text: str, is_image: Callable[[str], bool]) -> str:
 
 
 def image_column(header: Sequence[str], is_image: Callable[[str], bool]) -> int | None:
-    """Which column names the images, where a first line is a header; None where it is none."""
+    """The column of images if the first line is a header; None if it is not."""
     keys = [re.sub(r"[\W_]", "", name.casefold()) for name in header]
     found = [i for i, key in enumerate(keys) if key and IMAGE_COLUMN.fullmatch(key)]
     if not found:
         return None
-    # `id` and `name` may be anything where another column says that it has the image.
+    # `id` and `name` are only used if no other column is called after images.
     best = min(found, key=lambda i: keys[i] in ("id", "ids", "name", "names"))
     others = [keys[i] for i in range(len(header)) if i != best]
     only_labels = any(others) and all(LABEL_COLUMN.fullmatch(key) for key in others)
@@ -156,10 +156,10 @@ def image_column(header: Sequence[str], is_image: Callable[[str], bool]) -> int 
 
 
 def with_header(path: Path, rows: Cells, header: list[str], column: int, known: Collection[str]) -> LabelTable:
-    """What the lines under a header say.
+    """Reads the lines below a header.
 
     Raises:
-        InputError: a column is neither the image's nor a label's, or what it holds is not certain.
+        InputError: a column holds neither images nor labels, or is ambiguous.
     """
     names = {i: name for i, name in enumerate(header) if i != column}
     by_kind = {i: bool(LABEL_COLUMN.fullmatch(re.sub(r"[\W_]", "", name.casefold()))) for i, name in names.items()}
@@ -177,10 +177,10 @@ def with_header(path: Path, rows: Cells, header: list[str], column: int, known: 
 
 
 def one_hot(path: Path, rows: Cells, column: int, classes: dict[int, str]) -> LabelTable:
-    """Lines that say yes or no for every class.
+    """Reads a one-hot table, with yes or no for each class.
 
     Raises:
-        InputError: a cell says neither, or an empty one may mean either.
+        InputError: a cell is neither, or an empty cell is ambiguous.
     """
     if len({*classes.values()}) < len(classes):
         twice = next(name for name in classes.values() if [*classes.values()].count(name) > 1)
@@ -215,11 +215,11 @@ def one_hot(path: Path, rows: Cells, column: int, classes: dict[int, str]) -> La
 
 
 def require_certain_flags(path: Path, said: dict[str, int]) -> None:
-    """Raises InputError where cells say yes or no in more than one way: an empty one may then be one that was forgotten.
+    """Raises InputError if cells use several words for yes or no, such as 0 and empty: an empty cell may be a mistake.
 
     Args:
         path: the table.
-        said: what its cells say, each with the line where it first does.
+        said: each word that occurs, with the line of its first occurrence.
     """
     yes, no = ([word for word in said if (word in YES) == wanted] for wanted in (True, False))
     if len(yes) == 1 and (no == [""] or len(no) == 0 or no == [NO.get(yes[0])]):
@@ -233,17 +233,17 @@ def require_certain_flags(path: Path, said: dict[str, int]) -> None:
 
 
 def listed(path: Path, rows: Cells, column: int, label_columns: int | None, known: Collection[str]) -> LabelTable:
-    """Lines that name the labels.
+    """Reads a table whose cells are labels.
 
     Args:
         path: the table.
         rows: without the header.
-        column: of the images.
-        label_columns: how many the header has; None where there is no header.
+        column: index of the column of images.
+        label_columns: number of label columns in the header; None without a header.
         known: see `read_label_table`.
 
     Raises:
-        InputError: a label is a number, stands for an empty cell, or may be several.
+        InputError: a label is a number, means an empty cell (such as "nan"), or may be several labels.
     """
     table: list[TableRow] = []
     separators: dict[str, int] = {}
@@ -265,7 +265,7 @@ def listed(path: Path, rows: Cells, column: int, label_columns: int | None, know
 
 
 def require_names(path: Path, rows: Sequence[TableRow], known: Collection[str]) -> None:
-    """Raises InputError where labels are numbers, or say yes and no, and no list of classes has them."""
+    """Raises InputError if labels are numbers or words for yes and no, unless they are `known` classes."""
     said = {normal_name(label): row.line for row in reversed(rows) for label in row.labels}
     said = {name: line for name, line in said.items() if name not in known}
     words = {name.casefold() for name in said}
@@ -282,10 +282,10 @@ def require_names(path: Path, rows: Sequence[TableRow], known: Collection[str]) 
 
 
 def labels_of_cell(cell: str, known: Collection[str], place: str) -> tuple[list[str], str]:
-    """The labels in a cell, and what separates them, where there are several.
+    """The labels in a cell, and their separator; empty for a single label.
 
     Raises:
-        InputError: the cell holds no label, or it is not certain which.
+        InputError: the cell holds no label, or is ambiguous.
     """
     name = normal_name(cell)
     if name in known:

@@ -1,4 +1,4 @@
-"""Image-level labels: from files that describe one image each, read once and cached, and from tables."""
+"""Image-level labels from XML annotations, and the cache of what was read from a data set's files."""
 
 import contextlib
 import csv
@@ -21,20 +21,25 @@ from .spelling import normal_name
 
 
 def cache_folder() -> Path:
-    """Where tables read from data sets are kept: `$XDG_CACHE_HOME/dig`, by default `~/.cache/dig`."""
+    """The folder of caches: `$XDG_CACHE_HOME/dig`, by default `~/.cache/dig`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dig"
 
 
 def cache_path(source: Path, kind: str = "labels") -> Path:
-    """The cached table of some kind of a folder or file."""
+    """The cache file of a folder or file.
+
+    Args:
+        source: the folder or file.
+        kind: what is cached, such as labels or masks.
+    """
     return cache_folder() / f"{kind}-{hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]}.json"
 
 
 def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Which classes are in which image.
+    """Image-level labels from VOC's annotations.
 
     Args:
-        folder: the annotations, `<id>.xml`.
+        folder: folder of the annotations, `<id>.xml`.
         ids: n images.
         classes: C names.
 
@@ -42,7 +47,7 @@ def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.n
         (n, C) bool.
 
     Raises:
-        InputError: an annotation is missing, broken, or names an object that is no class.
+        InputError: an annotation is missing or damaged, or names an object that is no class.
     """
     index = {name: c for c, name in enumerate(classes)}
     labels = np.zeros((len(ids), len(index)), bool)
@@ -58,10 +63,10 @@ def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.n
 
 
 def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], list]) -> dict[str, list]:
-    """What `read` finds in every file; a file is read again only when its size or time has changed.
+    """Results of `read` for all files, cached on disk; a file is read again only if its size or time has changed.
 
     Args:
-        source: the folder of the files, for which the table is kept.
+        source: the folder of the files, which the cache belongs to.
         paths: the file of each image.
         read: from a file to a list of names or numbers.
 
@@ -69,7 +74,7 @@ def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], li
         The lists by image, in the order of `paths`.
 
     Raises:
-        InputError: a file is missing, or `read` refuses it.
+        InputError: a file is missing, or `read` raises it.
     """
     table = cache_path(source)
     cache, states = read_cache(table), {}
@@ -94,10 +99,10 @@ def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], li
 
 
 def object_names(path: Path) -> list[str]:
-    """Names of the objects in an annotation, each once, "difficult" ones too."""
+    """Names of the objects in an annotation, including "difficult" ones, without duplicates."""
     try:
         text = path.read_bytes()
-        # A zero byte means UTF-16 or worse, in which declarations would go unseen.
+        # A zero byte means UTF-16 or UTF-32, in which this search would miss declarations.
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:
             raise InputError(f"{path} declares a document type or entities; annotations have none")
         root = ElementTree.fromstring(text)
@@ -107,7 +112,7 @@ def object_names(path: Path) -> list[str]:
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a table of labels, `image,label,label,…`, with the numbers of their lines.
+    """Rows of a table of labels, `image,label,label,…`, with their line numbers.
 
     Raises:
         InputError: the file cannot be read or is no CSV.
@@ -122,7 +127,7 @@ def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_cache(path: Path) -> dict:
-    """The cached table; empty where there is none or it is damaged."""
+    """The content of a cache file; empty if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text())
         return {
@@ -134,6 +139,6 @@ def read_cache(path: Path) -> dict:
 
 
 def write_cache(path: Path, cache: dict) -> None:
-    """Keeps the table for later runs; a folder that cannot be written to only costs them time."""
+    """Writes a cache file; failing to write it is no error, because the cache only saves time."""
     with contextlib.suppress(InputError), whole_file(path) as file:
         file.write(json.dumps(cache).encode())

@@ -10,11 +10,11 @@ from utils.images import is_image_name
 from .classes import read_lines
 
 LONGEST_ID = 200
-"""In characters: file systems have room for 255 bytes, and suffixes and names of classes are added."""
+"""In characters: file names have at most 255 bytes, and class names and suffixes are appended to ids."""
 
 
 def find_list(root: Path, name: str) -> Path:
-    """The file of a list: `name` where that is a file, else the one in ImageSets/Segmentation of the data set."""
+    """The file of a list: `name` if that is a file, else the one in the data set's ImageSets/Segmentation."""
     path = Path(name)
     if path.is_file():
         return path
@@ -22,11 +22,15 @@ def find_list(root: Path, name: str) -> Path:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Image ids of a list file: one per line, alone or as the file name in the line's first column."""
+    """Image ids of a list file: one per line, as an id or as a path in the first column.
+
+    Raises:
+        InputError: the file is missing or empty, names an image twice, or holds an invalid id.
+    """
     if not path.is_file():
         raise InputError(f"{path} is missing: name another list, or a file with one image id per line")
     columns = [line.split() for line in read_lines(path)]
-    # Lists of VOC hold "2007_000032", those of SBD and its users "/JPEGImages/2007_000032.jpg /Segm…".
+    # VOC's lists have lines such as "2007_000032", SBD's and others "/JPEGImages/2007_000032.jpg /Segm…".
     ids = [first.rsplit("/", 1)[-1] for first, *_ in filter(None, columns)]
     ids = [Path(i).stem if is_image_name(i) else i for i in ids]
     if not ids:
@@ -39,7 +43,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def require_distinct(ids: Sequence[str], path: Path) -> None:
-    """Raises InputError where a list names an image twice: it would count twice."""
+    """Raises InputError if a list names an image twice, which would be counted twice."""
     seen: set[str] = set()
     for image_id in ids:
         if image_id in seen:
@@ -48,7 +52,7 @@ def require_distinct(ids: Sequence[str], path: Path) -> None:
 
 
 def split_count(name: str) -> tuple[str, int | None]:
-    """`train:5200` -> ("train", 5200); other names have no count."""
+    """Splits a list's name from its count: `train:5200` -> ("train", 5200), `train` -> ("train", None)."""
     head, colon, tail = name.rpartition(":")
     if not colon or not tail.isdecimal() or Path(name).is_file():
         return name, None
@@ -58,13 +62,13 @@ def split_count(name: str) -> tuple[str, int | None]:
 
 
 def draw(ids: Sequence[str], count: int | None) -> list[str]:
-    """A reproducible draw without replacement: the `count` ids whose SHA-256 is smallest, in the order of the list.
+    """A reproducible subset: the `count` ids with the smallest SHA-256, in the order of the list.
 
-    It depends on nothing but the ids, so it is the same for every run, machine and library version.
+    It depends only on the ids, so it is the same in every run, on every machine, with every library version.
 
     Args:
-        ids: to draw from.
-        count: how many; all where there are fewer, or for None.
+        ids: the list.
+        count: size of the subset; None, or a larger number than there are ids: all.
     """
     if count is None or count >= len(ids):
         return list(ids)

@@ -1,4 +1,4 @@
-"""MATLAB's files of version 5, as far as SBD's annotations need them; SciPy's reader leaves its memory on damaged ones.
+"""Reads the parts of MATLAB 5 files that SBD's annotations use; SciPy's reader can access invalid memory on damaged files.
 
 The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-"""How values are stored."""
+"""NumPy types of stored values, by MATLAB's data type."""
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-"""What they are."""
+"""NumPy types of arrays, by MATLAB's array class."""
 MATRIX, COMPRESSED, STRUCT = 14, 15, 2
 MOST_BYTES = 1 << 28
 
 
 class Matrix(NamedTuple):
-    """An array or structure whose content has not been looked at."""
+    """An array or structure whose content is not decoded yet."""
 
     name: str
     kind: int
@@ -30,8 +30,13 @@ class Matrix(NamedTuple):
 def struct_field(data: bytes, variable: str, field: str) -> np.ndarray:
     """A field of a 1 x 1 structure in a file.
 
+    Args:
+        data: bytes of the file.
+        variable: name of the structure.
+        field: name of the field.
+
     Raises:
-        Exception: the file is damaged or holds something else; of nearly any kind.
+        Exception: of nearly any kind, if the file is damaged or holds something else.
     """
     order = {b"IM": "<", b"MI": ">"}[data[126:128]]
     for kind, content in elements(data[128:], order):
@@ -47,11 +52,11 @@ def struct_field(data: bytes, variable: str, field: str) -> np.ndarray:
 
 
 def elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Types and contents of the elements that follow one another."""
+    """Types and contents of consecutive data elements; `order` is the byte order, < or >."""
     at = 0
     while at < len(data):
         (word,) = struct.unpack_from(f"{order}I", data, at)
-        if word >> 16:  # four bytes at most, beside their type
+        if word >> 16:  # small element: type, size and up to four bytes of content in eight bytes
             kind, size, start, at = word & 0xFFFF, word >> 16, at + 4, at + 8
             if size > 4:
                 raise ValueError("a small element is too large")
@@ -65,14 +70,14 @@ def elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def matrix(content: bytes, order: str) -> Matrix:
-    """The head of an array, and its parts."""
+    """Decodes the header of an array or structure."""
     (_, flags), (_, shape), (_, name), *parts = elements(content, order)
     sides = np.frombuffer(shape, f"{order}i4").tolist()
     return Matrix(name.decode("latin1"), struct.unpack_from(f"{order}I", flags)[0] & 0xFF, tuple(sides), parts)
 
 
 def fields(found: Matrix, order: str) -> dict[str, Matrix]:
-    """The fields of a 1 x 1 structure, those that are empty left out."""
+    """The fields of a 1 x 1 structure, without empty ones."""
     if found.kind != STRUCT or found.shape != (1, 1):
         raise ValueError(f"{found.name} is no structure")
     (_, length), (_, names), *values = found.parts

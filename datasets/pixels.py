@@ -1,4 +1,4 @@
-"""The upright size of image files; and masks turned like their images."""
+"""The upright size of image files, and masks turned by their images' EXIF orientation."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from utils.images import FORMATS, open_rgb, open_with_depth
 __all__ = ["SIDEWAYS", "open_rgb", "open_with_depth", "turned_like", "upright_size"]
 
 SIDEWAYS = (5, 6, 7, 8)
-"""Values of EXIF's orientation with which width and height change places."""
+"""Values of the EXIF orientation that swap width and height."""
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width at which `open_rgb` shows an image."""
+    """Height and width of an image as `open_rgb` returns it."""
     with Image.open(path, formats=FORMATS) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
-    """A mask as upright as `open_rgb` shows its image.
+    """A mask in the orientation of its image as `open_rgb` returns it.
 
-    Masks are drawn on the upright picture by most tools, on the pixels as they are stored by some. Where the two have
-    different sizes, the mask's tells which; else it is taken to be upright.
+    Most tools draw masks on the upright image, some on the pixels as stored. The mask's size shows which, if the two sizes
+    differ; otherwise the mask is assumed to be upright.
 
     Args:
         mask: (H, W).
@@ -39,6 +39,6 @@ def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
             turned = Image.fromarray(mask)
             turned.getexif()[ExifTags.Base.Orientation] = orientation
             return np.array(ImageOps.exif_transpose(turned))
-    # Scoring needs the images for nothing else: one that is not there turns nothing.
+    # Scoring needs the image for nothing else, so a missing or damaged one is no error.
     except Exception:
         return mask

@@ -1,7 +1,7 @@
-"""Makes of a release what training and scoring need: python -m datasets.prepare coco|voc [flags]
+"""Prepares a data set from its release for training and scoring: python -m datasets.prepare coco|voc [flags]
 
 coco: masks and label tables from annotations/instances_<split>.json. voc: SegmentationClassAug and the list train_aug from
-the SBD release. Both can be stopped and started again; masks that are there are not made twice.
+the SBD release. Both can be stopped and restarted; existing masks are kept.
 """
 
 import csv
@@ -87,7 +87,7 @@ def write_coco_mask(task: tuple[Path, list[dict], int, int], index: dict[int, in
     path, annotations, height, width = task
     try:
         mask = draw_mask(annotations, index, height, width, crowds)
-    # What a damaged region makes of the decoder cannot be foreseen.
+    # A damaged region can raise nearly anything.
     except Exception as error:
         raise InputError(f"the annotations of {path.stem} cannot be drawn: {error}") from error
     write_mask(path, mask)
@@ -112,7 +112,7 @@ def prepare_voc(options: PrepareVocOptions) -> None:
     held_out = set(layout.read_list("val"))
     ids = sorted({*sbd_ids(sbd), *layout.read_list("train")} - held_out)
     for image_id in ids:
-        layout.image_path(image_id)  # says which one is missing
+        layout.image_path(image_id)  # raises InputError if it is missing
 
     folder = root / "SegmentationClassAug"
     claim(folder, {"release": "SBD"}, "*.png", "Move it away first")
@@ -133,7 +133,7 @@ def prepare_voc(options: PrepareVocOptions) -> None:
 
 
 def write_sbd_mask(task: tuple[Path, Path]) -> None:
-    """Writes one mask: VOC's own as it is, SBD's from its MATLAB file."""
+    """Writes one mask: a copy of VOC's PNG, or converted from SBD's MATLAB file."""
     path, source = task
     if source.suffix == ".png":
         with whole_file(path) as file:
@@ -143,7 +143,7 @@ def write_sbd_mask(task: tuple[Path, Path]) -> None:
 
 
 def sbd_mask(path: Path) -> np.ndarray:
-    """The classes in one of SBD's `cls/*.mat`: (H, W) uint8, 0 background, 1 .. 20.
+    """The mask in one of SBD's `cls/*.mat`: (H, W) uint8, 0 background, 1 .. 20.
 
     Raises:
         InputError: the file is missing, damaged or holds something else.
@@ -162,7 +162,7 @@ def sbd_mask(path: Path) -> np.ndarray:
 
 
 def download_voc(root: Path, sbd: Path) -> None:
-    """Fetches what is not there yet of VOC 2012 and SBD, through torchvision.
+    """Downloads VOC 2012 and SBD, if they are missing, with torchvision.
 
     Raises:
         InputError: the download failed.
@@ -173,18 +173,18 @@ def download_voc(root: Path, sbd: Path) -> None:
         if not (root / "JPEGImages").is_dir():
             VOCSegmentation(str(root.parent), year="2012", image_set="trainval", download=True)
             root.mkdir(parents=True, exist_ok=True)
-            # The folder that says that all is there comes last.
+            # JPEGImages, which marks the data set as complete, is moved last.
             for part in sorted(
                 (root.parent / "VOCdevkit" / "VOC2012").iterdir(), key=lambda part: part.name == "JPEGImages"
             ):
                 if not (root / part.name).exists():
                     shutil.move(part, root / part.name)
         if not sbd.is_dir():
-            # It takes its name when it is complete, so that a download that was stopped is taken up again.
+            # Renamed only when complete, so that an interrupted download is repeated.
             unfinished = sbd.with_name(f"{sbd.name}.part")
             SBDataset(str(unfinished), mode="segmentation", download=True)
             unfinished.rename(sbd)
-    # Whatever the network stumbles over, the user needs to know where to go.
+    # However the download fails, the message names the alternative.
     except Exception as error:
         raise InputError(f"--download failed: {error}. The README says where the releases are") from error
 

@@ -10,13 +10,13 @@ from .layouts.base import Layout, open_layout
 
 
 def open_run(folder: Path, exp: str, data_path: str, val_list: str) -> tuple[TrainOptions, Layout]:
-    """What a run was trained with, and the data set to apply it to.
+    """Options of a run, and the data set to apply it to.
 
     Args:
         folder, exp, data_path, val_list: see `utils.experiment.run_of`.
 
     Raises:
-        InputError: the recipe is not the run's, or the data set has other classes than it was trained on.
+        InputError: the recipe is not the run's, or the data set has other classes than the run.
     """
     run, classes = run_of(folder, exp, data_path, val_list)
     layout = open_layout(Path(run.data_path))

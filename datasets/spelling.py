@@ -1,4 +1,4 @@
-"""Names of classes as people and programs spell them: what is surely one name, and what is no class at all."""
+"""Spelling of class names: which spellings are the same name, and which names are no classes."""
 
 import re
 import unicodedata
@@ -14,35 +14,35 @@ NO_CLASSES = {
     "unlabeled": "masks have 255 for it",
     "unlabelled": "masks have 255 for it",
 }
-"""What stands in lists of classes for pixels that belong to none."""
+"""Names in lists of classes that mean pixels without a class, with the reason why they are refused."""
 NOTHING = ("nan", "none", "null", "n/a", "na", "<na>", "?", "-")
-"""What programs write into a cell that is empty."""
+"""What programs write for an empty cell."""
 
 
 def normal_name(text: str) -> str:
-    """A name with single blanks, none around it, and its accents in one form (Unicode's NFC; macOS writes NFD)."""
+    """Normalises a name: no surrounding or repeated blanks, and Unicode's NFC for accents (macOS writes NFD)."""
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def folded(name: str) -> str:
-    """What two names share that people take for one: `Potted_Plant` and `potted plant`."""
+    """A key that is equal for spellings people take for the same name: `Potted_Plant` and `potted plant`."""
     return " ".join(re.split(r"[\s_]+", unicodedata.normalize("NFKC", name).casefold()))
 
 
 def why_no_class(name: str) -> str:
-    """Why a name cannot be a class's; empty for one that can."""
+    """Why a name cannot be a class; empty if it can."""
     meaning = NO_CLASSES.get(name.casefold().strip("_ "), "")
     return f"{name!r} is no class: {meaning}" if meaning else ""
 
 
 def require_one_spelling(places: Iterable[tuple[str, str]]) -> None:
-    """Sees to it that no class goes by two names.
+    """Checks that no class is spelled in two ways.
 
     Args:
         places: names, each with the place where it was first found.
 
     Raises:
-        InputError: two names differ in no more than capitals, blanks or underscores.
+        InputError: two names differ only in capitals, blanks or underscores.
     """
     seen: dict[str, tuple[str, str]] = {}
     for name, place in places:

@@ -1,9 +1,9 @@
 """Draws a synthetic data set in VOC's layout: python -m datasets.toy --data-path data/toy
 
-Eight classes, each a shape with a texture. Every shape and every texture belongs to two classes, and the hues of
-neighbouring classes overlap, so that no single cue tells all of them apart. Each class has a companion and a kind of scene
-that it is often seen with; objects differ in scale, hide one another and stand among clutter that looks like parts of them:
-what makes class activation maps fail on photographs. The same seed draws the same images.
+There are eight classes, each a shape with a texture. Every shape and every texture occurs in two classes, and the hues of
+neighbouring classes overlap, so that no single cue separates all classes. As in photographs that are hard for class
+activation maps, each class often occurs with a certain other class and background; objects differ in scale, cover each
+other, and are surrounded by clutter that resembles their parts. The same seed gives the same images.
 """
 
 import colorsys
@@ -23,7 +23,7 @@ from utils.options.flags import parse_options
 from utils.scoring.metrics import IGNORE
 
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""A function of coordinates x and y, which are about -1 to 1 over an object; y points down."""
+"""A function of coordinates x and y, about -1 to 1 over an object; y points down."""
 
 SHAPES: dict[str, Field] = {  # positive inside
     "disc": lambda x, y: 0.95 - np.hypot(x, y),
@@ -49,11 +49,11 @@ CLASSES = (
 )
 CLASS_NAMES = tuple(f"{texture} {shape}" for texture, shape in CLASSES)
 COMPANION = (3, 6, 5, 0, 7, 2, 1, 4)
-"""The class that each is often seen with; they share neither shape nor texture."""
+"""For each class, the class that it often occurs with; the two share neither shape nor texture."""
 
 SCENES = 4
 HUE_SPREAD = 0.05
-"""Standard deviation of a class's hue; classes are an eighth apart."""
+"""Standard deviation of the hue within a class; the mean hues are 1/8 apart."""
 
 
 def main(args: list[str]) -> None:
@@ -65,7 +65,7 @@ def main(args: list[str]) -> None:
     for split, (name, count) in enumerate(lists.items()):
         ids = [f"{name}_{i:06d}" for i in range(count)]
         for i, image_id in enumerate(progress(ids, f"drawing {name}")):
-            if not (root / "Annotations" / f"{image_id}.xml").exists():  # what is written last
+            if not (root / "Annotations" / f"{image_id}.xml").exists():  # the last file of an image to be written
                 write_sample(root, image_id, *draw_sample((options.seed, split, i), options.size))
         write_text(root / "ImageSets" / "Segmentation" / f"{name}.txt", "".join(f"{i}\n" for i in ids))
     write_text(root / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES))
@@ -73,15 +73,15 @@ def main(args: list[str]) -> None:
 
 
 def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
-    """One image.
+    """Draws one image.
 
     Args:
-        seed: what it depends on.
-        size: its longer side in pixels.
+        seed: seed of the image.
+        size: longer side in pixels.
 
     Returns:
-        The image (H, W, 3) uint8, its mask (H, W) uint8 with outlines 255, and for every object, from back to front, its
-        class and the pixels that are seen of it, (H, W) bool.
+        The image (H, W, 3) uint8, its mask (H, W) uint8 with outlines 255, and for each object, from back to front, its
+        class and visible pixels (H, W) bool.
     """
     rng = np.random.default_rng(seed)
     height, width = (size, int(size * rng.uniform(0.75, 1)))[:: rng.choice((-1, 1))]
@@ -93,7 +93,7 @@ def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarra
 
     objects: list[tuple[int, np.ndarray]] = []
     for c in classes:
-        for _ in range(10):  # places, until one hides nothing too much
+        for _ in range(10):  # tries places until no earlier object is covered too much
             radius = size * rng.uniform(0.14, 0.30)
             alpha, colors = draw_object(rng, c, radius, height, width)
             inside = alpha > 0.5
@@ -117,7 +117,7 @@ def draw_sample(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarra
 
 
 def draw_classes(rng: np.random.Generator) -> list[int]:
-    """Classes of the objects of an image, one for each object: one to four."""
+    """Draws the class of each object in an image, one to four objects."""
     first = int(rng.integers(len(CLASSES)))
     classes = [first]
     if rng.random() < 0.5:
@@ -128,7 +128,7 @@ def draw_classes(rng: np.random.Generator) -> list[int]:
 
 
 def draw_scene(rng: np.random.Generator, scene: int, height: int, width: int) -> np.ndarray:
-    """Background of a kind of scene: (height, width, 3) float32 in [0, 1]."""
+    """Draws the background of one of the `SCENES`: (height, width, 3) float32 in [0, 1]."""
     hue, saturation, value = scene / SCENES + rng.normal(0, 0.05), rng.uniform(0.15, 0.45), rng.uniform(0.35, 0.75)
     base = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     image = np.broadcast_to(base, (height, width, 3)).astype(np.float32)
@@ -141,7 +141,7 @@ def draw_scene(rng: np.random.Generator, scene: int, height: int, width: int) ->
 
 
 def draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draws a strip or a blot in the hue of a class, or a shape without a texture in grey, into the image."""
+    """Draws a coloured strip, or a grey shape without texture, into the image."""
     height, width = image.shape[:2]
     center = rng.uniform(0, 1, 2) * (width, height)
     x, y = coordinates(rng, height, width, center, rng.uniform(0.05, 0.2) * max(height, width))
@@ -155,7 +155,7 @@ def draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def draw_object(rng: np.random.Generator, c: int, radius: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """An object of class c somewhere in the image.
+    """Draws an object of class c at a random place.
 
     Returns:
         Its opacity (height, width) in [0, 1], and its colours (height, width, 3).
@@ -174,7 +174,7 @@ def draw_object(rng: np.random.Generator, c: int, radius: float, height: int, wi
 def coordinates(
     rng: np.random.Generator, height: int, width: int, center: np.ndarray, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of every pixel, (height, width) float32 each, turned by a random angle."""
+    """Coordinates x and y of all pixels in an object's frame, (height, width) float32 each, rotated by a random angle."""
     sine, cosine = np.sin(angle := rng.uniform(0, 2 * np.pi)), np.cos(angle)
     x = (np.arange(width, dtype=np.float32)[None] - center[0]) / radius
     y = (np.arange(height, dtype=np.float32)[:, None] - center[1]) / radius
@@ -184,7 +184,7 @@ def coordinates(
 def write_sample(
     root: Path, image_id: str, image: np.ndarray, mask: np.ndarray, objects: list[tuple[int, np.ndarray]]
 ) -> None:
-    """Writes image, mask and annotation of one id."""
+    """Writes image, mask and annotation of an id."""
     with whole_file(root / "JPEGImages" / f"{image_id}.jpg") as file:
         Image.fromarray(image).save(file, "jpeg", quality=95)
     write_mask(root / "SegmentationClass" / f"{image_id}.png", mask)

@@ -1,4 +1,4 @@
-"""Layouts of data sets on disk, one a file: every `Layout` that a file of this folder defines is known by that alone."""
+"""Layouts of data sets on disk, one per file; defining a `Layout` in a file of this folder also registers it."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""The data set in a folder: what all layouts have in common, and which of them a folder has."""
+"""The base class of layouts, and opening the data set in a folder."""
 
 import functools
 import unicodedata
@@ -19,50 +19,50 @@ from ..lists import draw, find_list, read_ids, split_count
 from ..pixels import turned_like, upright_size
 
 LAYOUTS: list[type["Layout"]] = []
-"""All layouts; each enters itself when it is defined."""
+"""All layouts, registered when their class is defined."""
 
 
 @dataclass(frozen=True)
 class Layout(ABC):
-    """A data set: its images, their labels, and, where it has some, masks and lists.
+    """A data set: images, image-level labels, and optional masks and lists.
 
-    To add a layout, write a file in this folder with a subclass that says how its folders are recognised (`mark`), where an
-    image is (`image_path`) and what is in it (`labels`); the rest has defaults.
+    To add a layout, add a file to this folder with a subclass that defines how its folders are recognised (`mark`), where
+    images are (`image_path`) and their labels (`labels`); the other methods have defaults.
 
     Args:
-        root: its folder.
+        root: folder of the data set.
     """
 
     root: Path
 
     description: ClassVar[str] = ""
-    """What `--data-path` may name, for the message where it names something else."""
+    """Description of the layout for the error message about `--data-path`."""
     published_classes: ClassVar[tuple[str, ...]] = VOC_CLASSES
-    """Class names without background where there is no `classes.txt`."""
+    """Class names without background, for data sets without `classes.txt`."""
     usual_list: ClassVar[str] = "train"
-    """The list that is trained on where none is named."""
+    """The default training list."""
 
     def __init_subclass__(cls):
         LAYOUTS.append(cls)
 
     @classmethod
     def mark(cls, root: Path) -> str:
-        """What in a folder tells that it has this layout, such as `JPEGImages/`; empty where nothing does."""
+        """The file or sub-folder by which this layout is recognised, such as `JPEGImages/`; empty if it is missing."""
         return ""
 
     @classmethod
     def fits(cls, root: Path, guess: bool = False) -> bool:
-        """Whether a folder holds a data set of this layout with its images: masks alone may lie in the same folders.
+        """Whether a folder is a data set of this layout that has images, not only masks.
 
         Args:
             root: the folder.
-            guess: nobody has named it as a data set, so that only what cannot be mistaken counts.
+            guess: the user has not named this folder as a data set, so only unambiguous signs count.
         """
         return bool(cls.mark(root))
 
     @classmethod
     def resembles(cls, root: Path) -> bool:
-        """Whether a folder without any layout's mark is most likely meant to have this one, be it complete or not."""
+        """Whether a folder without any layout's mark is probably meant to have this layout, even if incomplete."""
         return False
 
     @classmethod
@@ -72,7 +72,7 @@ class Layout(ABC):
 
     @classmethod
     def file_names(cls, image_id: str) -> Iterable[str]:
-        """Names without suffix under which the mask of an image may be found in the folder of masks."""
+        """Possible file names, without suffix, of an image's mask in the folder of masks."""
         return (image_id,)
 
     @abstractmethod
@@ -80,15 +80,15 @@ class Layout(ABC):
         """The image file of an id.
 
         Raises:
-            InputError: there is none.
+            InputError: the data set has no such image.
         """
 
     @abstractmethod
     def labels(self, ids: Sequence[str]) -> np.ndarray:
-        """Which classes are in which of n images: (n, C) bool.
+        """Image-level labels of n images: (n, C) bool.
 
         Raises:
-            InputError: an image has no labels, or some that cannot be read or are no classes.
+            InputError: the labels of an image are missing, unreadable, or no classes of the data set.
         """
 
     @functools.cached_property
@@ -98,17 +98,17 @@ class Layout(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was read otherwise than it is written, or not at all, for the log."""
+        """Notes for the log on interpreted labels and ignored files."""
         return ()
 
     @property
     def mask_folder(self) -> Path:
-        """Where the ground truth is, if there is any: only scoring needs it."""
+        """The folder of the ground-truth masks; it need not exist, only scoring needs it."""
         return self.root / "SegmentationClass"
 
     @property
     def other_masks(self) -> str:
-        """What lies where the masks belong and is none: the end of a message, empty where there is nothing of the kind."""
+        """The end of a message about missing masks: a file in their folder that is no PNG; empty if there is none."""
         folder = self.mask_folder
         files = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
         others = [name for name in files if not is_hidden(name) and Path(name).suffix != ".png"]
@@ -126,11 +126,11 @@ class Layout(ABC):
         """Image ids of a list.
 
         Args:
-            name: a file, the name of a list of the data set, or one that the layout gives a meaning without a file
-                (`unlisted_ids`); `name:count` draws some of them (`datasets.lists.draw`).
+            name: a file, a list of the data set, or a name that the layout defines without a file (`unlisted_ids`);
+                `name:count` draws a subset (`datasets.lists.draw`).
 
         Raises:
-            InputError: the list is missing, empty, names an image twice or one that is not there.
+            InputError: the list is missing or empty, or names an image twice or one that does not exist.
         """
         name, count = split_count(name)
         path = self.list_path(name)
@@ -141,16 +141,16 @@ class Layout(ABC):
         return read_ids(path)
 
     def unlisted_ids(self, name: str) -> list[str]:
-        """Ids of a list that has no file.
+        """Ids of a list that the layout defines without a file.
 
         Raises:
-            InputError: the name means nothing.
+            InputError: there is no such list.
         """
         path = self.list_path(name)
         raise InputError(f"{path} is missing: name another list, or a file with one image id per line{self.meant(name)}")
 
     def meant(self, name: str, others: Iterable[str] = ()) -> str:
-        """The list that was perhaps meant, for messages: one of the files beside it, or one of `others`."""
+        """A suggestion for a message about an unknown list: a similar name among the list files and `others`."""
         beside = (path.stem for path in self.list_path(name).parent.glob("*.txt"))
         return did_you_mean(name.removesuffix(".txt"), (*beside, *others))
 
@@ -158,7 +158,7 @@ class Layout(ABC):
         """Ids to train on, and a description of where they come from.
 
         Args:
-            train_list: a list to take; empty takes the usual one.
+            train_list: name of a list; empty: the default list.
 
         Raises:
             InputError: there is no image to train on.
@@ -168,12 +168,12 @@ class Layout(ABC):
 
 
 def marks_of(root: Path) -> dict[type[Layout], str]:
-    """Layouts that a folder has the marks of, with these."""
+    """The marks that a folder has, by their layouts."""
     return {layout: mark for layout in LAYOUTS if (mark := layout.mark(root))}
 
 
 def is_data_set(root: Path, guess: bool = False) -> bool:
-    """Whether a folder has a known layout, and images.
+    """Whether a folder is a data set of a known layout, with images.
 
     Args:
         root: the folder.
@@ -187,10 +187,10 @@ def open_layout(root: Path, sbd_path: str = "") -> Layout:
 
     Args:
         root: the folder.
-        sbd_path: SBD release that VOC's training list is derived from; empty looks for `SBD` inside `root`.
+        sbd_path: SBD release that VOC's training list is derived from; empty: `SBD` inside `root`.
 
     Raises:
-        InputError: the folder has no layout, or the marks of two.
+        InputError: the folder has no known layout, or the marks of two.
     """
     marks = marks_of(root)
     if len(marks) > 1:
@@ -202,7 +202,7 @@ def open_layout(root: Path, sbd_path: str = "") -> Layout:
 
 
 def why_no_layout(root: Path) -> str:
-    """What is wrong with a `--data-path` that is no data set."""
+    """The error message for a `--data-path` that is no data set."""
     if not root.exists():
         parent = root.absolute().parent
         beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
@@ -214,28 +214,28 @@ def why_no_layout(root: Path) -> str:
 
 
 def classes_at(root: Path) -> tuple[str, ...]:
-    """Class names without background of a folder that may hold no more than `classes.txt` or empty folders of a layout."""
+    """Class names without background of a folder that may hold only `classes.txt` or a layout's empty sub-folders."""
     return class_names(root, next(iter(marks_of(root)), Layout).published_classes)
 
 
 def find_mask(folder: Path, image_id: str) -> Path:
-    """The mask of an image in a folder, under any name that a layout knows for it.
+    """The mask of an image in a folder, under any file name that a layout uses.
 
     Returns:
-        `<id>.png` where that exists or nothing else does.
+        The first existing file; `<id>.png` if none exists.
     """
     names = [name for layout in LAYOUTS for name in layout.file_names(image_id)]
     if not image_id.isascii():
-        names.append(unicodedata.normalize("NFD", image_id))  # as macOS names files
+        names.append(unicodedata.normalize("NFD", image_id))  # macOS decomposes accents in file names
     found = (path for name in (image_id, *names) if (path := folder / f"{name}.png").exists())
     return next(found, folder / f"{image_id}.png")
 
 
 def read_truth(layout: Layout, image_id: str) -> np.ndarray:
-    """The mask of an image, (H, W) uint8 of the size at which `open_rgb` shows it.
+    """The mask of an image, (H, W) uint8, in the orientation of `open_rgb`.
 
     Raises:
-        InputError: it is missing, no mask, or of another size.
+        InputError: it is missing, no mask, or differs from the image in size.
     """
     path, image_path = layout.mask_path(image_id), layout.image_path(image_id)
     mask = turned_like(read_mask(path, None, len(layout.classes)), image_path)

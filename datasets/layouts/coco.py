@@ -1,7 +1,7 @@
-"""MS-COCO 2014: where things are, and what is in each image.
+"""The layout of MS-COCO 2014.
 
-An image's id is the stem of its file, `COCO_train2014_000000000009`. Lists may name it by its number too, with or without
-zeros in front. Masks are found under `SegmentationClass/` or `SegmentationClass/<split>/`, named by id or number.
+An image's id is the stem of its file, `COCO_train2014_000000000009`. Lists may also give its number, with or without
+leading zeros. Masks are in `SegmentationClass/` or `SegmentationClass/<split>/`, named by id or number.
 """
 
 import os
@@ -28,10 +28,10 @@ ID_PATTERN = re.compile(r"(?:COCO_([a-z]+20\d\d)_)?(\d{1,12})")
 
 @dataclass(frozen=True)
 class CocoLayout(Layout):
-    """A folder with train2014 and val2014, annotations or masks, and, for scoring, SegmentationClass.
+    """A folder with train2014 and val2014, annotations, and, for scoring, SegmentationClass.
 
     Args:
-        root: `data/COCO2014` or a folder of the same shape.
+        root: `data/COCO2014` or a folder with the same structure.
     """
 
     description = "of COCO, with train2014/ (https://cocodataset.org/#download)"
@@ -45,12 +45,12 @@ class CocoLayout(Layout):
 
     @classmethod
     def fits(cls, root: Path, guess: bool = False) -> bool:
-        """Whether there are images: masks of COCO may have its folders too."""
+        """Whether a split has images; a folder of masks can have sub-folders of the same names."""
         return any(next((root / split).glob("*.jpg"), None) for split in COCO_SPLITS)
 
     @classmethod
     def file_names(cls, image_id: str) -> Iterable[str]:
-        """All spellings of a COCO id, in folders of the splits and without."""
+        """All spellings of a COCO id, with and without the split's sub-folder."""
         if not ID_PATTERN.fullmatch(image_id):
             return ()
         names = ((split, stem) for split in splits_of(image_id) for stem in spellings(image_id, split))
@@ -70,7 +70,7 @@ class CocoLayout(Layout):
         raise InputError(f"{self.root} holds no image {image_id} in {' or '.join(splits_of(image_id))}")
 
     def listed_ids(self, path: Path) -> list[str]:
-        """Ids of a list file, which may name images by their numbers."""
+        """Ids of a list file, which may give ids or numbers."""
         try:
             ids = [self.image_path(image_id).stem for image_id in read_ids(path)]
         except InputError as error:
@@ -79,7 +79,7 @@ class CocoLayout(Layout):
         return ids
 
     def unlisted_ids(self, name: str) -> list[str]:
-        """Ids of a split: `train` or `train2014` is all of the folder."""
+        """Ids of a split: `train` or `train2014` is all images of the folder."""
         split = name if name in COCO_SPLITS else f"{name}2014"
         if split in COCO_SPLITS:
             return self.split_ids(split)
@@ -103,7 +103,7 @@ class CocoLayout(Layout):
         """Ids to train on, and a description of where they come from.
 
         Args:
-            train_list: a list to take; empty takes all of train2014.
+            train_list: name of a list; empty: all of train2014.
 
         Raises:
             InputError: there is no image to train on.
@@ -112,14 +112,14 @@ class CocoLayout(Layout):
         return ids, source if Path(source).is_file() else str(self.root / (train_list or self.usual_list))
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
-        """Which classes are in which of n images: (n, C) bool.
+        """Image-level labels of n images: (n, C) bool.
 
-        Of every split, the first there is of: `annotations/instances_<split>.json`, a table `annotations/labels_<split>.csv`
-        (`python -m datasets.prepare coco` writes it), the masks. An image can be labelled with a class that its mask lacks:
-        all its pixels may belong to a crowd region or to smaller objects in front.
+        The source for each split is the first that exists of `annotations/instances_<split>.json`, the table
+        `annotations/labels_<split>.csv` (written by `python -m datasets.prepare coco`), and the masks. An image can have a
+        label that its mask lacks, if all pixels of the class are in a crowd region or covered by smaller objects.
 
         Raises:
-            InputError: there is no source, it is damaged, or it lacks an image.
+            InputError: there is no source, or it is damaged or lacks an image.
         """
         labels = np.zeros((len(ids), len(self.classes)), bool)
         for split in dict.fromkeys(self.split_of(image_id) for image_id in ids):
@@ -134,13 +134,13 @@ class CocoLayout(Layout):
         return splits[0] if len(splits) == 1 else self.image_path(image_id).parent.name
 
     def label_source(self, split: str) -> Path:
-        """Where the labels of a split come from: a file, or the folder of the masks."""
+        """The source of a split's labels: a file, or the folder of masks."""
         folder = self.root / "annotations"
         files = (folder / f"instances_{split}.json", folder / f"labels_{split}.csv")
         return next((path for path in files if path.is_file()), self.mask_folder)
 
     def classes_present(self, split: str, ids: Sequence[str]) -> Iterator[list[int]]:
-        """Indices of the classes in each of some images of one split."""
+        """Class indices of each of the images, which belong to one split."""
         source = self.label_source(split)
         if source == self.mask_folder:
             if not source.is_dir():
@@ -150,7 +150,7 @@ class CocoLayout(Layout):
                 )
             paths = {image_id: self.mask_path(image_id) for image_id in ids}
             for image_id, present in read_once(source, paths, mask_classes).items():
-                # Asked of the cache too: classes.txt may have changed since.
+                # Checked for cached values too, because classes.txt may have changed.
                 if present and present[-1] >= len(self.classes):
                     raise InputError(
                         f"{paths[image_id]} holds class {present[-1] + 1}; there are {len(self.classes)} classes"
@@ -167,7 +167,7 @@ class CocoLayout(Layout):
 
 
 def image_number(image_id: str) -> int:
-    """9 of `COCO_train2014_000000000009`, `000000000009` or `9`.
+    """The number in an id: 9 for `COCO_train2014_000000000009`, `000000000009` or `9`.
 
     Raises:
         InputError: the id has another form.
@@ -179,19 +179,19 @@ def image_number(image_id: str) -> int:
 
 
 def splits_of(image_id: str) -> tuple[str, ...]:
-    """The split in an id, or all that it may belong to where it is only a number."""
+    """The split in an id; all splits for an id that is only a number."""
     match = ID_PATTERN.fullmatch(image_id)
     return (match[1],) if match and match[1] else COCO_SPLITS
 
 
 def spellings(image_id: str, split: str) -> tuple[str, ...]:
-    """Stems under which files of an image of a split are found in the wild."""
+    """File stems that are in use for an image of a split."""
     number = image_number(image_id)
     return tuple(dict.fromkeys((image_id, f"COCO_{split}_{number:012d}", f"{number:012d}", str(number))))
 
 
 def mask_classes(path: Path) -> list[int]:
-    """Indices of the classes that a mask shows, ascending."""
+    """Class indices that occur in a mask, ascending."""
     values = np.unique(read_mask(path, None, IGNORE - 1)).tolist()
     return [value - 1 for value in values if value not in (0, IGNORE)]
 

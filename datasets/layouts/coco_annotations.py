@@ -1,4 +1,4 @@
-"""COCO's instance annotations through pycocotools: which classes an image shows, and its mask."""
+"""COCO's instance annotations, read with pycocotools: image-level labels and masks."""
 
 import contextlib
 import io
@@ -49,7 +49,7 @@ def load_annotations(path: Path, classes: Sequence[str]) -> COCO:
 
 
 def require(entry: dict, kinds: dict[str, type], what: str) -> None:
-    """Raises ValueError for an entry that lacks a value or has one of another kind."""
+    """Raises ValueError if an entry lacks a value or has one of another type."""
     for name, kind in kinds.items():
         if name not in entry:
             raise ValueError(f"{what} {entry.get('id')} has no {name}")
@@ -63,18 +63,18 @@ def is_size(height: int, width: int) -> bool:
 
 
 def class_indices(coco: COCO) -> dict[int, int]:
-    """From category id, 1 .. 90 with gaps, to class index, 0 .. 79."""
+    """Class index, 0 .. 79, by category id, 1 .. 90 with gaps."""
     return {category: c for c, category in enumerate(sorted(coco.cats))}
 
 
 def annotated_classes(path: Path, classes: Sequence[str]) -> dict[int, list[int]]:
-    """Indices of the classes in every image of `instances_<split>.json`, by image number; kept in a cache.
+    """Class indices of all images of `instances_<split>.json`, by image number; cached on disk.
 
-    Crowd regions count: what they name is in the image.
+    Crowd regions count: their class is in the image.
     """
     stat = path.stat()
     cache = cache_path(path)
-    # One line of the table stands for the file itself, so that a changed file is read again.
+    # The entry "" of the cache describes the file, so that a changed file is read again.
     state = ([stat.st_size, stat.st_mtime_ns], list(classes))
     table = read_cache(cache)
     if table.pop("", None) != state:
@@ -91,16 +91,16 @@ def annotated_classes(path: Path, classes: Sequence[str]) -> dict[int, list[int]
 def draw_mask(
     annotations: Sequence[dict], index: dict[int, int], height: int, width: int, crowds: str = "ignore"
 ) -> np.ndarray:
-    """One label per pixel from instances that may overlap.
+    """Draws the mask of an image from its instances, which may overlap.
 
-    Larger objects are drawn first, so smaller ones lie on top of them; crowd regions lie under all of them. Size is the
-    number of pixels; of equals, the one annotated later is on top.
+    Crowd regions are drawn first, then objects by decreasing number of pixels, so that smaller objects cover larger ones;
+    with equal size, by ascending annotation id.
 
     Args:
-        annotations: of one image, as COCO's file has them.
-        index: from category id to class index.
+        annotations: annotations of one image, as in COCO's file.
+        index: class index by category id.
         height, width: of the image in pixels.
-        crowds: what crowd regions become: "ignore" is 255, "class" their class, "background" nothing.
+        crowds: value of crowd regions: "ignore": 255, "class": their class, "background": not drawn.
 
     Returns:
         (height, width) uint8: 0 background, class index + 1, 255 ignored.
@@ -120,16 +120,16 @@ def draw_mask(
 
 
 def region(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """Polygons or a run-length encoding as (height, width) bool.
+    """Decodes polygons or a run-length encoding: (height, width) bool.
 
     Raises:
-        ValueError: it does not describe a part of such an image.
+        ValueError: it is invalid for an image of this size.
     """
     if not isinstance(segmentation, list):
         if list(segmentation["size"]) != [height, width]:
             raise ValueError(f"a region is {tuple(segmentation['size'])}, its image {(height, width)}")
         return paint_runs(segmentation["counts"], height, width)
-    # Of corners far away or nowhere, pycocotools would write beyond its memory or never come to an end.
+    # With corners far outside or not finite, pycocotools would write out of bounds or never return.
     far = 2 * max(height, width)
     if not all(-far <= value <= far for polygon in segmentation for value in polygon):
         raise ValueError("a polygon has corners far outside the image")
@@ -139,7 +139,7 @@ def region(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 
 
 def paint_runs(counts: list[int] | str | bytes, height: int, width: int) -> np.ndarray:
-    """Run lengths down the columns, plain or as text, as (height, width) bool; pycocotools would not check their sum."""
+    """Decodes column-major run lengths, numbers or text: (height, width) bool. pycocotools would accept a wrong sum."""
     runs = np.asarray(counts if isinstance(counts, list) else run_lengths(counts))
     if runs.ndim != 1 or runs.dtype.kind != "i" or runs.min() < 0 or runs.max() > height * width:
         raise ValueError("a region has run lengths that are none")
@@ -149,7 +149,7 @@ def paint_runs(counts: list[int] | str | bytes, height: int, width: int) -> np.n
 
 
 def run_lengths(text: str | bytes) -> list[int]:
-    """Run lengths from COCO's text: five bits a byte, the lowest first, and from the fourth on less the one before last."""
+    """Run lengths from COCO's text: five bits per byte, lowest first; from the fourth on, differences to the last but one."""
     counts: list[int] = []
     value = shift = 0
     for byte in text.encode() if isinstance(text, str) else text:

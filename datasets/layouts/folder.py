@@ -1,18 +1,18 @@
-"""Images of one's own as a data set: where things are, and which images belong to which set.
+"""The layout of users' own images: a folder with a file of labels, or with one sub-folder per class.
 
-The labels are told by the first of these that is there (`datasets.layouts.folder_labels`):
+The source of the labels is the first of these that exists (`datasets.layouts.folder_labels`):
 
-- `labels.csv`, with a line `image,label,label,…` for every image, and a header `image,…` or none;
+- `labels.csv`, with a line `image,label,label,…` for each image, and optionally a header `image,…`;
 - `labels.json`, `{"image": ["label", …], …}`;
-- a sub-folder for every class: `dog/1.jpg` shows a dog.
+- one sub-folder per class: `dog/1.jpg` shows a dog.
 
-Both files name images relative to the folder or to its `images/`, with or without suffix. Where neither file is there, every
-sub-folder but `RESERVED` is a class. It must hold images and no folders, no image may lie outside of them, and there must be
-two of them or a `classes.txt` that names the one: so a plain folder of images, or one of splits, is never taken for classes.
-A folder with the marks of VOC or COCO is theirs, and one that has a file of labels too is refused.
+Both files give image paths relative to the folder or to its `images/`, with or without suffix. Without either file, every
+sub-folder but `RESERVED` is a class. Each must hold images and no sub-folders, no image may be elsewhere, and there must be
+at least two, or a `classes.txt` with the only one; so a plain folder of images or of splits is never mistaken for classes.
+A folder with the marks of VOC or COCO has that layout; with a file of labels as well, it is refused.
 
-An image's id is its path inside the folder or its `images/`, less the suffix, with `__` for every slash: `dog__1` of
-`dog/1.jpg`. CAMs, pictures and masks are named after it, as each of them lie side by side: `dog__1.npy`, `masks/dog__1.png`.
+An image's id is its path inside the folder or its `images/`, without suffix and with `__` for each slash: `dog__1` for
+`dog/1.jpg`. CAMs, pictures and masks are named by id, in one folder without sub-folders: `dog__1.npy`, `masks/dog__1.png`.
 """
 
 import functools
@@ -43,16 +43,16 @@ from .folder_labels import (
 
 @dataclass(frozen=True)
 class FolderLayout(Layout):
-    """A folder of images with labels.csv, labels.json or a sub-folder per class, and, for scoring, masks.
+    """A folder of images with labels.csv, labels.json or one sub-folder per class.
 
-    Masks, `<id>.png`, are in `masks/` or `SegmentationClass/`; lists, one image per line, in `lists/` or
-    `ImageSets/Segmentation/`. Neither is needed.
+    Masks (`<id>.png` in `masks/` or `SegmentationClass/`) are needed only for scoring. Lists, with one image per line, are
+    optional (in `lists/` or `ImageSets/Segmentation/`).
 
     Args:
         root: the folder.
 
     Raises:
-        InputError: nothing says what is in the images, or more than one thing does.
+        InputError: the folder has no labels, or two files of labels or two folders of masks.
     """
 
     description = "of your own images with labels.csv, labels.json or a sub-folder per class (docs/own_data.md)"
@@ -64,7 +64,7 @@ class FolderLayout(Layout):
 
     @classmethod
     def fits(cls, root: Path, guess: bool = False) -> bool:
-        """Whether there is a file of labels or sub-folders of classes; a guess needs a `classes.txt` that confirms these."""
+        """Whether there is a file of labels or one sub-folder per class; the latter is only guessed with a `classes.txt`."""
         if label_files(root):
             return True
         if guess and not (root / "classes.txt").is_file():
@@ -76,7 +76,7 @@ class FolderLayout(Layout):
 
     @classmethod
     def resembles(cls, root: Path) -> bool:
-        """Whether there are images where a data set of this layout has them."""
+        """Whether there are images in the folder, its `images/` or another sub-folder."""
         return any(map(holds_images, (root, root / "images", *visible_folders(root))))
 
     def __post_init__(self):
@@ -87,32 +87,32 @@ class FolderLayout(Layout):
             class_folders(self.root)
 
     def __reduce__(self):
-        # A task of a worker process takes the folder's name along, not the table, which the worker reads once for all tasks.
+        # Pickled by its path: each worker process reads the labels once instead of receiving them with every task.
         return reopened, (self.root,)
 
     @property
     def source(self) -> Path:
-        """What tells the labels: a file, or the folder of the classes' folders."""
+        """The source of the labels: a file, or the root if sub-folders are classes."""
         return next(iter(label_files(self.root)), self.root)
 
     @functools.cached_property
     def labelling(self) -> Labelling:
-        """What is said of all images.
+        """The labels of all images.
 
         Raises:
-            InputError: the labels are damaged or not certain, an image is missing or named twice, or two images have one id.
+            InputError: the labels are damaged or ambiguous, an image is missing or named twice, or two images have one id.
         """
         known = class_names(self.root) if (self.root / "classes.txt").exists() else ()
         return labelled_images(self.root, self.source, known)
 
     @property
     def images(self) -> dict[str, LabelledImage]:
-        """All images by their ids, in the order of the labels."""
+        """All images by id, in the order of the label source."""
         return self.labelling.images
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
-        """Class names without background: those of `classes.txt`, else all labels that occur, sorted."""
+        """Class names without background: of `classes.txt`, else all labels that occur, sorted."""
         if (self.root / "classes.txt").exists():
             return class_names(self.root)
         require_class_names(self.labelling.classes, self.source)
@@ -120,7 +120,7 @@ class FolderLayout(Layout):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was read otherwise than it is written; images that nothing is said of; and files that are no images."""
+        """Notes for the log on interpreted labels, images without labels, and files that are no images."""
         left_out = left_out_of(self.root, (image.path for image in self.images.values()), self.source)
         return (*self.labelling.notes, *left_out)
 
@@ -128,15 +128,15 @@ class FolderLayout(Layout):
         """The image file of an id.
 
         Raises:
-            InputError: there is none.
+            InputError: the data set has no such image.
         """
         return self.image(image_id).path
 
     def image(self, image_id: str) -> LabelledImage:
-        """The image of an id.
+        """Path and labels of an id.
 
         Raises:
-            InputError: there is none.
+            InputError: the data set has no such image.
         """
         if image_id not in self.images:
             raise InputError(f"{self.source} knows no image {image_id!r}")
@@ -144,7 +144,7 @@ class FolderLayout(Layout):
 
     @property
     def mask_folder(self) -> Path:
-        """Where the ground truth is, if there is any: only scoring needs it."""
+        """The folder of the ground-truth masks; it need not exist, only scoring needs it."""
         devkit = self.root / "SegmentationClass"
         return devkit if devkit.is_dir() else self.root / "masks"
 
@@ -154,7 +154,7 @@ class FolderLayout(Layout):
         return path if path.is_file() else self.root / "lists" / (name if name.endswith(".txt") else f"{name}.txt")
 
     def unlisted_ids(self, name: str) -> list[str]:
-        """`all` images, or those of `train`: all less those of a list `val`."""
+        """Ids of `all`: all images; or of `train`: all images but those of the list `val`."""
         if name == "all":
             return list(self.images)
         path, val = self.list_path(name), self.list_path("val")
@@ -168,7 +168,7 @@ class FolderLayout(Layout):
         return ids
 
     def listed_ids(self, path: Path) -> list[str]:
-        """Ids of a list file, which may name images by their ids or their files."""
+        """Ids of a list file, which may give ids or file names."""
         lines = [line.strip() for line in read_lines(path) if line.strip()]
         ids = [line if line in self.images else id_of(line) for line in lines]
         if not ids:
@@ -183,7 +183,7 @@ class FolderLayout(Layout):
         """Ids to train on, and a description of where they come from.
 
         Args:
-            train_list: a list to take; empty takes the list `train`, else all images less those of a list `val`.
+            train_list: name of a list; empty: the list `train`, or all images but those of the list `val`.
 
         Raises:
             InputError: there is no image to train on.
@@ -195,10 +195,10 @@ class FolderLayout(Layout):
         return ids, source
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
-        """Which classes are in which of n images: (n, C) bool.
+        """Image-level labels of n images: (n, C) bool.
 
         Raises:
-            InputError: an image is not there, or has a label that is no class of `classes.txt`.
+            InputError: an image does not exist, or has a label that is not in `classes.txt`.
         """
         index = {name: c for c, name in enumerate(self.classes)}
         labels = np.zeros((len(ids), len(index)), bool)
@@ -215,5 +215,5 @@ class FolderLayout(Layout):
 
 @functools.lru_cache(maxsize=1)
 def reopened(root: Path) -> FolderLayout:
-    """The data set of a worker process: the same one, with its table, for all tasks."""
+    """The data set in a worker process, cached so that its labels are read once for all tasks."""
     return FolderLayout(root)

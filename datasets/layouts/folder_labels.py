@@ -1,4 +1,4 @@
-"""What is in the images of a folder: a table, a JSON file, or the sub-folders of the classes say it."""
+"""Image-level labels of a folder of images: from a table, a JSON file, or one sub-folder per class."""
 
 import json
 import os
@@ -16,30 +16,30 @@ from ..lists import LONGEST_ID
 from ..spelling import NOTHING, normal_name, require_one_spelling, why_no_class
 
 MOST_NAMED = 10
-"""Files of one kind that the log names."""
+"""How many files of one kind the log names."""
 LABEL_FILES = ("labels.csv", "labels.json")
 RESERVED = ("images", "masks", "SegmentationClass", "lists", "ImageSets", "__MACOSX")
-"""Sub-folders that are no classes."""
+"""Sub-folders that are not classes."""
 
 
 class LabelledImage(NamedTuple):
-    """An image, and what is said to be in it."""
+    """An image with its labels."""
 
     path: Path
     labels: Sequence[str]
-    place: str  # that says so, for messages
+    place: str  # source of the labels, such as a file and line, for messages
 
 
 def label_files(root: Path) -> list[Path]:
-    """Files in a folder that say what is in its images: none, one, or, which is one too many, two."""
+    """The files of labels in a folder; more than one is an error of the user."""
     return [root / name for name in LABEL_FILES if (root / name).is_file()]
 
 
 def class_folders(root: Path) -> list[Path]:
-    """The folders of the classes of a data set that has one for each.
+    """The sub-folders of a data set that has one for each class.
 
     Raises:
-        InputError: it is not certain that this is what they are.
+        InputError: the sub-folders may not be classes.
     """
     folders = visible_folders(root)
     remedy = "write labels.csv, lines image,label,…, or labels.json, or put every image into the sub-folder of its class"
@@ -62,33 +62,33 @@ def class_folders(root: Path) -> list[Path]:
 
 
 class Labelling(NamedTuple):
-    """What is said of all images of a data set."""
+    """The labels of all images of a data set."""
 
-    images: dict[str, LabelledImage]  # by id, in the order of their labels
-    classes: tuple[str, ...]  # all that are named, sorted
-    notes: tuple[str, ...]  # what was read otherwise than it is written
+    images: dict[str, LabelledImage]  # by id, in the order of the source
+    classes: tuple[str, ...]  # all labels that occur, sorted
+    notes: tuple[str, ...]  # how labels were interpreted, for the log
 
 
 class Source(NamedTuple):
-    """Images as a file or folders name them: an image may come several times, where `merges`."""
+    """Images as listed by a file or by folders."""
 
     images: Iterable[LabelledImage]
-    merges: bool = False
-    classes: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    merges: bool = False  # an image may occur several times; its labels are merged
+    classes: Sequence[str] = ()  # classes that the source names even if no image has them
+    notes: Sequence[str] = ()  # how the source was interpreted, for the log
 
 
 def labelled_images(root: Path, source: Path, known: Collection[str] = ()) -> Labelling:
-    """All images of a data set, and what is in them.
+    """Reads the labels of all images of a data set.
 
     Args:
-        root: the data set.
-        source: its file of labels, or itself where sub-folders are classes.
+        root: folder of the data set.
+        source: its file of labels, or `root` if sub-folders are classes.
         known: classes of `classes.txt`.
 
     Raises:
-        InputError: the labels are damaged or not certain, an image is missing or named twice, two images have one id, or a
-            class goes by two names.
+        InputError: the labels are damaged or ambiguous, an image is missing or named twice, two images have one id, or a
+            class has two spellings.
     """
     if source == root:
         read = Source(folder_images(root))
@@ -121,12 +121,12 @@ def labelled_images(root: Path, source: Path, known: Collection[str] = ()) -> La
 
 
 class LabelNames:
-    """The names of labels, each in one form.
+    """Collects the names of labels, in normalised spelling.
 
     Args:
-        classes: that are there whether an image shows them or not.
-        place: that names them.
-        known: classes of `classes.txt`, which may be called anything.
+        classes: classes that exist even if no image has them.
+        place: source of `classes`, for messages.
+        known: classes of `classes.txt`, which may have any name.
     """
 
     def __init__(self, classes: Sequence[str], place: str, known: Collection[str]):
@@ -137,10 +137,10 @@ class LabelNames:
             self.normal(name, place)
 
     def normal(self, label: str, place: str) -> str:
-        """The name that a label means.
+        """The class name of a label.
 
         Raises:
-            InputError: it is none of a class.
+            InputError: the label cannot be a class.
         """
         name = normal_name(label)
         if name not in self.places:
@@ -153,7 +153,7 @@ class LabelNames:
         return name
 
     def notes(self) -> list[str]:
-        """Which names were spelt in several ways that mean the same."""
+        """A note on names that occur in several equivalent spellings."""
         several = [f"{name!r} in {len(raw)}" for name, raw in self.spellings.items() if len(raw) > 1]
         if not several:
             return []
@@ -161,17 +161,17 @@ class LabelNames:
 
 
 def csv_source(path: Path, known: Collection[str]) -> Source:
-    """Images of a table of labels (`datasets.label_tables`)."""
+    """The source for a table of labels (`datasets.label_tables`)."""
     files = ImageFiles(path.parent)
     table = read_label_table(path, lambda name: bool(files.spelt(name)), known)
     return Source(table_images(path, table, files), table.one_label_a_row, table.classes, table.notes)
 
 
 def table_images(path: Path, table: LabelTable, files: "ImageFiles") -> Iterator[LabelledImage]:
-    """Images of a table; blank lines and cells do not count.
+    """The images of a table of labels.
 
     Raises:
-        InputError: a line names no image.
+        InputError: a line names no image of the data set.
     """
     for row in table.rows:
         place = f"{path} line {row.line}"
@@ -179,13 +179,13 @@ def table_images(path: Path, table: LabelTable, files: "ImageFiles") -> Iterator
 
 
 def json_images(path: Path, known: Collection[str]) -> Iterator[LabelledImage]:
-    """Images of `{"image": ["label", …], …}`.
+    """The images of a JSON file `{"image": ["label", …], …}`.
 
     Raises:
-        InputError: the file is damaged or has another form, or a label may be several.
+        InputError: the file is damaged or has another form, or a text may be several labels.
     """
     try:
-        # Pairs in place of dictionaries, so that an image named twice is seen.
+        # Pairs instead of dicts, so that an image that is named twice is noticed.
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}") from error
@@ -202,17 +202,17 @@ def json_images(path: Path, known: Collection[str]) -> Iterator[LabelledImage]:
 
 
 def folder_images(root: Path) -> Iterator[LabelledImage]:
-    """Images of a data set with one folder per class."""
+    """The images of a data set with one sub-folder per class."""
     for folder in class_folders(root):
         for name in sorted(image_names(folder)):
             yield LabelledImage(folder / name, [folder.name], str(folder))
 
 
 class ImageFiles:
-    """Finds the image files of a data set by their names; every folder is listed once.
+    """Finds the image files of a data set by name; each folder is listed only once.
 
     Args:
-        root: names are relative to it or to its `images/`.
+        root: folder of the data set; names are relative to it or to its `images/`.
     """
 
     def __init__(self, root: Path):
@@ -220,14 +220,14 @@ class ImageFiles:
         self.listings: dict[str, tuple[dict[str, list[Path]], dict[str, list[Path]]]] = {}
 
     def find(self, name: str, place: str) -> Path:
-        """The file of an image that is named with or without suffix.
+        """The image file of a name.
 
         Args:
-            name: relative path, with forward slashes.
-            place: that names it, for messages.
+            name: relative path with forward slashes, with or without suffix.
+            place: source of the name, for messages.
 
         Raises:
-            InputError: there is none, or there are several.
+            InputError: no file has this name, or several have.
         """
         path = PurePosixPath(name)
         if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name:
@@ -240,7 +240,7 @@ class ImageFiles:
         return found[0]
 
     def why_not_there(self, path: PurePosixPath) -> str:
-        """Why there is no image of a name: the end of a message."""
+        """The end of a message: why there is no image of a name."""
         for file in (self.root / path, self.root / "images" / path):
             if os.path.lexists(file) and not is_file(file):
                 return f"and {file} {why_missing(file) if file.is_symlink() else 'is no file'}"
@@ -254,14 +254,14 @@ class ImageFiles:
         return f"and there is no such image in {self.root} or its images/{meant}"
 
     def spelt(self, name: str) -> list[Path]:
-        """All image files that a name can mean: where none has that very name, those that have it as stem."""
+        """All image files that a name may refer to: by full name, or if there is none, by stem."""
         folder, _, file = str(PurePosixPath(name)).rpartition("/")
         by_name, by_stem = self.listing(folder)
         file = unicodedata.normalize("NFC", file)
         return by_name.get(file) or by_stem.get(file, [])
 
     def listing(self, folder: str) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-        """The image files of a folder in both places, by their names and by their stems."""
+        """The image files of a sub-folder of the root and of `images/`, by name and by stem."""
         if folder not in self.listings:
             by_name: dict[str, list[Path]] = {}
             by_stem: dict[str, list[Path]] = {}
@@ -275,9 +275,9 @@ class ImageFiles:
 
 
 def id_of(name: str) -> str:
-    """`images/dog/1.jpg` -> `dog__1`: the id of an image from its path in the data set, with or without suffix.
+    """The id of an image from its path in the data set, with or without suffix: `images/dog/1.jpg` -> `dog__1`.
 
-    Accents have one form (NFC), whatever system has named the file.
+    Accents are in Unicode's NFC, because file systems differ.
     """
     path = PurePosixPath(unicodedata.normalize("NFC", name))
     folders = path.parent.parts
@@ -287,12 +287,12 @@ def id_of(name: str) -> str:
 
 
 def image_names(folder: Path) -> Iterator[str]:
-    """Names of the image files in a folder, in no order; none where there is no such folder."""
+    """Names of the image files in a folder, unordered; none if the folder does not exist."""
     return (entry.name for entry in entries(folder) if is_image_name(entry.name) and is_file(entry))
 
 
 def is_file(entry: os.DirEntry | Path) -> bool:
-    """Whether something is a file; not a link that leads nowhere or in a circle."""
+    """Whether an entry is a file; False for a broken or circular link."""
     try:
         return entry.is_file()
     except OSError:
@@ -300,19 +300,19 @@ def is_file(entry: os.DirEntry | Path) -> bool:
 
 
 def left_out_of(root: Path, labelled: Iterable[Path], source: Path) -> list[str]:
-    """What a data set holds beside its images: images that nothing is said of, and files that are no images.
+    """Notes on files of a data set that are not used: images without labels, and files that are no images.
 
     Args:
-        root: the data set.
-        labelled: its images.
-        source: what says what is in them.
+        root: folder of the data set.
+        labelled: its images with labels.
+        source: the source of the labels.
     """
     known = {*labelled}
     files = list(visible_files(root, [name for name in RESERVED if name != "images"]))
     silent = [
         str(path.relative_to(root)) for path in files if is_image_name(path.name) and path not in known and is_file(path)
     ]
-    # Tables and lists lie in the folder itself; among the images, any file may have been meant as one.
+    # Other files in the root, such as tables, are expected; among the images, any file may have been meant as one.
     others = [
         path
         for path in files
@@ -323,18 +323,18 @@ def left_out_of(root: Path, labelled: Iterable[Path], source: Path) -> list[str]
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether there is an image file in a folder itself."""
+    """Whether a folder itself, without sub-folders, holds an image."""
     return next(image_names(folder), None) is not None
 
 
 def visible_folders(root: Path) -> list[Path]:
-    """Sub-folders that may be classes, sorted."""
+    """Sub-folders that may be classes: not hidden and not `RESERVED`; sorted."""
     names = (entry.name for entry in entries(root) if not is_hidden(entry.name) and is_folder(entry))
     return [root / name for name in sorted(names) if name not in RESERVED]
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether something is a folder; not a link that leads in a circle."""
+    """Whether an entry is a folder; False for a broken or circular link."""
     try:
         return entry.is_dir()
     except OSError:
@@ -342,7 +342,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def entries(folder: Path) -> Iterator[os.DirEntry]:
-    """What is in a folder; nothing where there is no such folder."""
+    """Entries of a folder; none if the folder does not exist."""
     try:
         with os.scandir(folder) as found:
             yield from found

@@ -1,4 +1,4 @@
-"""Masks whose images are not there: enough for scoring."""
+"""The layout for scoring with masks alone, without images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class MaskLayout(Layout):
 
     Args:
         root: the folder of the masks.
-        home: folder of the data set, with `classes.txt` and lists, where there are any.
+        home: folder of the data set, which may hold `classes.txt` and lists.
     """
 
     home: Path = Path()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names without background: of the data set's `classes.txt`, else of the one beside the masks."""
+        """Class names without background: of the data set's `classes.txt`, else of the folder that contains the masks."""
         return classes_at(self.home if (self.home / "classes.txt").exists() else self.root.parent)
 
     @property
@@ -38,9 +38,9 @@ class MaskLayout(Layout):
         return find_list(self.home, name)
 
     def image_path(self, image_id: str) -> Path:
-        """Raises InputError: images are not there."""
+        """Raises InputError: there are no images."""
         raise InputError(f"{self.root} holds masks alone: the image {image_id} is not there")
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
-        """Raises InputError: nothing but the masks says what is in an image."""
+        """Raises InputError: there are no image-level labels."""
         raise InputError(f"{self.root} holds masks alone, and nothing says what is in the images")

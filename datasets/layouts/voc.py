@@ -1,4 +1,4 @@
-"""Data sets in the layout of the PASCAL VOC devkit: where things are, and which images belong to which set."""
+"""The layout of the PASCAL VOC devkit, with the training list from SBD."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class VocLayout(Layout):
     """A folder with JPEGImages, Annotations, ImageSets and, for scoring, SegmentationClass.
 
     Args:
-        root: `VOCdevkit/VOC2012` or a folder of the same shape.
-        sbd_path: the SBD release; empty looks for `SBD` inside `root`.
+        root: `VOCdevkit/VOC2012` or a folder with the same structure.
+        sbd_path: the SBD release; None: `SBD` inside `root`.
     """
 
     sbd_path: Path | None = None
@@ -34,7 +34,7 @@ class VocLayout(Layout):
 
     @classmethod
     def opened(cls, root: Path, sbd_path: Path | None) -> "VocLayout":
-        """The data set in a folder, with the SBD release that it is given."""
+        """The data set in a folder, with the given SBD release."""
         return cls(root, sbd_path)
 
     def __post_init__(self):
@@ -45,7 +45,7 @@ class VocLayout(Layout):
         """The image file of an id.
 
         Raises:
-            InputError: there is none.
+            InputError: the data set has no such image.
         """
         for suffix in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)):
             path = self.root / "JPEGImages" / (image_id + suffix)
@@ -54,10 +54,10 @@ class VocLayout(Layout):
         raise InputError(f"{self.root / 'JPEGImages' / image_id}.jpg is missing")
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
-        """Which classes are in which of n images, by their annotations: (n, C) bool.
+        """Image-level labels of n images, from their annotations: (n, C) bool.
 
         Raises:
-            InputError: an annotation is missing, broken, or names an object that is no class of the data set.
+            InputError: an annotation is missing or damaged, or names an object that is no class of the data set.
         """
         return xml_labels(self.root / "Annotations", ids, self.classes)
 
@@ -65,8 +65,8 @@ class VocLayout(Layout):
         """Ids to train on, and a description of where they come from.
 
         Args:
-            train_list: a list to take; empty takes `train_aug`, or derives the same set: all of SegmentationClassAug
-                less val, else SBD and train less val, else ImageSets/Main/trainval less val, else train.
+            train_list: name of a list; empty: `train_aug`, or else the first that exists of SegmentationClassAug, SBD with
+                train, and ImageSets/Main/trainval, each without the images of val; or else train.
 
         Raises:
             InputError: there is no image to train on.
@@ -99,7 +99,7 @@ class VocLayout(Layout):
 
 
 def sbd_folder(root: Path) -> Path:
-    """The folder with the annotations inside the SBD release (http://home.bharathh.info/pubs/codes/SBD), however unpacked.
+    """The folder with lists and annotations inside the SBD release (http://home.bharathh.info/pubs/codes/SBD).
 
     Raises:
         InputError: `root` is not that release.
@@ -111,7 +111,7 @@ def sbd_folder(root: Path) -> Path:
 
 
 def sbd_ids(root: Path) -> list[str]:
-    """Ids of the SBD release: of its lists, else of its annotations."""
+    """Ids of the SBD release: from its lists, or without lists from its annotations."""
     folder = sbd_folder(root)
     lists = [folder / name for name in ("train.txt", "val.txt") if (folder / name).exists()]
     if lists:

@@ -1,6 +1,6 @@
-"""What tests share: toy data sets, tiny networks, commands, recorded numbers."""
+"""Helpers of the tests: toy data sets, tiny networks, commands, recorded numbers."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Of the checkout."""
+"""Root of the repository."""

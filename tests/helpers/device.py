@@ -1,4 +1,4 @@
-"""The device of the tests: the CPU, whatever else the machine has, but for tests that are marked `accelerator`."""
+"""The device of the tests: the CPU, except for tests marked `accelerator`."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ THERE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_availab
 
 
 def hide_accelerators(patch: pytest.MonkeyPatch) -> None:
-    """Has `--device auto` mean the CPU, here and in the processes that tests start."""
+    """Makes `--device auto` choose the CPU, here and in processes that tests start."""
     patch.setattr(torch.cuda, "is_available", lambda: False)
     patch.setattr(torch.cuda, "device_count", lambda: 0)
     patch.setattr(torch.backends.mps, "is_available", lambda: False)

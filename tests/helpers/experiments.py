@@ -1,4 +1,4 @@
-"""Experiments that tests work on."""
+"""Experiments for tests."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from utils.cams.files import write_cam_dict
 
 
 def make_experiment(folder: Path, voc: Path, name: str = "run") -> Path:
-    """An experiment without a run: CAM dicts of the toy's list `train`, of which one image has no class."""
+    """Writes an experiment without a run: CAM dicts of the list `train`; the first image has no classes."""
     layout, rng = VocLayout(voc), np.random.default_rng(0)
     ids = layout.read_list("train")
     for image_id, row in zip(ids, layout.labels(ids), strict=True):

@@ -1,10 +1,10 @@
-"""What is in a folder."""
+"""Files of a folder."""
 
 from pathlib import Path
 
 
 def states(folder: Path, pattern: str = "*.png") -> dict[str, tuple[int, int]]:
-    """What changes when a file is written anew."""
+    """Inode and modification time of each file, which change when it is rewritten."""
     return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.rglob(pattern)}
 
 

@@ -1,4 +1,4 @@
-"""Places that another process has locked."""
+"""Locks held by another process."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ with {kind}(Path(sys.argv[1])):
 
 @contextlib.contextmanager
 def held_elsewhere(target: Path, kind: str = "writing", then: str = "pass") -> Iterator[subprocess.Popen]:
-    """Another process that has a lock for the length of the block."""
+    """Context in which another process holds the lock of `target`."""
     command = [sys.executable, "-c", HOLD.format(kind=kind, then=then), str(target)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -1,6 +1,6 @@
 """Numbers recorded from the published implementation (`tests/recorded`), and the inputs that they were recorded with.
 
-Everything is a function of names, shapes and seeds, so that both implementations get the same values without sharing files.
+All inputs depend only on names, shapes and seeds, so that both implementations get the same values without sharing files.
 """
 
 import json
@@ -23,13 +23,13 @@ def recorded(name: str) -> dict[str, np.ndarray]:
 
 
 def manifest(name: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a published checkpoint holds."""
+    """Names and shapes of the entries of a published checkpoint."""
     shapes = json.loads((RECORDED / f"manifest_{name}.json").read_text(encoding="utf-8"))
     return {key: tuple(shape) for key, shape in shapes.items()}
 
 
 def fill_(module: torch.nn.Module) -> torch.nn.Module:
-    """Overwrites all parameters by values that depend on their names and shapes alone; buffers stay."""
+    """Overwrites all parameters, but no buffers, with values that depend only on their names and shapes."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(parameter_value(name, tuple(parameter.shape)))
@@ -37,7 +37,7 @@ def fill_(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def parameter_value(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Normal draws, scaled by what the parameter is: embedding, gain, bias, or a weight by its fan-in."""
+    """Normal values, scaled by the kind of parameter: embedding, gain, bias, or weight (by its fan-in)."""
     draws = normal(zlib.crc32(name.encode()), shape)
     kind = name.split(".")[-1]
     if kind in ("cls_token", "pos_embed"):
@@ -68,7 +68,7 @@ def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def synthetic_cams(image_id: str, mask: np.ndarray, classes: list[int]) -> dict[int, np.ndarray]:
-    """CAMs to score: the blurred true mask and noise, {class index: (H, W) float32 in [0, 1]}."""
+    """CAMs for scoring, from the blurred mask and noise: {class index: (H, W) float32 in [0, 1]}."""
     height, width = mask.shape
     cams = {}
     for index in classes:
@@ -82,7 +82,7 @@ def synthetic_cams(image_id: str, mask: np.ndarray, classes: list[int]) -> dict[
 
 
 def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a module's checkpoint holds."""
+    """Names and shapes of the entries of a module's state dict."""
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 

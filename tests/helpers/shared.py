@@ -1,4 +1,4 @@
-"""Real images, which stand beside a checkout: in `../shared`, or where `DIG_SHARED` points."""
+"""Real images, which are not in the repository: in `../shared`, or in the folder `DIG_SHARED`."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Flags of runs that take a second."""
+"""Flags of short runs."""
 
 SMALL = (
     "--exp dig_nano --input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --diffusion_weights random "

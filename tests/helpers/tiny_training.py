@@ -1,4 +1,4 @@
-"""Trainings of the smallest networks, and a batch for them."""
+"""Training of tiny networks, and a batch for them."""
 
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ LABELS = ((1, 0, 0), (0, 1, 0), (1, 0, 1), (0, 0, 1))
 
 
 def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None = None, **options: Any) -> Training:
-    """A training of DiG whose losses all count from epoch 1.
+    """A training of DiG, with all losses from epoch 1 on.
 
     Args:
-        folder: of its log.
-        device: of its networks, which are built on the CPU.
-        net: options of `build_dig`.
-        options: of `Training`.
+        folder: folder of its log and checkpoint.
+        device: device of the networks, which are built on the CPU.
+        net: arguments of `build_dig`.
+        options: arguments of `Training`.
     """
     sizes = {**TINY, **(net or {})}
     guidance = Guidance(build_denoiser(8, sizes["image_size"]), (0, 1), 100, "exact", sizes.pop("stride", 16))
@@ -39,7 +39,7 @@ def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None =
 
 
 def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> train_diffusion.Training:
-    """A training of the denoiser, on the CPU with a GPU's optimiser; `options` are those of `build_denoiser`."""
+    """A training of the denoiser, with the fused optimiser also on the CPU; `options` are those of `build_denoiser`."""
     denoiser = build_denoiser(8, 32, **options).to(device)
     ema = EMA(denoiser, beta=0.9, update_every=1)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-3, torch.device("meta" if device == "meta" else "cuda"))
@@ -47,6 +47,6 @@ def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> tr
 
 
 def batch(side: int = 32, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Four images, labels of three classes, and the numbers of the images."""
+    """Four images, their labels of three classes, and their indices."""
     images = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return images.to(device), torch.tensor(LABELS).to(device), [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Data sets in VOC's and COCO's layout, and without one, that take milliseconds to write."""
+"""Tiny data sets in the layouts of VOC, COCO and users' own images, written in milliseconds."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from PIL import Image
 from datasets.classes import COCO_CLASSES
 
 OBJECTS = (("cat",), ("dog", "sofa"), ("person",), ("person", "horse", "person"), ("tvmonitor",), ("aeroplane", "train"))
-"""Objects of the images, in the order of the annotations; further images start over."""
+"""Objects of each image, in the order of its annotation; further images repeat the list."""
 
 CLASS_INDEX = {"aeroplane": 1, "cat": 8, "dog": 12, "horse": 13, "person": 15, "sofa": 18, "train": 19, "tvmonitor": 20}
 """Value of each class in a mask."""
@@ -131,12 +131,12 @@ COCO_OBJECTS = {
         133: (),
     },
 }
-"""What is in each image by its number. Of 25 the person is only a crowd behind a larger car, of 30 the chair hides behind
-smaller things, of 36 the tie has no pixel."""
+"""Objects by image number. In 25 the person is only a crowd region behind a larger car, in 30 the chair is hidden behind
+smaller objects, in 36 the tie has no pixel."""
 
 
 def make_toy_coco(root: Path, masks: bool = False) -> Path:
-    """Writes images and instances of train2014 (6 images) and val2014 (4 images), one image of each without any.
+    """Writes images and instances of train2014 (6 images) and val2014 (4 images); each has one image without instances.
 
     Args:
         root: folder that becomes the data set; it may exist.
@@ -195,7 +195,7 @@ def coco_annotation(annotation: int, image: int, thing: CocoObject, height: int,
 
 
 def coco_mask(objects: Sequence[CocoObject], height: int, width: int) -> np.ndarray:
-    """(height, width) uint8: crowds as 255, over them the objects, the largest first; of one size, the later on top."""
+    """Draws crowds as 255, then objects, the largest first, and with equal size the later on top: (height, width) uint8."""
     mask = np.zeros((height, width), np.uint8)
     areas = [(t.box[2] - t.box[0]) * (t.box[3] - t.box[1]) for t in objects]
     for k in sorted(range(len(objects)), key=lambda k: (not objects[k].crowd, -areas[k])):
@@ -205,13 +205,13 @@ def coco_mask(objects: Sequence[CocoObject], height: int, width: int) -> np.ndar
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes a JSON file, and its folder where it is missing."""
+    """Writes a JSON file; creates its folder if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
 
 def write_lines(path: Path, *lines: str) -> Path:
-    """Writes a list, and its folder where it is missing; returns `path`."""
+    """Writes lines to a file, whose folder is created if missing; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
     return path

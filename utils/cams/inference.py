@@ -53,8 +53,8 @@ def network_size(height: int, width: int, shorter_side: int, cap: int = DEFAULT_
     size = (new, int(new * long / short))  # as torchvision's Resize computes it
     most = 2 * max(cap, shorter_side) ** 2
     if cap and math.prod(size) > most:
-        share = (most / (height * width)) ** 0.5
-        size = (max(1, int(share * short)), max(1, int(share * long)))
+        factor = (most / (height * width)) ** 0.5
+        size = (max(1, int(factor * short)), max(1, int(factor * long)))
     return size if height <= width else size[::-1]
 
 
