@@ -38,7 +38,7 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import InferOptions
-from utils.options.training import DEFAULT_CAP
+from utils.options.training import DEFAULT_CAP, TrainOptions
 from utils.training.engine import infer_images
 
 
@@ -46,15 +46,13 @@ def main(args: list[str]) -> None:
     # Options: data set, classes and architecture come from the run
     options = parse_options(InferOptions, args, "infer_trm.py", __doc__)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
+    options = options.of_run(run)
     if options.uses_crf:
         require_crf()
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
-    size = run.infer_size if options.infer_size < 0 else options.infer_size
-    cap = run.infer_cap if options.infer_cap < 0 else options.infer_cap
-    record = record_of(options, digest_of(weights), size, precision, layout)
-    record |= {"infer_cap": cap} if cap != DEFAULT_CAP else {}
+    record = record_of(options, run, digest_of(weights), precision, layout)
     thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
     writer = Writer(options, thresholds, layout.classes, run.white_level)
 
@@ -77,7 +75,15 @@ def main(args: list[str]) -> None:
         labels = labels[np.isin(ids, left)]
         workers = loader_count(options.num_workers, local_world_size())
         loader = inference_loader(
-            layout, shard(left), shard(labels), size, workers, device, options.scales, cap, run.white_level
+            layout,
+            shard(left),
+            shard(labels),
+            options.infer_size,
+            workers,
+            device,
+            options.scales,
+            options.infer_cap,
+            run.white_level,
         )
 
         if is_main():
@@ -122,24 +128,31 @@ def digest_of(weights: Path) -> str:
         raise InputError(f"{weights} is missing. {WEIGHTS_HINT}") from error
 
 
-def record_of(options: InferOptions, weights: str, infer_size: int, precision: Precision, layout: Layout) -> dict[str, Any]:
-    """The settings that CAMs are made with; flags at their defaults are left out, since earlier versions lacked them.
+USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined"}
+"""Values that records leave out, since earlier versions lacked these flags."""
+
+
+def record_of(
+    options: InferOptions, run: TrainOptions, weights: str, precision: Precision, layout: Layout
+) -> dict[str, Any]:
+    """The settings that CAMs are made with.
 
     Args:
         options: the options.
+        run: those of the training.
         weights: digest of the weights file.
-        infer_size: shorter side of images in pixels.
         precision: of the network.
         layout: the data set.
     """
     record = {
         "weights": weights,
-        "infer_size": infer_size,
+        "infer_size": options.infer_size,
         "device": str(precision),
         "data": place(layout.root, options.folder),
     }
-    for name in ("amp", "scales", "cam_size"):
-        if (value := getattr(options, name)) != getattr(InferOptions, name):
+    values = {name: getattr(options, name) for name in USUAL if name != "cam"} | {"cam": run.cam}
+    for name, value in values.items():
+        if value != USUAL[name]:
             record[name] = list(value) if isinstance(value, tuple) else value
     return record
 

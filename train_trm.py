@@ -219,6 +219,7 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
         options.infer_size,
         workers,
         device,
+        options.infer_scales,
         cap=options.infer_cap,
         white=options.white_level,
     )

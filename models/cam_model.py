@@ -36,6 +36,7 @@ class CamModel:
         precision: of the network.
         weights: the file that it was loaded from.
         white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
+        scales: sizes that an image is seen at, relative to that.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class CamModel:
         weights: Path,
         cap: int = DEFAULT_CAP,
         white: float = 0.0,
+        scales: Sequence[float] = (1.0,),
     ):
         self.net = net.eval()
         self.classes = tuple(classes)
         self.shorter_side = shorter_side
         self.cap = cap
         self.white = white
+        self.scales = scales
         self.precision = precision
         self.weights = weights
 
@@ -114,7 +117,7 @@ class CamModel:
         """
         picture = as_rgb(image, self.white)
         name = str(image) if isinstance(image, (str, os.PathLike)) else "the image"
-        pixels = network_pixels(picture, self.shorter_side, cap=self.cap)
+        pixels = network_pixels(picture, self.shorter_side, self.scales, self.cap)
         return predict(self.net, [(name, pixels)], self.precision), (picture.height, picture.width)
 
     def named_cams(self, prediction: Prediction, indices: Mapping[str, int], size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -177,7 +180,7 @@ def load_cam_model(
     net = load_network(Path(weights), len(names), run).to(precision.device)
     size = run.infer_size if infer_size is None else infer_size
     cap = run.infer_cap if infer_cap is None else infer_cap
-    return CamModel(net, names, size, precision, Path(weights), cap, run.white_level)
+    return CamModel(net, names, size, precision, Path(weights), cap, run.white_level, run.infer_scales)
 
 
 def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:

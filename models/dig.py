@@ -14,6 +14,7 @@ from .weights import standardize
 
 MAPS_AT_ONCE = 2**24
 """Full-size CAM pixels, over all classes, that are computed at a time."""
+CAM_KINDS = ("refined", "spread")
 LFCA_PREFIXES = ("LFCA0.", "LFCA1.", "diff_head_p.")
 """Name prefixes of the parameters that only training needs."""
 
@@ -65,6 +66,11 @@ class Prediction(NamedTuple):
         return normalize_cam(sum(F.interpolate(m, size, mode="bilinear") for m in maps)[:, 0])
 
 
+def spread(cam: Tensor, patch_attention: Tensor) -> Tensor:
+    """Maps (B, C, h, w) after each patch has gathered from all patches by its attention to them (B, h * w, h * w)."""
+    return (cam.flatten(2) @ patch_attention.transpose(1, 2)).unflatten(2, cam.shape[-2:])
+
+
 def topk_pool(cam: Tensor, k: int = 3) -> Tensor:
     """Image-level logits of a signed activation map (B, C, h, w): (B, C).
 
@@ -84,6 +90,8 @@ class DiG(MultiClassTokenViT):
         feature_steps: number of diffusion steps whose features are concatenated.
         feature_channels: channels of the denoiser's features at one step, K.
         lfca_drop_path: stochastic-depth rate of LFCA's patch residuals; the transformer has its own, `drop_path`.
+        cam: maps that `predict` returns. "refined", as published: patch CAMs times class attention, spread by patch
+            attention; "spread": the same without class attention.
         **vit_options: see `MultiClassTokenViT`.
     """
 
@@ -94,9 +102,13 @@ class DiG(MultiClassTokenViT):
         feature_steps: int = 5,
         feature_channels: int = 1024,
         lfca_drop_path: float = 0.1,
+        cam: str = "refined",
         **vit_options,
     ):
         super().__init__(num_classes, **vit_options)
+        if cam not in CAM_KINDS:
+            raise ValueError(f"cam must be one of {', '.join(CAM_KINDS)}, got {cam!r}")
+        self.cam_kind = cam
         self.head = nn.Conv2d(self.embed_dim, num_classes, 3, padding=1)
         self.has_lfca = lfca
         if lfca:
@@ -118,8 +130,7 @@ class DiG(MultiClassTokenViT):
         patch_cam = F.relu(cam)
         class_attention = tokens.attention[:, :C].unflatten(2, (h, w))  # (B, C, h, w)
         patch_attention = tokens.attention[:, C:]  # (B, N, N)
-        localized = (class_attention * patch_cam).flatten(2)  # (B, C, N)
-        refined_cam = (localized @ patch_attention.transpose(1, 2)).unflatten(2, (h, w))
+        refined_cam = spread(class_attention * patch_cam, patch_attention)
 
         output = DiGOutput(
             cls_logits=tokens.class_tokens.mean(-1),
@@ -168,7 +179,9 @@ class DiG(MultiClassTokenViT):
         for image01 in scales:
             image = self.normalize(image01)
             output = self(torch.cat((image, image.flip(-1))))
-            straight, mirrored = output.refined_cam.float().chunk(2)  # (B, C, h, w) each
+            spread_only = self.cam_kind == "spread"
+            cam = spread(output.patch_cam, output.patch_attention) if spread_only else output.refined_cam
+            straight, mirrored = cam.float().chunk(2)  # (B, C, h, w) each
             maps.append(straight + mirrored.flip(-1))
             logits += (output.cls_logits.float() + output.patch_logits.float()).chunk(2)  # (B, C) each
         return Prediction(tuple(maps), (torch.stack(logits).mean(0) / 2).sigmoid())

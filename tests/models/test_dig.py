@@ -178,3 +178,18 @@ def test_without_stochastic_depth_training_and_evaluation_agree(image, features)
 def test_lfca_has_stochastic_depth_of_its_own(net, image, features):
     drops = [module.drop_prob for name, module in net.named_modules() if name.endswith("drop_path") and "LFCA" in name]
     assert drops == [0.1, 0.1]
+
+
+def test_spread_cams_do_without_class_attention():
+    torch.manual_seed(0)
+    published = build_dig(4, lfca=False, **TINY).eval()
+    net = build_dig(4, lfca=False, cam="spread", **TINY).eval()
+    net.load_state_dict(published.state_dict())
+    image01 = torch.rand(2, 3, 32, 32)
+    image = net.normalize(image01)
+    output = net(torch.cat((image, image.flip(-1))))
+    spread = torch.einsum("bij,bcj->bci", output.patch_attention, output.patch_cam.flatten(2)).unflatten(2, (4, 4))
+    straight, mirrored = spread.chunk(2)
+    (maps,) = net.predict([image01]).maps
+    torch.testing.assert_close(maps, straight + mirrored.flip(-1))
+    assert not torch.allclose(maps, published.predict([image01]).maps[0])

@@ -1,13 +1,13 @@
 """Options of inference: `infer_trm.py` for a data set, `predict.py` for single images."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from ..errors import InputError
 from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option, device_option
 from .flags import check_ranges, option, show
 from .results import CrfOptions, ThresholdOptions
-from .training import CAP_HELP
+from .training import CAP_HELP, TrainOptions
 
 AUTO = "auto"
 
@@ -38,8 +38,8 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
     compile: bool = compile_option()
     batch_size: int = option(1, "images of one size that go through the network together", low=1, high=4096)
     scales: tuple[float, ...] = option(
-        (1.0,),
-        "sizes that each image is seen at, times its own; their CAMs are summed before normalisation",
+        (),
+        "sizes that each image is seen at, relative to INFER_SIZE; their CAMs are summed, then normalised; empty: the run's",
         low=0.1,
         high=8,
     )
@@ -69,6 +69,15 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
             raise InputError(f"--png crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.png == "threshold":
             _ = self.thresholds  # raises InputError if they are invalid
+
+    def of_run(self, run: TrainOptions) -> Self:
+        """These options with the run's values in place of those that were not given."""
+        return replace(
+            self,
+            infer_size=run.infer_size if self.infer_size < 0 else self.infer_size,
+            infer_cap=run.infer_cap if self.infer_cap < 0 else self.infer_cap,
+            scales=self.scales or run.infer_scales,
+        )
 
     @property
     def uses_crf(self) -> bool:

@@ -95,6 +95,8 @@ LITE = Recipe(
     train={
         "train_list": "train",
         "infer_size": 320,
+        "infer_scales": (1.0, 1.4),
+        "cam": "spread",
         "embed_dim": 96,
         "depth": 2,
         "num_heads": 4,
@@ -113,6 +115,7 @@ LITE = Recipe(
         "batch_size": 16,
         "lr": 3.2e-2,
         "lr_by": "step",
+        "ema_decay": 0.99,
         "warmup_epochs": 1,
         "print_freq": 10,
         "val_from": 7,
@@ -120,7 +123,7 @@ LITE = Recipe(
     denoiser={
         "dim": 16,
         "image_size": 64,
-        "steps": 1500,
+        "steps": 600,
         "batch_size": 16,
         "lr": 1e-3,
         "sample_every": 1000,

@@ -81,6 +81,15 @@ class ArchitectureOptions:
         0, "shorter side of an image at inference in pixels; 0: as it is, up to INFER_CAP", low=0, high=4096
     )
     infer_cap: int = option(DEFAULT_CAP, CAP_HELP, low=0, high=100_000)
+    infer_scales: tuple[float, ...] = option(
+        (1.0,), "sizes that an image is seen at in inference, relative to INFER_SIZE; their CAMs are summed", low=0.1, high=8
+    )
+    cam: str = option(
+        "refined",
+        "maps at inference, refined: patch CAMs times class attention, spread by patch attention, as published; spread: the"
+        " same without class attention",
+        choices=("refined", "spread"),
+    )
     backbone: str = option(
         "",
         "transformer by timm's name, such as vit_small_patch14_dinov2 (python -m tools.backbones lists them); empty: a DeiT"
@@ -262,6 +271,7 @@ class TrainOptions(
             "backbone_options": assignments(self.backbone_options),
             "stem": self.stem,
             "stem_levels": self.stem_levels,
+            "cam": self.cam,
         }
 
     @property

@@ -106,6 +106,7 @@ def test_architecture_is_what_the_network_is_built_from():
         "backbone_options": {},
         "stem": "",
         "stem_levels": (),
+        "cam": "refined",
     }
 
 
