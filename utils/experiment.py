@@ -11,19 +11,21 @@ from .files import previous_file, whole_file
 from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
 from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from .options.recipes import recipe
-from .options.training import DenoiserOptions, TrainOptions, load_run
+from .options.segmentation import SegOptions
+from .options.training import DenoiserOptions, TrainOptions, load_run, load_run_of
 
-TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
-EPOCH_FILES = "*net_trm.pth"
+TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions, SegOptions)
+TRM, SEG = "net_trm.pth", "net_seg.pth"
+"""What the inference weights of an epoch are called after its number: DiG's, and a segmentation network's."""
 SCORES = ("miou", "threshold", "map", "f1")
-"""What is kept of an epoch's validation, in percent but for the threshold."""
-LATER_SCORES = ("map", "f1")
-"""Those that files of earlier versions lack."""
+"""What is kept of an epoch's validation, in percent but for the threshold; a segmentation network has the first alone."""
+NEEDED_SCORES = ("miou", "threshold")
+"""Those that an epoch of DiG has in files of all versions."""
 
 
-def epoch_file(folder: Path, epoch: int) -> Path:
+def epoch_file(folder: Path, epoch: int, kind: str = TRM) -> Path:
     """The inference weights of an epoch: `<folder>/ckpt/019net_trm.pth`."""
-    return folder / "ckpt" / f"{epoch:03d}net_trm.pth"
+    return folder / "ckpt" / f"{epoch:03d}{kind}"
 
 
 def last_file(folder: Path) -> Path:
@@ -40,8 +42,9 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
     """What `add_score` kept, by epoch; empty where there is nothing yet."""
     try:
         content = json.loads(scores_file(folder).read_text())
+        needed = NEEDED_SCORES[:1] if is_segmentation(folder) else NEEDED_SCORES
         return {
-            str(epoch): {name: float(scores[name]) for name in SCORES if name in scores or name not in LATER_SCORES}
+            str(epoch): {name: float(scores[name]) for name in SCORES if name in scores or name in needed}
             for epoch, scores in content.items()
         }
     except FileNotFoundError:
@@ -51,37 +54,45 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def add_score(folder: Path, epoch: int, scores: Mapping[str, float]) -> None:
-    """Keeps the `SCORES` of an epoch."""
-    content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES}}
+    """Keeps those of the `SCORES` that an epoch has."""
+    content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES if name in scores}}
     with whole_file(scores_file(folder), durable=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def latest_epoch(folder: Path) -> int:
+def latest_epoch(folder: Path, kind: str = TRM) -> int:
     """The last epoch that left inference weights.
 
     Raises:
         InputError: there is none.
     """
-    epochs = epochs_there(folder)
+    epochs = epochs_there(folder, kind)
     if not epochs:
-        raise InputError(f"{folder / 'ckpt'} holds no <epoch>net_trm.pth; train first or give --weights FILE")
+        raise InputError(f"{folder / 'ckpt'} holds no <epoch>{kind}; train first or give --weights FILE")
     return epochs[-1]
 
 
-def epochs_there(folder: Path) -> list[int]:
+def epochs_there(folder: Path, kind: str = TRM) -> list[int]:
     """Epochs that left inference weights, ascending."""
-    names = [path.name.removesuffix("net_trm.pth") for path in (folder / "ckpt").glob(EPOCH_FILES)]
+    names = [path.name.removesuffix(kind) for path in (folder / "ckpt").glob(f"*{kind}")]
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def remove_old_epochs(folder: Path, keep: int) -> None:
+def remove_old_epochs(folder: Path, keep: int, kind: str = TRM) -> None:
     """Removes inference weights of all but the last epochs and the one with the best mIoU, the first of equals."""
     scores = read_scores(folder)
     best = max(scores, key=lambda epoch: (scores[epoch]["miou"], -int(epoch)), default=None)
-    for epoch in epochs_there(folder)[:-keep]:
+    for epoch in epochs_there(folder, kind)[:-keep]:
         if str(epoch) != best:
-            epoch_file(folder, epoch).unlink(missing_ok=True)
+            epoch_file(folder, epoch, kind).unlink(missing_ok=True)
+
+
+def is_segmentation(folder: Path) -> bool:
+    """Whether a folder holds a run of train_seg.py."""
+    try:
+        return "encoder" in json.loads((folder / OPTIONS_FILE).read_text())["options"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def job_of(folder: Path) -> str:
@@ -111,7 +122,7 @@ def parse_run(
     A command that is given again continues its own run, and one that would compute something else is refused.
 
     Args:
-        cls: `TrainOptions` or `DenoiserOptions`.
+        cls: `TrainOptions`, `DenoiserOptions` or `SegOptions`.
         args, program, description, defaults: see `parse_options`.
         restarted_job: the job of torchrun's that this may be a restart of. If it has begun the run, `--overwrite` has done
             its work.
@@ -158,12 +169,13 @@ def kept_flags(saved: TrainingT, options: TrainingT) -> str:
 
 
 def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
-    """Why training of DiG cannot be given other epochs, where that was tried: the end of a message."""
+    """Why a training by epochs cannot be given others, where that was tried: the end of a message."""
     before, after = (getattr(one, "epochs", 0) for one in (saved, options))
     if before == after:
         return ""
+    curve = "polynomial" if isinstance(saved, SegOptions) else "cosine"
     return (
-        f". The learning rate falls along one cosine over all {before} epochs, so that {after} would have changed every "
+        f". The learning rate falls along one {curve} over all {before} epochs, so that {after} would have changed every "
         "epoch that is done: a run of another length starts afresh, under another --name"
     )
 
@@ -180,7 +192,7 @@ def open_experiment(options: TrainingT) -> Path:
     last = last_file(options.folder)
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
-    weights = [last] if last.exists() else sorted(last.parent.glob(EPOCH_FILES))
+    weights = [last] if last.exists() else sorted(path for kind in (TRM, SEG) for path in last.parent.glob(f"*{kind}"))
     if weights and not (options.resume or options.overwrite):
         raise InputError(f"{weights[0]} exists, and there is no run to continue: --overwrite starts afresh")
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -211,6 +223,8 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
     Raises:
         InputError: the run was trained with another recipe than the one asked for.
     """
+    if is_segmentation(folder):
+        raise InputError(f"{folder} is a run of train_seg.py, a segmentation network, which has no CAMs: see infer_seg.py")
     run = load_run(folder)
     if run is None:
         values = {**recipe(exp or TrainOptions.exp).train, "name": folder.resolve().name}
@@ -222,3 +236,31 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
     return dataclasses.replace(
         options, data_path=data_path or options.data_path, val_list=val_list or options.val_list
     ), classes
+
+
+def seg_run_of(folder: Path, data_path: str = "", val_list: str = "") -> tuple[SegOptions, tuple[str, ...]]:
+    """What inference and evaluation take from a run of train_seg.py.
+
+    Args:
+        folder: the experiment's.
+        data_path, val_list: replace the run's where they are not empty.
+
+    Returns:
+        The run's options, and its classes.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    if not is_segmentation(folder):
+        raise InputError(f"{folder} holds no run of train_seg.py: its {OPTIONS_FILE} is missing or of another script")
+    run = load_run_of(folder, SegOptions)
+    assert run is not None  # is_segmentation has read its file
+    options, classes = run
+    return dataclasses.replace(
+        options, data_path=data_path or options.data_path, val_list=val_list or options.val_list
+    ), classes
+
+
+def scored_run_of(folder: Path, exp: str, data_path: str) -> tuple[TrainOptions | SegOptions, tuple[str, ...] | None]:
+    """What scoring takes from a run, of whichever network: see `run_of` and `seg_run_of`."""
+    return seg_run_of(folder, data_path) if is_segmentation(folder) else run_of(folder, exp, data_path)

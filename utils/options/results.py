@@ -9,12 +9,9 @@ from .flags import check_ranges, option, show
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrfOptions:
+class CrfSettings:
     """The dense CRF; the settings usual in this field are the defaults."""
 
-    alphas: tuple[float, ...] = option(
-        (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
-    )
     iterations: int = option(10, "mean-field iterations of the CRF", low=1, high=1000)
     gaussian_sxy: float = option(3.0, "reach of the smoothness term in pixels", low=0.1, high=1000)
     gaussian_weight: float = option(3.0, "weight of the smoothness term", low=0)
@@ -22,15 +19,24 @@ class CrfOptions:
     bilateral_srgb: float = option(13.0, "reach of the colour term in grey levels, of 255", low=0.1, high=255)
     bilateral_weight: float = option(10.0, "weight of the colour term", low=0)
 
+    @property
+    def crf_settings(self) -> dict[str, float]:
+        """Its settings by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfSettings)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfOptions(CrfSettings):
+    """The dense CRF on CAMs, which have no score for the background."""
+
+    alphas: tuple[float, ...] = option(
+        (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
+    )
+
     def __post_init__(self):
         check_ranges(self)
         if len({f"{alpha:g}" for alpha in self.alphas}) < len(self.alphas):
             raise InputError(f"--alphas must all differ, got {show(self.alphas)}")
-
-    @property
-    def crf_settings(self) -> dict[str, float]:
-        """What all exponents share."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfOptions) if f.name != "alphas"}
 
 
 @dataclass(frozen=True, kw_only=True)
