@@ -17,6 +17,7 @@ SCRIPTS = tuple(command for command in COMMANDS if command.endswith(".py"))
 READERS = {
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
+    "-m tools.refine": "tools/refine.py",
     "-m tools.report": "tools/report.py",
     "-m tools.backbones": "tools/backbones.py",
     "-m datasets.toy": "datasets/toy.py",

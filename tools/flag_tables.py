@@ -9,7 +9,7 @@ from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
 from utils.options.recipes import RECIPES
-from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions
+from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
 from utils.options.seg_recipes import SEG_RECIPES
 from utils.options.segmentation import SegInferOptions, SegOptions
 from utils.options.training import DenoiserOptions, TrainOptions
@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluation.py": EvaluationOptions,
     "predict.py": PredictOptions,
     "-m tools.crf": RefineOptions,
+    "-m tools.refine": WalkOptions,
     "-m tools.masks": PseudoMaskOptions,
     "-m tools.report": ReportOptions,
     "-m tools.backbones": BackboneOptions,

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .experiment import ExperimentOptions
+from .experiment import ExperimentOptions, device_option
 from .flags import check_ranges, option, show
 
 
@@ -94,6 +94,24 @@ class FilesOptions(ExperimentOptions):
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions(CrfOptions, FilesOptions):
     """`python -m tools.crf`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkOptions(FilesOptions):
+    """`python -m tools.refine`."""
+
+    method: str = option(
+        "pamr",
+        "what carries a CAM from pixel to pixel: pamr: like colours nearby; attention: that of the run's transformer",
+        choices=("pamr", "attention"),
+    )
+    steps: int = option(0, "steps of the walk; 0: 10 for pamr, 2 for attention", low=0, high=10**4)
+    power: float = option(0.0, "exponent of the attention; 0: 2", low=0, high=100)
+    load_epo: int = option(-1, "epoch whose network gives the attention; -1: the last one there", low=-1)
+    device: str = device_option()
+
+    def __post_init__(self):
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
