@@ -13,6 +13,7 @@ from datasets.images import epoch_loader, inference_loader
 from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
 from datasets.segmentation import SegmentationImages, require_masks
 from models import SegmentationNet, build_segmenter
+from utils.cams.folders import made_with
 from utils.errors import InputError, run_script
 from utils.experiment import (
     SEG,
@@ -24,6 +25,7 @@ from utils.experiment import (
     remove_old_epochs,
     start_run,
 )
+from utils.files import claim, claim_file
 from utils.log import RunLog
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -95,6 +97,7 @@ def main(args: list[str]) -> None:
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
         training.step = wrap_ddp(step, device)
         if is_main():
+            claim_masks(options)
             start_run(options, layout.classes, job())
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
 
@@ -146,6 +149,19 @@ def training_loader(layout: Layout, options: SegOptions, device: torch.device, l
 def mask_paths(layout: Layout, ids: list[str], masks: str) -> list[Path]:
     """The masks of images in the folder that `--masks` names."""
     return [layout.mask_path(i) if masks == TRUTH else find_mask(Path(masks), i) for i in ids]
+
+
+def claim_masks(options: SegOptions) -> None:
+    """Keeps in the run what its masks were made with.
+
+    Raises:
+        InputError: the run is resumed, and the masks have been made anew since, otherwise.
+    """
+    kept = options.folder / "masks"
+    if not options.resume:
+        claim_file(kept).unlink(missing_ok=True)
+    record = {"files": TRUTH} if options.masks == TRUTH else made_with(Path(options.masks))
+    claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
 
 
 def validation_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> DataLoader | None:

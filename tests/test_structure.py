@@ -18,6 +18,7 @@ READERS = {
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
     "-m tools.refine": "tools/refine.py",
+    "-m tools.pipeline": "tools/pipeline.py",
     "-m tools.report": "tools/report.py",
     "-m tools.backbones": "tools/backbones.py",
     "-m datasets.toy": "datasets/toy.py",

@@ -8,6 +8,7 @@ from utils.files import whole_file
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
+from utils.options.pipeline import PipelineOptions
 from utils.options.recipes import RECIPES
 from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
 from utils.options.seg_recipes import SEG_RECIPES
@@ -25,6 +26,7 @@ COMMANDS = {
     "-m tools.crf": RefineOptions,
     "-m tools.refine": WalkOptions,
     "-m tools.masks": PseudoMaskOptions,
+    "-m tools.pipeline": PipelineOptions,
     "-m tools.report": ReportOptions,
     "-m tools.backbones": BackboneOptions,
     "-m datasets.toy": ToyOptions,

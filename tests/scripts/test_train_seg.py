@@ -111,6 +111,19 @@ def test_masks_of_any_folder_are_learnt_from(tmp_path, voc):
     assert "4 of 4 images of val have no mask: nothing is scored" in log
 
 
+def test_a_run_is_not_resumed_on_masks_that_were_made_anew(tmp_path, voc):
+    (voc / "SegmentationClass").rename(tmp_path / "png")
+    record = tmp_path / "png.made_with.json"
+    record.write_text('{"alpha": 4.0}')
+    flags = f"--masks {tmp_path}/png"
+    train(tmp_path, voc, "run", flags)
+    train(tmp_path, voc, "run", flags)
+    record.write_text('{"alpha": 8.0}')
+    with pytest.raises(InputError, match=r"run/masks was made with alpha 4\.0, not 8\.0\. The masks have changed"):
+        train(tmp_path, voc, "run", flags)
+    train(tmp_path, voc, "run", f"{flags} --overwrite")
+
+
 def test_a_missing_mask_is_named_before_anything_is_written(tmp_path, voc):
     masks = sorted((voc / "SegmentationClass").iterdir())
     masks[1].unlink()

@@ -16,9 +16,8 @@ from utils.errors import InputError
 
 
 def run(tmp_path, voc, flags=""):
-    refine.main(
-        f"--name run --experiments {tmp_path} --data-path {voc} --val_list train --num-workers 1 --device cpu {flags}".split()
-    )
+    line = f"--name run --experiments {tmp_path} --data-path {voc} --val_list train --num-workers 1 --device cpu {flags}"
+    refine.main(line.split())
     return tmp_path / "run"
 
 
