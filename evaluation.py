@@ -15,7 +15,7 @@ from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folders, inside_or_path, made_with
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
-from utils.experiment import is_segmentation, scored_run_of
+from utils.experiment import SEG, kind_of, scored_run_of
 from utils.files import whole_file
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
@@ -105,7 +105,7 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
     if not truth.is_dir():
         raise InputError(f"{truth} is missing: name the masks' folder with --gt-dir, or the data set with --data-path")
     if not predictions.is_dir():
-        script = "infer_seg.py" if is_segmentation(options.folder) else "infer_trm.py"
+        script = "infer_seg.py" if kind_of(options.folder) == SEG else "infer_trm.py"
         raise InputError(f"{predictions} is missing: run {script} first, or name another folder with --dict-dir")
     # Masks named by a path may be another data set's than the one that the run or the default names.
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
@@ -120,7 +120,7 @@ def usual_predictions(options: EvaluationOptions) -> Path:
     Raises:
         InputError: there are several such folders, or no script writes it.
     """
-    if options.task == "dl" and not is_segmentation(options.folder):
+    if options.task == "dl" and kind_of(options.folder) != SEG:
         raise InputError("--task dl needs the folder of a network's score dicts: name it with --dict-dir")
     if options.task != "crf":
         return options.folder / {"cam": "dict", "dl": "dl", "png": "png"}[options.task]

@@ -49,7 +49,7 @@ def main(args: list[str]) -> None:
 
     with process_group(device, options.nproc, [*writer.folders.values()]), Interruptions() as interruptions:
         # Network
-        net = load_segmenter(weights, len(layout.classes), run).to(device)
+        net = load_segmenter(weights, len(layout.classes) + 1, run).to(device)
 
         # Data: this process's share of what is not there yet
         ids = layout.read_list(run.val_list)

@@ -1,5 +1,7 @@
 """Trains a segmentation network on masks: python train_seg.py --name X_seg --masks experiment/X/png --exp seg_deeplab"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -44,10 +46,11 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.options.recipes import named_recipe
+from utils.options.recipes import Recipe, named_recipe
 from utils.options.seg_recipes import SEG_RECIPES
-from utils.options.segmentation import TRUTH, SegOptions
+from utils.options.segmentation import TRUTH, AffinityOptions, MaskOptions, SegOptions
 from utils.scoring.metrics import Scores
+from utils.segmentation.affinity import AffinityStep
 from utils.segmentation.training import SegmentationStep, score_masks
 from utils.training.checkpoint import save_file
 from utils.training.engine import Training
@@ -55,9 +58,30 @@ from utils.training.engine import Training
 MOMENTUM = 0.9
 
 
-def main(args: list[str]) -> None:
+@dataclass(frozen=True)
+class Goal:
+    """What is learnt from masks.
+
+    Args:
+        program, description: for `--help`.
+        options: of the script.
+        recipes: for its `--exp`.
+        kind: what its inference weights are called.
+    """
+
+    program: str
+    description: str | None
+    options: type[SegOptions] | type[AffinityOptions]
+    recipes: Mapping[str, Recipe]
+    kind: str
+
+
+CLASSES = Goal("train_seg.py", __doc__, SegOptions, SEG_RECIPES, SEG)
+
+
+def main(args: list[str], goal: Goal = CLASSES) -> None:
     # Options
-    options = parse(args)
+    options = parse(args, goal)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
@@ -68,13 +92,14 @@ def main(args: list[str]) -> None:
         last = open_experiment(options)
         log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
         train_loader = training_loader(layout, options, device, log)
-        val_loader = validation_loader(layout, options, device, log)
+        val_loader = validation_loader(layout, options, device, log) if isinstance(options, SegOptions) else None
 
         # Network
         weights = "none" if options.resume else options.encoder_weights  # a checkpoint has all of them
-        net, source = build_segmenter(len(layout.classes), **options.architecture, encoder_weights=weights)
+        channels = options.embed_dim if isinstance(options, AffinityOptions) else len(layout.classes) + 1
+        net, source = build_segmenter(channels, **options.architecture, encoder_weights=weights)
         log.info(f"{options.arch} on {options.encoder}" + ("" if options.resume else f", {source}"))
-        step = SegmentationStep(net, precision).to(device)
+        step = build_step(net, precision, options).to(device)
         if options.compile:
             step.compile_networks()
 
@@ -105,26 +130,41 @@ def main(args: list[str]) -> None:
         with interruptions:
             for epoch in range(training.epoch, options.epochs):
                 losses = training.train_epoch(train_loader, epoch)
-                log.info(f"epoch {epoch} done: ce {losses['ce']:.4f}")
+                log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
                 if is_main():
-                    save_file(training.result.state_dict(), epoch_file(options.folder, epoch, SEG))
+                    save_file(training.result.state_dict(), epoch_file(options.folder, epoch, goal.kind))
 
-                if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
-                    truth = partial(read_truth, layout)
-                    scores = score_masks(training.result, val_loader, precision, truth, len(layout.classes), interruptions)
-                    report_scores(scores, epoch, (epoch + 1) * len(train_loader), options, log)
-                if is_main() and options.keep:
-                    remove_old_epochs(options.folder, options.keep, SEG)
-            log.info(f"done: {epoch_file(options.folder, options.epochs - 1, SEG)}")
+                if isinstance(options, SegOptions):
+                    if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
+                        truth = partial(read_truth, layout)
+                        scores = score_masks(training.result, val_loader, precision, truth, channels - 1, interruptions)
+                        report_scores(scores, epoch, (epoch + 1) * len(train_loader), options, log)
+                    if is_main() and options.keep:
+                        remove_old_epochs(options.folder, options.keep, goal.kind)
+            log.info(f"done: {epoch_file(options.folder, options.epochs - 1, goal.kind)}")
 
 
-def parse(args: list[str]) -> SegOptions:
+def parse(args: list[str], goal: Goal = CLASSES) -> SegOptions | AffinityOptions:
     """The options of a command line, with a recipe's defaults."""
-    defaults = named_recipe(args, SegOptions.exp, SEG_RECIPES).train
-    return parse_run(SegOptions, args, "train_seg.py", __doc__, defaults, restarted_job())
+    defaults = named_recipe(args, goal.options.exp, goal.recipes).train
+    return parse_run(goal.options, args, goal.program, goal.description, defaults, restarted_job())
 
 
-def training_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> DataLoader:
+def shards(args: list[str], goal: Goal = CLASSES) -> int:
+    """What the number of processes must divide: the batch."""
+    return parse(args, goal).batch_size
+
+
+def build_step(
+    net: SegmentationNet, precision: Precision, options: SegOptions | AffinityOptions
+) -> SegmentationStep | AffinityStep:
+    """What lies between a batch and its losses."""
+    if isinstance(options, AffinityOptions):
+        return AffinityStep(net, precision, **options.reach)
+    return SegmentationStep(net, precision)
+
+
+def training_loader(layout: Layout, options: MaskOptions, device: torch.device, log: RunLog) -> DataLoader:
     """Loader of the images and their masks, by `datasets.images.Visit`."""
     ids, source = layout.training_ids(options.train_list)
     paths, masks = [layout.image_path(i) for i in ids], mask_paths(layout, ids, options.masks)
@@ -151,7 +191,7 @@ def mask_paths(layout: Layout, ids: list[str], masks: str) -> list[Path]:
     return [layout.mask_path(i) if masks == TRUTH else find_mask(Path(masks), i) for i in ids]
 
 
-def claim_masks(options: SegOptions) -> None:
+def claim_masks(options: MaskOptions) -> None:
     """Keeps in the run what its masks were made with.
 
     Raises:
@@ -191,7 +231,7 @@ def has_list(layout: Layout, name: str) -> bool:
         return False
 
 
-def build_optimizer(net: SegmentationNet, options: SegOptions) -> torch.optim.Optimizer:
+def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.Optimizer:
     """The optimiser: the encoder has a share of the rate, biases and other vectors no weight decay."""
     groups = []
     for group in param_groups_weight_decay(net, options.weight_decay):
@@ -204,7 +244,7 @@ def build_optimizer(net: SegmentationNet, options: SegOptions) -> torch.optim.Op
     return torch.optim.SGD(groups, lr=options.lr, momentum=MOMENTUM)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, options: SegOptions, epochs_done: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, options: MaskOptions, epochs_done: float) -> None:
     """Sets the rates of a step: a linear warm-up, times (1 - share of the steps done)^power."""
     warmup = min(1.0, epochs_done / options.warmup_epochs) if options.warmup_epochs else 1.0
     rate = options.lr * warmup * (1 - epochs_done / options.epochs) ** options.power
@@ -222,4 +262,4 @@ def report_scores(scores: Scores, epoch: int, step: int, options: SegOptions, lo
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, lambda args: parse(args).batch_size), memory_advice(SegOptions))
+    run_script(in_processes(main, shards), memory_advice(SegOptions))

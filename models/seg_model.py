@@ -80,5 +80,5 @@ def load_seg_model(
     if weights is None:
         weights = epoch_file(folder, latest_epoch(folder, SEG) if epoch is None else epoch, SEG)
     precision = precision_of(device, amp)
-    net = load_segmenter(Path(weights), len(classes), run).to(precision.device)
+    net = load_segmenter(Path(weights), len(classes) + 1, run).to(precision.device)
     return SegModel(net, classes, run.infer_size, precision, Path(weights))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from utils.errors import InputError
 from utils.machine.distributed import world_size
-from utils.options.segmentation import SegOptions
+from utils.options.segmentation import MaskOptions
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from .stem import load_trunk, packaged_file
@@ -53,13 +53,15 @@ class SegmentationNet(nn.Module):
         return self
 
     def forward(self, image01: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits (B, C + 1, H, W), background first."""
+        """Images (B, 3, H, W) in [0, 1] -> logits (B, C + 1, H, W), background first; coarser where the model is."""
         height, width = image01.shape[-2:]
         image = standardize(image01, self.mean, self.std)
         # What lies beside the image is the mean colour.
         right, below = -width % self.stride, -height % self.stride
         image = F.pad(image, (0, right, 0, below)).contiguous(memory_format=torch.channels_last)
-        return self.model(image)[..., :height, :width]
+        found = self.model(image)
+        step = image.shape[-1] // found.shape[-1]
+        return found[..., : -(-height // step), : -(-width // step)]
 
     def compile_model(self) -> None:
         """Compiles encoder, decoder and head, at the next pass."""
@@ -72,7 +74,7 @@ class SegmentationNet(nn.Module):
 
 
 def build_segmenter(
-    num_classes: int,
+    channels: int,
     *,
     arch: str,
     encoder: str,
@@ -83,7 +85,7 @@ def build_segmenter(
     """A segmentation network.
 
     Args:
-        num_classes: without background, C.
+        channels: of the outputs: classes with the background, C + 1, or an embedding's.
         arch: of segmentation-models-pytorch.
         encoder: `tu-` and a name of timm, or a name of segmentation-models-pytorch.
         arch_options: what the architecture is built with.
@@ -110,7 +112,7 @@ def build_segmenter(
     pretrained = (True if own else "imagenet") if encoder_weights == "timm" else None
     # smp and timm say in many ways that something does not fit, or cannot be downloaded.
     try:
-        model = smp.create_model(arch, encoder, encoder_weights=pretrained, classes=num_classes + 1, **arch_options)
+        model = smp.create_model(arch, encoder, encoder_weights=pretrained, classes=channels, **arch_options)
     except Exception as error:
         raise InputError(
             f"--arch {arch} with --encoder {encoder} cannot be built: {' '.join(str(error).split())}"
@@ -125,12 +127,12 @@ def build_segmenter(
     return net, encoder_weights
 
 
-def load_segmenter(path: Path, num_classes: int, run: SegOptions) -> SegmentationNet:
+def load_segmenter(path: Path, channels: int, run: MaskOptions) -> SegmentationNet:
     """The network of a run with the weights in a file.
 
     Raises:
         InputError: they are missing, damaged or do not fit.
     """
-    net, _ = build_segmenter(num_classes, **run.architecture)
+    net, _ = build_segmenter(channels, **run.architecture)
     load_strictly(net, state_dict_of(load_file(path, SEG_WEIGHTS_HINT), path), path)
     return net

@@ -15,6 +15,7 @@ from tools.flag_tables import COMMANDS, PAGE, page
 PACKAGES = ("models", "diffusion", "datasets", "utils", "tools")
 SCRIPTS = tuple(command for command in COMMANDS if command.endswith(".py"))
 READERS = {
+    "train_affinity.py": "train_seg.py",
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
     "-m tools.refine": "tools/refine.py",

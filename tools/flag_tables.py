@@ -11,8 +11,8 @@ from utils.options.inference import InferOptions, PredictOptions
 from utils.options.pipeline import PipelineOptions
 from utils.options.recipes import RECIPES
 from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
-from utils.options.seg_recipes import SEG_RECIPES
-from utils.options.segmentation import SegInferOptions, SegOptions
+from utils.options.seg_recipes import AFFINITY_RECIPES, SEG_RECIPES
+from utils.options.segmentation import AffinityOptions, SegInferOptions, SegOptions
 from utils.options.training import DenoiserOptions, TrainOptions
 
 COMMANDS = {
@@ -21,6 +21,7 @@ COMMANDS = {
     "infer_trm.py": InferOptions,
     "train_seg.py": SegOptions,
     "infer_seg.py": SegInferOptions,
+    "train_affinity.py": AffinityOptions,
     "evaluation.py": EvaluationOptions,
     "predict.py": PredictOptions,
     "-m tools.crf": RefineOptions,
@@ -39,6 +40,7 @@ COLUMNS = {
     TrainOptions: {name: RECIPES[name].train for name in SMALL},
     DenoiserOptions: {name: RECIPES[name].denoiser for name in SMALL},
     SegOptions: {name: SEG_RECIPES[name].train for name in ("seg_vit", "seg_lite", "seg_toy")},
+    AffinityOptions: {name: AFFINITY_RECIPES[name].train for name in ("aff_lite", "aff_toy")},
 }
 """What recipes put in place of the defaults of trainings."""
 INTRODUCTION = """# All flags

@@ -1,4 +1,4 @@
-"""Carries CAMs to where colours or attention lead: python -m tools.refine --name NAME --method pamr"""
+"""Carries CAMs to where colours, attention or learnt affinities lead: python -m tools.refine --name NAME --method pamr"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,26 +13,29 @@ from torch import Tensor
 
 from datasets.pixels import open_rgb
 from datasets.runs import open_run
-from models import load_cam_model
+from models import SegmentationNet, load_cam_model, load_segmenter
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.cams.folders import inside_or_path, made_with, require_files, start_folder, unfinished
 from utils.cams.inference import network_pixels
 from utils.cams.patch_size import normalized
 from utils.cams.walk import colour_weights, dense_walk, ring_offsets, walk
 from utils.errors import run_script
-from utils.experiment import epoch_file, latest_epoch
+from utils.experiment import AFF, epoch_file, latest_epoch, mask_run_of
 from utils.files import place
 from utils.log import progress
+from utils.machine.device import Precision, prepare_device
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
 from utils.options.results import WalkOptions
+from utils.options.segmentation import AffinityOptions
+from utils.segmentation.affinity import carry
 from utils.training.checkpoint import digest_of
 
 Refine = Callable[[Image.Image, Tensor], Tensor]
 """From an RGB image and its CAMs (K, H, W) to other CAMs."""
-USUAL_STEPS = {"pamr": 10, "attention": 2}
-USUAL_POWER = {"pamr": 1.0, "attention": 2.0}
+USUAL_STEPS = {"pamr": 10, "attention": 2, "affinity": 256}
+USUAL_POWER = {"pamr": 1.0, "attention": 2.0, "affinity": 8.0}
 
 
 def main(args: list[str]) -> None:
@@ -74,6 +77,13 @@ def method_of(options: WalkOptions) -> tuple[Refine, str]:
     power = options.power or USUAL_POWER[options.method]
     if options.method == "pamr":
         return Pamr(steps), ""
+    if options.method == "affinity":
+        folder = options.folder.with_name(options.affinity or f"{options.name}_aff")
+        run, _ = mask_run_of(folder, AffinityOptions, AFF, "train_affinity.py")
+        weights = epoch_file(folder, options.load_epo if options.load_epo >= 0 else latest_epoch(folder, AFF), AFF)
+        precision = Precision("off", prepare_device(options.device))
+        net = load_segmenter(weights, run.embed_dim, run).to(precision.device).eval()
+        return Affinity(net, precision, run, steps, power), digest_of(weights, "")
     epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
     model = load_cam_model(options.folder, epoch, device=options.device, exp=options.exp)
     return Attention(model, steps, power), digest_of(epoch_file(options.folder, epoch), "")
@@ -149,6 +159,22 @@ class Attention:
         maps = F.adaptive_avg_pool2d(cams.to(precision.device), grid)
         spread = dense_walk(maps, output.patch_attention[0].float(), self.power, self.steps)
         return F.interpolate(spread[None], cams.shape[-2:], mode="bilinear")[0]
+
+
+@dataclass(frozen=True)
+class Affinity:
+    """Along learnt affinities."""
+
+    net: SegmentationNet
+    precision: Precision
+    run: AffinityOptions
+    steps: int
+    power: float
+
+    def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
+        """See `Refine`."""
+        (pixels,) = network_pixels(image, self.run.infer_size)
+        return carry(self.net, pixels, cams, self.precision, **self.run.reach, power=self.power, steps=self.steps)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from .files import previous_file, whole_file
 from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
 from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from .options.recipes import recipe
-from .options.segmentation import SegOptions
+from .options.segmentation import AffinityOptions, MaskOptions, SegOptions
 from .options.training import DenoiserOptions, TrainOptions, load_run, load_run_of
 
-TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions, SegOptions)
-TRM, SEG = "net_trm.pth", "net_seg.pth"
-"""What the inference weights of an epoch are called after its number: DiG's, and a segmentation network's."""
+TrainingT = TypeVar("TrainingT", bound=TrainOptions | DenoiserOptions | SegOptions | AffinityOptions)
+MaskT = TypeVar("MaskT", bound=MaskOptions)
+TRM, SEG, AFF = "net_trm.pth", "net_seg.pth", "net_aff.pth"
+"""What the inference weights of an epoch are called after its number: DiG's, of a segmentation network, of affinities."""
 SCORES = ("miou", "threshold", "map", "f1")
 """What is kept of an epoch's validation, in percent but for the threshold; a segmentation network has the first alone."""
 NEEDED_SCORES = ("miou", "threshold")
@@ -42,7 +43,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
     """What `add_score` kept, by epoch; empty where there is nothing yet."""
     try:
         content = json.loads(scores_file(folder).read_text())
-        needed = NEEDED_SCORES[:1] if is_segmentation(folder) else NEEDED_SCORES
+        needed = NEEDED_SCORES if kind_of(folder) == TRM else NEEDED_SCORES[:1]
         return {
             str(epoch): {name: float(scores[name]) for name in SCORES if name in scores or name in needed}
             for epoch, scores in content.items()
@@ -87,12 +88,13 @@ def remove_old_epochs(folder: Path, keep: int, kind: str = TRM) -> None:
             epoch_file(folder, epoch, kind).unlink(missing_ok=True)
 
 
-def is_segmentation(folder: Path) -> bool:
-    """Whether a folder holds a run of train_seg.py."""
+def kind_of(folder: Path) -> str:
+    """Whether a folder holds a run of train_trm.py (TRM), train_seg.py (SEG) or train_affinity.py (AFF); TRM where none."""
     try:
-        return "encoder" in json.loads((folder / OPTIONS_FILE).read_text())["options"]
+        options = json.loads((folder / OPTIONS_FILE).read_text())["options"]
+        return AFF if "radius" in options else SEG if "encoder" in options else TRM
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return False
+        return TRM
 
 
 def job_of(folder: Path) -> str:
@@ -113,7 +115,7 @@ def parse_run(
     cls: type[TrainingT],
     args: Sequence[str],
     program: str,
-    description: str,
+    description: str | None,
     defaults: Mapping[str, Any],
     restarted_job: str = "",
 ) -> TrainingT:
@@ -122,7 +124,7 @@ def parse_run(
     A command that is given again continues its own run, and one that would compute something else is refused.
 
     Args:
-        cls: `TrainOptions`, `DenoiserOptions` or `SegOptions`.
+        cls: `TrainOptions`, `DenoiserOptions`, `SegOptions` or `AffinityOptions`.
         args, program, description, defaults: see `parse_options`.
         restarted_job: the job of torchrun's that this may be a restart of. If it has begun the run, `--overwrite` has done
             its work.
@@ -145,7 +147,7 @@ def parse_run(
     return dataclasses.replace(options, resume=True)
 
 
-def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str) -> TrainingT:
+def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str | None) -> TrainingT:
     """Options of a training script with `--resume`: those of the run take the place of the recipe's; see `parse_run`."""
     place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
     folder = make_options(RunOptions, vars(place)).folder
@@ -173,7 +175,7 @@ def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
     before, after = (getattr(one, "epochs", 0) for one in (saved, options))
     if before == after:
         return ""
-    curve = "polynomial" if isinstance(saved, SegOptions) else "cosine"
+    curve = "polynomial" if isinstance(saved, MaskOptions) else "cosine"
     return (
         f". The learning rate falls along one {curve} over all {before} epochs, so that {after} would have changed every "
         "epoch that is done: a run of another length starts afresh, under another --name"
@@ -192,7 +194,7 @@ def open_experiment(options: TrainingT) -> Path:
     last = last_file(options.folder)
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
-    weights = [last] if last.exists() else sorted(path for kind in (TRM, SEG) for path in last.parent.glob(f"*{kind}"))
+    weights = [last] if last.exists() else sorted(path for kind in (TRM, SEG, AFF) for path in last.parent.glob(f"*{kind}"))
     if weights and not (options.resume or options.overwrite):
         raise InputError(f"{weights[0]} exists, and there is no run to continue: --overwrite starts afresh")
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -223,8 +225,10 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
     Raises:
         InputError: the run was trained with another recipe than the one asked for.
     """
-    if is_segmentation(folder):
+    if kind_of(folder) == SEG:
         raise InputError(f"{folder} is a run of train_seg.py, a segmentation network, which has no CAMs: see infer_seg.py")
+    if kind_of(folder) == AFF:
+        raise InputError(f"{folder} is a run of train_affinity.py, which has no CAMs: see python -m tools.refine")
     run = load_run(folder)
     if run is None:
         values = {**recipe(exp or TrainOptions.exp).train, "name": folder.resolve().name}
@@ -251,16 +255,24 @@ def seg_run_of(folder: Path, data_path: str = "", val_list: str = "") -> tuple[S
     Raises:
         InputError: there is no such run.
     """
-    if not is_segmentation(folder):
-        raise InputError(f"{folder} holds no run of train_seg.py: its {OPTIONS_FILE} is missing or of another script")
-    run = load_run_of(folder, SegOptions)
-    assert run is not None  # is_segmentation has read its file
-    options, classes = run
+    options, classes = mask_run_of(folder, SegOptions, SEG, "train_seg.py")
     return dataclasses.replace(
         options, data_path=data_path or options.data_path, val_list=val_list or options.val_list
     ), classes
 
 
+def mask_run_of(folder: Path, cls: type[MaskT], kind: str, script: str) -> tuple[MaskT, tuple[str, ...]]:
+    """The options and classes of a run of a script that trains on masks.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    run = load_run_of(folder, cls) if kind_of(folder) == kind else None
+    if run is None:
+        raise InputError(f"{folder} holds no run of {script}: its {OPTIONS_FILE} is missing or of another script")
+    return run
+
+
 def scored_run_of(folder: Path, exp: str, data_path: str) -> tuple[TrainOptions | SegOptions, tuple[str, ...] | None]:
     """What scoring takes from a run, of whichever network: see `run_of` and `seg_run_of`."""
-    return seg_run_of(folder, data_path) if is_segmentation(folder) else run_of(folder, exp, data_path)
+    return seg_run_of(folder, data_path) if kind_of(folder) == SEG else run_of(folder, exp, data_path)

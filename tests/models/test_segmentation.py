@@ -16,7 +16,7 @@ TINY = {"arch": "unet", "encoder": "tu-test_efficientnet", "arch_options": {"dec
 
 def tiny(**options) -> SegmentationNet:
     torch.manual_seed(0)
-    return build_segmenter(4, **(TINY | options))[0].eval()
+    return build_segmenter(5, **(TINY | options))[0].eval()
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (33, 50), (1, 97)])
@@ -46,7 +46,7 @@ def test_the_packaged_weights_are_the_encoders():
     if path is None:
         pytest.skip("requirements-photos.txt is not installed")
     net, source = build_segmenter(
-        4, arch="deeplabv3plus", encoder="tu-tf_efficientnet_lite0", arch_options={}, encoder_weights="auto"
+        5, arch="deeplabv3plus", encoder="tu-tf_efficientnet_lite0", arch_options={}, encoder_weights="auto"
     )
     assert source == str(path)
     packaged = [*torch.load(path, weights_only=True).values()]
@@ -60,5 +60,5 @@ def test_the_packaged_weights_are_the_encoders():
 def test_the_network_of_every_recipe_can_be_built(name):
     options = make_options(SegOptions, {**SEG_RECIPES[name].train, "name": "x", "masks": "truth"})
     with torch.device("meta"):
-        net, _ = build_segmenter(20, **options.architecture)
+        net, _ = build_segmenter(21, **options.architecture)
     assert any(p.shape[0] == 21 for p in net.model.segmentation_head.parameters())

@@ -102,12 +102,14 @@ class WalkOptions(FilesOptions):
 
     method: str = option(
         "pamr",
-        "what carries a CAM from pixel to pixel: pamr: like colours nearby; attention: that of the run's transformer",
-        choices=("pamr", "attention"),
+        "what carries a CAM from pixel to pixel: pamr: like colours nearby; attention: that of the run's transformer;"
+        " affinity: what train_affinity.py has learnt",
+        choices=("pamr", "attention", "affinity"),
     )
-    steps: int = option(0, "steps of the walk; 0: 10 for pamr, 2 for attention", low=0, high=10**4)
-    power: float = option(0.0, "exponent of the attention; 0: 2", low=0, high=100)
-    load_epo: int = option(-1, "epoch whose network gives the attention; -1: the last one there", low=-1)
+    affinity: str = option("", "run of train_affinity.py; empty: NAME_aff")
+    steps: int = option(0, "steps of the walk; 0: 10 for pamr, 2 for attention, 256 for affinity", low=0, high=10**4)
+    power: float = option(0.0, "exponent of attention or affinities; 0: 2 for attention, 8 for affinity", low=0, high=100)
+    load_epo: int = option(-1, "epoch whose network gives attention or affinities; -1: the last one there", low=-1)
     device: str = device_option()
 
     def __post_init__(self):
@@ -127,8 +129,12 @@ class PseudoMaskOptions(ThresholdOptions, FilesOptions):
         low=0,
     )
 
+    png_dir: str = option("png", "folder in the experiment that the masks go to")
+
     def __post_init__(self):
         check_ranges(self)
+        if self.png_dir in (".", "..", "") or "/" in self.png_dir:
+            raise InputError(f"--png-dir takes a plain name without slashes, got {self.png_dir!r}")
         if len(self.alphas) > 2:
             raise InputError(f"--source crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.source == "dict":

@@ -1,4 +1,4 @@
-"""Recipes of train_seg.py: what its `--exp` puts in place of the flags' defaults."""
+"""Recipes of train_seg.py and train_affinity.py: what `--exp` puts in place of their flags' defaults."""
 
 from .recipes import Recipe
 
@@ -65,3 +65,38 @@ SEG_RECIPES = {
         },
     ),
 }
+
+LITE = SEG_RECIPES["seg_lite"].train
+AFFINITY_RECIPES = {
+    "aff_resnet": Recipe("DeepLabV3+'s features on a ResNet-50 for GPUs, the defaults of all flags"),
+    "aff_lite": Recipe(
+        "the same on an EfficientNet-Lite0 for two CPU cores",
+        train={
+            name: LITE[name]
+            for name in (
+                "train_list",
+                "encoder",
+                "freeze_bn",
+                "crop_size",
+                "train_size",
+                "optimizer",
+                "encoder_lr",
+                "print_freq",
+            )
+        }
+        | {
+            "arch_options": ("decoder_channels=128", "upsampling=1"),
+            "infer_size": 288,
+            "scale": (0.9, 1.4),
+            "lr": 1e-3,
+            "weight_decay": 0.01,
+            "epochs": 3,
+        },
+    ),
+    "aff_toy": Recipe(
+        "for the toy data and tests",
+        train={name: value for name, value in SEG_RECIPES["seg_toy"].train.items() if name != "print_freq"}
+        | {"crop_size": 64, "stride": 4, "radius": 3, "embed_dim": 16},
+    ),
+}
+"""The same of train_affinity.py."""

@@ -1,4 +1,4 @@
-"""Options of segmentation networks: their training, and what they make of images."""
+"""Options of networks that learn from masks to segment or to tell affinities: of their training and their inference."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ TRUTH = "truth"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegDataOptions:
+class MaskDataOptions:
     """Which images, and which masks."""
 
     masks: str = option(
@@ -31,11 +31,10 @@ class SegDataOptions:
     train_list: str = option(
         "", "training list, a name in ImageSets/Segmentation or a file; empty: train_aug or derived; on COCO train2014"
     )
-    val_list: str = option("val", "list to validate on, a name or a file; NAME:COUNT is a fixed draw from it")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegNetworkOptions:
+class MaskNetworkOptions:
     """The network."""
 
     arch: str = option(
@@ -69,7 +68,7 @@ class SegNetworkOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegOptimizationOptions:
+class MaskOptimizationOptions:
     """SGD or AdamW with a polynomial schedule, and the augmentation."""
 
     epochs: int = option(30, "epochs to train", low=1)
@@ -89,11 +88,8 @@ class SegOptimizationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegOptions(ValidationOptions, SegOptimizationOptions, SegNetworkOptions, SegDataOptions, LoopOptions, RunOptions):
-    """`train_seg.py`."""
-
-    exp: str = option("seg_deeplab", "recipe that sets the defaults of the other flags")
-    val_from: int = option(0, "first epoch, from 0, after which the network is scored", low=0, resumable=True)
+class MaskOptions(MaskOptimizationOptions, MaskNetworkOptions, MaskDataOptions, LoopOptions, RunOptions):
+    """What all trainings on masks have."""
 
     def __post_init__(self):
         check_ranges(self)
@@ -102,6 +98,38 @@ class SegOptions(ValidationOptions, SegOptimizationOptions, SegNetworkOptions, S
         if self.crop_size % 32:
             raise InputError(f"--crop-size {self.crop_size} must be a multiple of 32")
         _ = self.architecture  # says what is wrong with it
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegOptions(ValidationOptions, MaskOptions):
+    """`train_seg.py`."""
+
+    exp: str = option("seg_deeplab", "recipe that sets the defaults of the other flags")
+    val_list: str = option("val", "list to validate on, a name or a file; NAME:COUNT is a fixed draw from it")
+    val_from: int = option(0, "first epoch, from 0, after which the network is scored", low=0, resumable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffinityOptions(MaskOptions):
+    """`train_affinity.py`."""
+
+    exp: str = option("aff_resnet", "recipe that sets the defaults of the other flags")
+    encoder: str = option(
+        "tu-resnet50", "encoder: tu- and a name of timm, or a name of segmentation-models-pytorch, such as mit_b2"
+    )
+    arch_options: tuple[str, ...] = option(
+        ("upsampling=1",),
+        "what the architecture is built with in place of its own defaults; upsampling=1: not enlarged",
+    )
+    epochs: int = option(8, "epochs to train", low=1)
+    embed_dim: int = option(64, "channels whose differences are the affinity of two places", low=1, high=1024)
+    stride: int = option(8, "pixels between two places that a CAM is carried between", low=1, high=32)
+    radius: int = option(5, "how far away the other place may be, in strides", low=1, high=32)
+
+    @property
+    def reach(self) -> dict[str, int]:
+        """Which pairs of places have an affinity."""
+        return {"stride": self.stride, "radius": self.radius}
 
 
 @dataclass(frozen=True, kw_only=True)
