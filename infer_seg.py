@@ -44,8 +44,9 @@ def main(args: list[str]) -> None:
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     size = run.infer_size if options.infer_size < 0 else options.infer_size
-    record = record_of(options, digest_of(weights, SEG_WEIGHTS_HINT), size, precision, layout)
-    writer = Writer(options, folders_of(options, run.val_list))
+    cap = run.infer_cap if options.infer_cap < 0 else options.infer_cap
+    record = record_of(options, digest_of(weights, SEG_WEIGHTS_HINT), size, precision, layout) | {"infer_cap": cap}
+    writer = Writer(options, folders_of(options, run.val_list), run.white_level)
 
     with process_group(device, options.nproc, [*writer.folders.values()]), Interruptions() as interruptions:
         # Network
@@ -60,7 +61,9 @@ def main(args: list[str]) -> None:
         left = gather([i for i in ids if not all(path.exists() for path in writer.files(i))])[0]
         no_labels = np.zeros((len(shard(left)), len(layout.classes)), bool)
         workers = loader_count(options.num_workers, local_world_size())
-        loader = inference_loader(layout, shard(left), no_labels, size, workers, device, options.scales)
+        loader = inference_loader(
+            layout, shard(left), no_labels, size, workers, device, options.scales, cap, run.white_level
+        )
 
         if is_main():
             there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
@@ -105,6 +108,7 @@ class Writer:
 
     options: SegInferOptions
     folders: dict[str, Path]
+    white: float  # see `utils.images.to_rgb`
 
     def files(self, image_id: str) -> list[Path]:
         """Files of an image."""
@@ -117,7 +121,7 @@ class Writer:
         kept = np.union1d(0, kept)
         scores = scores[kept]
         if self.options.crf:
-            image = np.asarray(open_rgb(image_path))
+            image = np.asarray(open_rgb(image_path, self.white))
             scores = mean_field(image, scores.clip(LEAST_SCORE), self.options)
             mask = kept[scores.argmax(0)]
         for kind, path in zip(self.folders, self.files(image_id), strict=True):

@@ -10,10 +10,10 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch.utils.data import DataLoader
 
-from datasets.check import check_images
+from datasets.check import check_images, check_masks
 from datasets.images import epoch_loader, inference_loader
 from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
-from datasets.segmentation import SegmentationImages, require_masks
+from datasets.segmentation import SegmentationImages, check_pairs, require_masks
 from models import SegmentationNet, build_segmenter
 from utils.cams.folders import made_with
 from utils.errors import InputError, run_script
@@ -171,7 +171,7 @@ def training_loader(layout: Layout, options: MaskOptions, device: torch.device, 
     require_masks(masks)
     log.info(f"training on {len(ids)} images of {source} with masks of {masks[0].parent}")
     with first_on_each_machine():
-        check_images(layout.root, paths, options.check_data)
+        check_images(layout.root, paths, options.check_data, options.white_level, log.info)
     images = SegmentationImages(
         paths,
         masks,
@@ -181,7 +181,10 @@ def training_loader(layout: Layout, options: MaskOptions, device: torch.device, 
         options.scale,
         options.jitter,
         options.seed,
+        options.white_level,
     )
+    if is_main() and not options.resume and options.check_data != "never":
+        check_pairs(images)
     workers = loader_count(options.num_workers, local_world_size())
     return epoch_loader(images, options.batch_size, options.seed, workers, device)
 
@@ -212,13 +215,17 @@ def validation_loader(layout: Layout, options: SegOptions, device: torch.device,
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:
-        log.info(f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: nothing is scored during training")
+        log.info(
+            f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: nothing is scored during training{layout.other_masks}"
+        )
         return None
     with first_on_each_machine():
-        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data)
-    no_labels = np.zeros((len(shard(ids)), len(layout.classes)), bool)
+        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
+        no_labels = np.zeros((len(ids), len(layout.classes)), bool)
+        check_masks(layout, ids, no_labels, options.check_data)
     workers = loader_count(options.num_workers, local_world_size())
-    return inference_loader(layout, shard(ids), no_labels, options.infer_size, workers, device)
+    size, cap = options.infer_size, options.infer_cap
+    return inference_loader(layout, shard(ids), shard(no_labels), size, workers, device, cap=cap, white=options.white_level)
 
 
 def has_list(layout: Layout, name: str) -> bool:

@@ -17,8 +17,10 @@ from utils.errors import InputError
 from utils.scoring.metrics import IGNORE
 from utils.training.seeding import Stream, seeded
 
+from .check import in_threads, refuse_bad
 from .images import Visit
-from .pixels import open_rgb, turned_like
+from .labels import cache_path
+from .pixels import open_rgb, turned_like, upright_size
 
 GREY = 124
 """What lies beside an image in a crop that is larger: about the mean of photographs."""
@@ -46,6 +48,7 @@ class SegmentationImages(Dataset):
         scale: range of a factor that they are then scaled by.
         jitter: strength of random colours; 0 changes none.
         seed: of all random transforms.
+        white: value that is white in images of more than 8 bits; 0: told from each.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class SegmentationImages(Dataset):
         scale: tuple[float, float],
         jitter: float,
         seed: int,
+        white: float = 0.0,
     ):
         self.paths = paths
         self.masks = masks
@@ -65,6 +69,7 @@ class SegmentationImages(Dataset):
         self.shorter_side = shorter_side
         self.scale = scale
         self.seed = seed
+        self.white = white
         fill: dict = {tv_tensors.Mask: IGNORE, "others": GREY}
         self.transform = v2.Compose(
             [
@@ -92,12 +97,20 @@ class SegmentationImages(Dataset):
         Raises:
             InputError: one of them cannot be read, or they have different sizes.
         """
-        image = open_rgb(self.paths[index])
+        image = open_rgb(self.paths[index], self.white)
+        return image, Image.fromarray(self.read_mask(index, (image.height, image.width)))
+
+    def read_mask(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """The mask of an image of (height, width).
+
+        Raises:
+            InputError: it cannot be read, or has another size.
+        """
         mask = turned_like(read_mask(self.masks[index], None, self.num_classes), self.paths[index])
-        if mask.shape != (image.height, image.width):
+        if mask.shape != size:
             found = f"{mask.shape[1]} x {mask.shape[0]}"
-            raise InputError(f"{self.masks[index]} is {found} pixels, its image {image.width} x {image.height}")
-        return image, Image.fromarray(mask)
+            raise InputError(f"{self.masks[index]} is {found} pixels, its image {size[1]} x {size[0]}")
+        return mask
 
     def random_size(self, image: Image.Image) -> tuple[int, int]:
         """Width and height that an image is brought to."""
@@ -106,6 +119,24 @@ class SegmentationImages(Dataset):
         if self.shorter_side:
             factor *= self.shorter_side / min(image.size)
         return max(1, round(factor * image.width)), max(1, round(factor * image.height))
+
+
+def check_pairs(images: SegmentationImages) -> None:
+    """Looks at all masks: whether they can be read, hold known classes, and have the sizes of their images.
+
+    Raises:
+        InputError: some do not; the first twenty are named.
+    """
+
+    def problem_of(index: int) -> str:
+        try:
+            images.read_mask(index, upright_size(images.paths[index]))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    problems = [problem for problem in in_threads(problem_of, range(len(images)), "looking at masks") if problem]
+    refuse_bad(problems, f"{len(images)} masks", cache_path(images.masks[0].parent, "masks_to_learn"))
 
 
 def require_masks(paths: Sequence[Path]) -> None:

@@ -23,15 +23,27 @@ class SegModel:
     Args:
         net: the network, on its device.
         classes: C names.
-        shorter_side: that images are resized to for the network, in pixels; 0 leaves them.
+        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
         precision: of the network.
         weights: the file that it was loaded from.
+        white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
     """
 
-    def __init__(self, net: SegmentationNet, classes: Sequence[str], shorter_side: int, precision: Precision, weights: Path):
+    def __init__(
+        self,
+        net: SegmentationNet,
+        classes: Sequence[str],
+        shorter_side: int,
+        precision: Precision,
+        weights: Path,
+        cap: int = 0,
+        white: float = 0.0,
+    ):
         self.net = net.eval()
         self.classes = tuple(classes)
         self.shorter_side = shorter_side
+        self.cap = cap
+        self.white = white
         self.precision = precision
         self.weights = weights
 
@@ -57,8 +69,8 @@ class SegModel:
 
     def predict(self, image: ImageLike, scales: Sequence[float], mirror: bool) -> Tensor:
         """(C + 1, H, W) float32 on the network's device; see `probabilities`."""
-        picture = as_rgb(image)
-        pixels = network_pixels(picture, self.shorter_side, scales)
+        picture = as_rgb(image, self.white)
+        pixels = network_pixels(picture, self.shorter_side, scales, self.cap)
         size = (picture.height, picture.width)
         return segment(self.net, pixels, size, self.precision, mirror, SegInferOptions.window)
 
@@ -69,6 +81,9 @@ def load_seg_model(
     weights: str | os.PathLike | None = None,
     device: str = "auto",
     amp: str = "off",
+    *,
+    infer_size: int | None = None,
+    infer_cap: int | None = None,
 ) -> SegModel:
     """The segmentation network of an experiment of train_seg.py; for the arguments see `load_cam_model`.
 
@@ -81,4 +96,6 @@ def load_seg_model(
         weights = epoch_file(folder, latest_epoch(folder, SEG) if epoch is None else epoch, SEG)
     precision = precision_of(device, amp)
     net = load_segmenter(Path(weights), len(classes) + 1, run).to(precision.device)
-    return SegModel(net, classes, run.infer_size, precision, Path(weights))
+    size = run.infer_size if infer_size is None else infer_size
+    cap = run.infer_cap if infer_cap is None else infer_cap
+    return SegModel(net, classes, size, precision, Path(weights), cap, run.white_level)

@@ -56,7 +56,7 @@ def main(args: list[str]) -> None:
         print(f"{cams}: {len(ids)} images of {run.val_list} by {options.method}{there}")
 
         # Loop: every image by itself
-        job = Job(cams, target, len(layout.classes), refine)
+        job = Job(cams, target, len(layout.classes), refine, run.white_level)
         tasks = [(i, layout.image_path(i)) for i in left]
         if options.method == "pamr":
             for _ in in_parallel(job.write_alone, tasks, options.num_workers, "refinement"):
@@ -106,6 +106,7 @@ class Job:
     target: Path
     num_classes: int
     refine: Refine
+    white: float  # see `utils.images.to_rgb`
 
     def write_alone(self, task: tuple[str, Path]) -> None:
         """`write` in a process beside others, which take the other cores."""
@@ -119,7 +120,7 @@ class Job:
             InputError: the image or its CAMs are damaged, or do not fit each other.
         """
         image_id, image_path = task
-        image = open_rgb(image_path)
+        image = open_rgb(image_path, self.white)
         cams = read_cam_dict(self.cams / f"{image_id}.npy", (image.height, image.width), self.num_classes)
         if cams:
             maps = torch.from_numpy(np.stack([*cams.values()]))
@@ -136,7 +137,7 @@ class Pamr:
 
     def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
         """See `Refine`."""
-        (pixels,) = network_pixels(image, 0)
+        (pixels,) = network_pixels(image, 0, cap=0)
         offsets = ring_offsets()
         return walk(cams, colour_weights(pixels.float() / 255, offsets), offsets, self.steps)
 
@@ -153,7 +154,7 @@ class Attention:
     def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
         """See `Refine`."""
         net, precision = self.model.net, self.model.precision
-        (pixels,) = network_pixels(image, self.model.shorter_side)
+        (pixels,) = network_pixels(image, self.model.shorter_side, cap=self.model.cap)
         output = net(net.normalize(pixels.to(precision.device).float()[None] / 255))
         grid = output.patch_cam.shape[-2:]
         maps = F.adaptive_avg_pool2d(cams.to(precision.device), grid)
@@ -173,7 +174,7 @@ class Affinity:
 
     def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
         """See `Refine`."""
-        (pixels,) = network_pixels(image, self.run.infer_size)
+        (pixels,) = network_pixels(image, self.run.infer_size, cap=self.run.infer_cap)
         return carry(self.net, pixels, cams, self.precision, **self.run.reach, power=self.power, steps=self.steps)
 
 

@@ -6,10 +6,12 @@ from typing import Any
 from ..errors import InputError
 from .experiment import ExperimentOptions, MachineOptions, RunOptions, amp_option
 from .flags import assignments, check_ranges, option
+from .inference import infer_size_option
 from .results import CrfSettings
 from .training import LoopOptions, ValidationOptions
 
 TRUTH = "truth"
+SEG_CAP_HELP = "largest shorter side at inference in pixels, to which larger images are reduced; 0: seen in windows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,10 @@ class MaskNetworkOptions:
     )
     freeze_bn: bool = option(False, "keep the batch statistics that the encoder was pretrained with")
     crop_size: int = option(512, "side of a training image in pixels, a multiple of 32", low=32, high=4096)
-    infer_size: int = option(0, "shorter side of an image at inference in pixels; 0: as it is", low=0, high=4096)
+    infer_size: int = option(
+        0, "shorter side of an image at inference in pixels; 0: as it is, up to INFER_CAP", low=0, high=4096
+    )
+    infer_cap: int = option(0, SEG_CAP_HELP, low=0, high=100_000)
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -140,7 +145,8 @@ class SegInferOptions(CrfSettings, MachineOptions, ExperimentOptions):
     weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file, such as test; empty: the run's")
-    infer_size: int = option(-1, "shorter side of an image in pixels, 0: as it is; -1: the run's", low=-1, high=4096)
+    infer_size: int = infer_size_option()
+    infer_cap: int = option(-1, f"{SEG_CAP_HELP}; -1: the run's", low=-1, high=100_000)
     scales: tuple[float, ...] = option(
         (1.0,), "sizes that each image is seen at, times its own; their probabilities are averaged", low=0.1, high=8
     )

@@ -29,12 +29,6 @@ class LoopOptions:
         "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32"
     )
     compile: bool = compile_option()
-    accum: int = option(
-        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
-    )
-    grad_checkpoint: bool = option(
-        False, "compute activations again in the backward pass instead of keeping them: less memory", resumable=True
-    )
     print_freq: int = option(50, "steps between two lines of the log", low=1, resumable=True)
     check_data: str = option(
         "first",
@@ -51,6 +45,18 @@ class LoopOptions:
     resume: bool = option(False, "continue from ckpt/last.pth with the options of that run", resumable=True)
     overwrite: bool = option(
         False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out", resumable=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """Ways to take less memory, of networks without batch norm: the results stay the same but for rounding."""
+
+    accum: int = option(
+        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
+    )
+    grad_checkpoint: bool = option(
+        False, "compute activations again in the backward pass instead of keeping them: less memory", resumable=True
     )
 
 
@@ -208,6 +214,7 @@ class TrainOptions(
     GuidanceOptions,
     ArchitectureOptions,
     DataOptions,
+    MemoryOptions,
     LoopOptions,
     RunOptions,
 ):
@@ -269,7 +276,7 @@ class TrainOptions(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiserOptions(LoopOptions, RunOptions):
+class DenoiserOptions(MemoryOptions, LoopOptions, RunOptions):
     """`train_diffusion.py`."""
 
     data: str = option(..., "folder of images, searched through all its sub-folders", resumable=True, path=True)
