@@ -15,7 +15,7 @@ from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folders, inside_or_path, made_with
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
-from utils.experiment import run_of
+from utils.experiment import SEG, kind_of, scored_run_of
 from utils.files import whole_file
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
@@ -101,15 +101,16 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
     Raises:
         InputError: one of them is missing.
     """
-    run, classes = run_of(options.folder, options.exp, options.data_path)
+    run, classes = scored_run_of(options.folder, options.exp, options.data_path)
     root = Path(run.data_path)
     predictions = inside_or_path(options.folder, options.dict_dir) if options.dict_dir else usual_predictions(options)
     truth = truth_folder(root, options.gt_dir)
     if not truth.is_dir():
         raise InputError(f"{truth} is missing: name the masks' folder with --gt-dir, or the data set with --data-path")
     if not predictions.is_dir():
-        raise InputError(f"{predictions} is missing: run infer_trm.py first, or name another folder with --dict-dir")
-    # A path of masks may lead into another data set than the run's.
+        script = "infer_seg.py" if kind_of(options.folder) == SEG else "infer_trm.py"
+        raise InputError(f"{predictions} is missing: run {script} first, or name another folder with --dict-dir")
+    # Masks named by a path may be another data set's than the one that the run or the default names.
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
     layout = open_layout(root) if is_data_set(root) else MaskLayout(truth, root)
     classes, images = classes or layout.classes, options.list or run.val_list
@@ -122,10 +123,10 @@ def usual_predictions(options: EvaluationOptions) -> Path:
     Raises:
         InputError: there are several such folders, or no script writes them.
     """
-    if options.task == "dl":
+    if options.task == "dl" and kind_of(options.folder) != SEG:
         raise InputError("--task dl needs the folder of a network's score dicts: name it with --dict-dir")
     if options.task != "crf":
-        return options.folder / {"cam": "dict", "png": "png"}[options.task]
+        return options.folder / {"cam": "dict", "dl": "dl", "png": "png"}[options.task]
     folders = crf_folders(options.folder)
     if len(folders) > 1:
         names = ", ".join(f"crf/{folder.name}" for folder in folders)

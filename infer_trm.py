@@ -1,6 +1,5 @@
 """Writes class activation maps: python infer_trm.py --name NAME --load_epo 19 --dict"""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from utils.cams.files import write_cam_dict
 from utils.cams.folders import start_folder
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
-from utils.errors import InputError, run_script
+from utils.errors import run_script
 from utils.experiment import epoch_file, latest_epoch
 from utils.files import place
 from utils.machine.cores import available_cores, loader_count
@@ -39,6 +38,7 @@ from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import InferOptions
 from utils.options.training import DEFAULT_CAP, TrainOptions
+from utils.training.checkpoint import digest_of
 from utils.training.engine import infer_images
 
 
@@ -52,7 +52,7 @@ def main(args: list[str]) -> None:
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
-    record = record_of(options, run, digest_of(weights), precision, layout)
+    record = record_of(options, run, digest_of(weights, WEIGHTS_HINT), precision, layout)
     thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
     writer = Writer(options, thresholds, layout.classes, run.white_level)
 
@@ -113,19 +113,6 @@ def checkpoint_of(options: InferOptions) -> Path:
     """The experiment's weights file of the requested epoch."""
     epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
     return epoch_file(options.folder, epoch)
-
-
-def digest_of(weights: Path) -> str:
-    """A short digest that identifies a weights file.
-
-    Raises:
-        InputError: the file is missing.
-    """
-    try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except FileNotFoundError as error:
-        raise InputError(f"{weights} is missing. {WEIGHTS_HINT}") from error
 
 
 USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined"}

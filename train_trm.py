@@ -132,7 +132,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
                 if is_main():
                     save_inference_weights(training.result, epoch_file(options.folder, epoch))
 
-                if val_loader is not None and is_validated(epoch, options) and str(epoch) not in scored:
+                if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
                     truth = partial(read_truth, layout)
                     scores = score_cams(training.result, val_loader, precision, truth, len(layout.classes), interruptions)
                     report_scores(*scores, epoch, (epoch + 1) * len(train_loader), options, log)
@@ -149,12 +149,6 @@ def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24
 def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
     """What the number of processes must divide."""
     return shards_of(parse(args, program, exp))
-
-
-def is_validated(epoch: int, options: TrainOptions) -> bool:
-    """Whether CAMs are scored after this epoch; after the last one they always are."""
-    due = epoch >= options.val_from and (epoch - options.val_from) % options.val_every == 0
-    return due or epoch in options.val_also or epoch + 1 == options.epochs
 
 
 def report_scores(

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from utils.errors import InputError
-from utils.experiment import run_of
+from utils.experiment import run_of, seg_run_of
+from utils.options.segmentation import SegOptions
 from utils.options.training import TrainOptions
 
 from .layouts.base import Layout, open_layout
@@ -19,7 +20,22 @@ def open_run(folder: Path, exp: str, data_path: str, val_list: str) -> tuple[Tra
         InputError: the recipe is not the run's, or the data set has other classes than the run.
     """
     run, classes = run_of(folder, exp, data_path, val_list)
-    layout = open_layout(Path(run.data_path))
+    return run, layout_of(folder, run.data_path, classes)
+
+
+def open_seg_run(folder: Path, data_path: str, val_list: str) -> tuple[SegOptions, Layout]:
+    """The same of a run of train_seg.py; see `utils.experiment.seg_run_of`."""
+    run, classes = seg_run_of(folder, data_path, val_list)
+    return run, layout_of(folder, run.data_path, classes)
+
+
+def layout_of(folder: Path, data_path: str, classes: tuple[str, ...] | None) -> Layout:
+    """The data set at a path.
+
+    Raises:
+        InputError: it has other classes than the run in a folder was trained on.
+    """
+    layout = open_layout(Path(data_path))
     if classes is not None and classes != layout.classes:
         raise InputError(f"{layout.root} has other classes than the run {folder} was trained on")
-    return run, layout
+    return layout

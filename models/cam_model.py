@@ -172,15 +172,24 @@ def load_cam_model(
     names = own_classes or classes
     if not names:
         raise InputError(f"{folder / OPTIONS_FILE} is missing, so that names of the classes are needed: classes=[...]")
-    if not re.fullmatch(DEVICES[0], device):
-        raise InputError(f"device must be {DEVICES[1]}, got {device!r}")
-    if amp not in AMP_DTYPES:
-        raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)}, got {amp!r}")
-    precision = Precision(amp, prepare_device(device))
+    precision = precision_of(device, amp)
     net = load_network(Path(weights), len(names), run).to(precision.device)
     size = run.infer_size if infer_size is None else infer_size
     cap = run.infer_cap if infer_cap is None else infer_cap
     return CamModel(net, names, size, precision, Path(weights), cap, run.white_level, run.infer_scales)
+
+
+def precision_of(device: str, amp: str) -> Precision:
+    """A device that was set up as the scripts do, with the precision of a network on it.
+
+    Raises:
+        InputError: there is no such device or precision.
+    """
+    if not re.fullmatch(DEVICES[0], device):
+        raise InputError(f"device must be {DEVICES[1]}, got {device!r}")
+    if amp not in AMP_DTYPES:
+        raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)}, got {amp!r}")
+    return Precision(amp, prepare_device(device))
 
 
 def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:

@@ -136,22 +136,33 @@ def load_stem(stem: ConvStem, weights: str) -> str:
     Raises:
         InputError: the weights are not available, or do not fit.
     """
+    return load_trunk(stem.trunk, stem.name, weights)
+
+
+def load_trunk(trunk: nn.Module, name: str, weights: str) -> str:
+    """Loads ImageNet weights into a model of timm that gives features; see `load_stem`."""
     if weights == "none":
         return "random"
     if weights == "auto":
-        weights = str(packaged_file(stem.name) or "timm")
+        weights = str(packaged_file(name) or "timm")
     if weights == "timm":
         try:
-            state = timm.create_model(stem.name, pretrained=True).state_dict()
-        # However the download fails, the message names the alternative.
+            state = timm.create_model(name, pretrained=True).state_dict()
+        # Whatever the download stumbles over, the user needs the way out.
         except Exception as error:
-            raise InputError(f"timm could not provide weights of {stem.name}: {error}. {STEM_HINT}") from error
+            raise InputError(f"timm could not provide weights of {name}: {error}. {STEM_HINT}") from error
     else:
         path = Path(weights)
-        state = classifier_state(stem.name, state_dict_of(load_file(path, STEM_HINT), path), path)
-    # timm's feature extraction renames some modules: the dot between parent and stage becomes an underscore.
+        state = classifier_state(name, state_dict_of(load_file(path, STEM_HINT), path), path)
+    # Where timm takes a stage out of its parent, the dot between their names becomes an underscore.
     flat = {name.replace(".", "_"): value for name, value in state.items()}
-    stem.trunk.load_state_dict({name: flat[name.replace(".", "_")] for name in stem.trunk.state_dict()})
+    own = trunk.state_dict()
+    missing = [name for name in own if name.replace(".", "_") not in flat]
+    if missing:
+        raise InputError(
+            f"{weights} holds no {missing[0]} and {len(missing) - 1} more of {len(own)} tensors of the features"
+        )
+    trunk.load_state_dict({name: flat[name.replace(".", "_")] for name in own})
     return weights
 
 

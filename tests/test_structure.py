@@ -15,8 +15,11 @@ from tools.flag_tables import COMMANDS, PAGE, page
 PACKAGES = ("models", "diffusion", "datasets", "utils", "tools")
 SCRIPTS = tuple(command for command in COMMANDS if command.endswith(".py"))
 READERS = {
+    "train_affinity.py": "train_seg.py",
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
+    "-m tools.refine": "tools/refine.py",
+    "-m tools.pipeline": "tools/pipeline.py",
     "-m tools.report": "tools/report.py",
     "-m tools.backbones": "tools/backbones.py",
     "-m datasets.toy": "datasets/toy.py",

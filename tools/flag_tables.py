@@ -8,18 +8,26 @@ from utils.files import whole_file
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
+from utils.options.pipeline import PipelineOptions
 from utils.options.recipes import RECIPES
-from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions
+from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
+from utils.options.seg_recipes import AFFINITY_RECIPES, SEG_RECIPES
+from utils.options.segmentation import AffinityOptions, SegInferOptions, SegOptions
 from utils.options.training import DenoiserOptions, TrainOptions
 
 COMMANDS = {
     "train_trm.py": TrainOptions,
     "train_diffusion.py": DenoiserOptions,
     "infer_trm.py": InferOptions,
+    "train_seg.py": SegOptions,
+    "infer_seg.py": SegInferOptions,
+    "train_affinity.py": AffinityOptions,
     "evaluation.py": EvaluationOptions,
     "predict.py": PredictOptions,
     "-m tools.crf": RefineOptions,
+    "-m tools.refine": WalkOptions,
     "-m tools.masks": PseudoMaskOptions,
+    "-m tools.pipeline": PipelineOptions,
     "-m tools.report": ReportOptions,
     "-m tools.backbones": BackboneOptions,
     "-m datasets.toy": ToyOptions,
@@ -27,7 +35,14 @@ COMMANDS = {
     "-m datasets.prepare voc": PrepareVocOptions,
 }
 PAGE = Path(__file__).parents[1] / "docs" / "flags.md"
-RECIPE_COLUMNS = ("dig_lite", "dig_nano", "dig_toy")
+SMALL = ("dig_lite", "dig_nano", "dig_toy")
+COLUMNS = {
+    TrainOptions: {name: RECIPES[name].train for name in SMALL},
+    DenoiserOptions: {name: RECIPES[name].denoiser for name in SMALL},
+    SegOptions: {name: SEG_RECIPES[name].train for name in ("seg_vit", "seg_lite", "seg_toy")},
+    AffinityOptions: {name: AFFINITY_RECIPES[name].train for name in ("aff_lite", "aff_toy")},
+}
+"""What recipes put in place of the defaults of trainings."""
 INTRODUCTION = """# All flags
 
 Flags may be spelt with `-` or `_`. `--exp` picks a recipe, whose values stand beside the defaults; a flag given on the
@@ -37,9 +52,8 @@ written by `python -m tools.flag_tables`.
 
 
 def flag_table(cls: type) -> str:
-    """A Markdown table of one command's flags, with the values that the small recipes put in place of the defaults."""
-    part = {TrainOptions: "train", DenoiserOptions: "denoiser"}.get(cls)
-    recipes = {name: getattr(RECIPES[name], part) for name in RECIPE_COLUMNS} if part else {}
+    """A Markdown table of one command's flags, with the values that some recipes put in place of the defaults."""
+    recipes = COLUMNS.get(cls, {})
     head = ["flag", "default", *(f"`{name}`" for name in recipes), "meaning"]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for f in dataclasses.fields(cls):
@@ -53,7 +67,7 @@ def flag_table(cls: type) -> str:
         meaning = f.metadata["help"].replace("<", "\\<") + choices  # Markdown would take <epoch> for a tag
         others = [f"`{show(values[f.name])}`" if f.name in values else "" for values in recipes.values()]
         rows.append(f"| `{spelling(f)}` | " + " | ".join([default, *others, meaning]) + " |")
-    if part:
+    if recipes:
         resumable = [f"`{spelling(f)}`" for f in dataclasses.fields(cls) if f.metadata["resumable"]]
         rows += ["", f"A resumed run may change {', '.join(resumable)}."]
     return "\n".join(rows)

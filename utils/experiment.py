@@ -11,19 +11,22 @@ from .files import previous_file, whole_file
 from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
 from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from .options.recipes import recipe
-from .options.training import DenoiserOptions, TrainOptions, load_run
+from .options.segmentation import AffinityOptions, MaskOptions, SegOptions
+from .options.training import DenoiserOptions, TrainOptions, load_run, load_run_of
 
-TrainingT = TypeVar("TrainingT", TrainOptions, DenoiserOptions)
-EPOCH_FILES = "*net_trm.pth"
+TrainingT = TypeVar("TrainingT", bound=TrainOptions | DenoiserOptions | SegOptions | AffinityOptions)
+MaskT = TypeVar("MaskT", bound=MaskOptions)
+TRM, SEG, AFF = "net_trm.pth", "net_seg.pth", "net_aff.pth"
+"""What the inference weights of an epoch are called after its number: DiG's, of a segmentation network, of affinities."""
 SCORES = ("miou", "threshold", "map", "f1")
-"""Validation scores of an epoch, in percent except for the threshold."""
-LATER_SCORES = ("map", "f1")
-"""Scores that files of earlier versions lack."""
+"""What is kept of an epoch's validation, in percent but for the threshold; a segmentation network has the first alone."""
+NEEDED_SCORES = ("miou", "threshold")
+"""Those that an epoch of DiG has in files of all versions."""
 
 
-def epoch_file(folder: Path, epoch: int) -> Path:
+def epoch_file(folder: Path, epoch: int, kind: str = TRM) -> Path:
     """The inference weights of an epoch: `<folder>/ckpt/019net_trm.pth`."""
-    return folder / "ckpt" / f"{epoch:03d}net_trm.pth"
+    return folder / "ckpt" / f"{epoch:03d}{kind}"
 
 
 def last_file(folder: Path) -> Path:
@@ -44,8 +47,9 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
     """
     try:
         content = json.loads(scores_file(folder).read_text())
+        needed = NEEDED_SCORES if kind_of(folder) == TRM else NEEDED_SCORES[:1]
         return {
-            str(epoch): {name: float(scores[name]) for name in SCORES if name in scores or name not in LATER_SCORES}
+            str(epoch): {name: float(scores[name]) for name in SCORES if name in scores or name in needed}
             for epoch, scores in content.items()
         }
     except FileNotFoundError:
@@ -55,37 +59,46 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def add_score(folder: Path, epoch: int, scores: Mapping[str, float]) -> None:
-    """Writes the `SCORES` of an epoch."""
-    content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES}}
+    """Keeps those of the `SCORES` that an epoch has."""
+    content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES if name in scores}}
     with whole_file(scores_file(folder), durable=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def latest_epoch(folder: Path) -> int:
-    """The last epoch whose inference weights exist.
+def latest_epoch(folder: Path, kind: str = TRM) -> int:
+    """The last epoch that left inference weights.
 
     Raises:
         InputError: there is none.
     """
-    epochs = epochs_there(folder)
+    epochs = epochs_there(folder, kind)
     if not epochs:
-        raise InputError(f"{folder / 'ckpt'} holds no <epoch>net_trm.pth; train first or give --weights FILE")
+        raise InputError(f"{folder / 'ckpt'} holds no <epoch>{kind}; train first or give --weights FILE")
     return epochs[-1]
 
 
-def epochs_there(folder: Path) -> list[int]:
-    """Epochs whose inference weights exist, ascending."""
-    names = [path.name.removesuffix("net_trm.pth") for path in (folder / "ckpt").glob(EPOCH_FILES)]
+def epochs_there(folder: Path, kind: str = TRM) -> list[int]:
+    """Epochs that left inference weights, ascending."""
+    names = [path.name.removesuffix(kind) for path in (folder / "ckpt").glob(f"*{kind}")]
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def remove_old_epochs(folder: Path, keep: int) -> None:
-    """Removes inference weights, except of the last `keep` epochs and of the (first) epoch with the best mIoU."""
+def remove_old_epochs(folder: Path, keep: int, kind: str = TRM) -> None:
+    """Removes inference weights of all but the last epochs and the one with the best mIoU, the first of equals."""
     scores = read_scores(folder)
     best = max(scores, key=lambda epoch: (scores[epoch]["miou"], -int(epoch)), default=None)
-    for epoch in epochs_there(folder)[:-keep]:
+    for epoch in epochs_there(folder, kind)[:-keep]:
         if str(epoch) != best:
-            epoch_file(folder, epoch).unlink(missing_ok=True)
+            epoch_file(folder, epoch, kind).unlink(missing_ok=True)
+
+
+def kind_of(folder: Path) -> str:
+    """Whether a folder holds a run of train_trm.py (TRM), train_seg.py (SEG) or train_affinity.py (AFF); TRM where none."""
+    try:
+        options = json.loads((folder / OPTIONS_FILE).read_text())["options"]
+        return AFF if "radius" in options else SEG if "encoder" in options else TRM
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return TRM
 
 
 def job_of(folder: Path) -> str:
@@ -106,7 +119,7 @@ def parse_run(
     cls: type[TrainingT],
     args: Sequence[str],
     program: str,
-    description: str,
+    description: str | None,
     defaults: Mapping[str, Any],
     restarted_job: str = "",
 ) -> TrainingT:
@@ -115,7 +128,7 @@ def parse_run(
     The same command continues its run; a command that would change what the run computes is refused.
 
     Args:
-        cls: `TrainOptions` or `DenoiserOptions`.
+        cls: `TrainOptions`, `DenoiserOptions`, `SegOptions` or `AffinityOptions`.
         args, program, description, defaults: see `parse_options`.
         restarted_job: the torchrun job that this process may be a restart of. If that job started the run, `--overwrite` is
             ignored: the first start has carried it out.
@@ -138,8 +151,8 @@ def parse_run(
     return dataclasses.replace(options, resume=True)
 
 
-def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str) -> TrainingT:
-    """Options of a training script with `--resume`, whose defaults are the run's options; see `parse_run`."""
+def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str | None) -> TrainingT:
+    """Options of a training script with `--resume`: those of the run take the place of the recipe's; see `parse_run`."""
     place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
     folder = make_options(RunOptions, vars(place)).folder
     if not has_run(folder):
@@ -162,12 +175,13 @@ def kept_flags(saved: TrainingT, options: TrainingT) -> str:
 
 
 def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
-    """The end of a message: why `--epochs` cannot change at a resume; empty if it does not."""
+    """Why a training by epochs cannot be given others, where that was tried: the end of a message."""
     before, after = (getattr(one, "epochs", 0) for one in (saved, options))
     if before == after:
         return ""
+    curve = "polynomial" if isinstance(saved, MaskOptions) else "cosine"
     return (
-        f". The learning rate falls along one cosine over all {before} epochs, so that {after} would have changed every "
+        f". The learning rate falls along one {curve} over all {before} epochs, so that {after} would have changed every "
         "epoch that is done: a run of another length starts afresh, under another --name"
     )
 
@@ -184,7 +198,7 @@ def open_experiment(options: TrainingT) -> Path:
     last = last_file(options.folder)
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
-    weights = [last] if last.exists() else sorted(last.parent.glob(EPOCH_FILES))
+    weights = [last] if last.exists() else sorted(path for kind in (TRM, SEG, AFF) for path in last.parent.glob(f"*{kind}"))
     if weights and not (options.resume or options.overwrite):
         raise InputError(f"{weights[0]} exists, and there is no run to continue: --overwrite starts afresh")
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -214,6 +228,10 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
     Raises:
         InputError: the run was trained with another recipe than `exp`.
     """
+    if kind_of(folder) == SEG:
+        raise InputError(f"{folder} is a run of train_seg.py, a segmentation network, which has no CAMs: see infer_seg.py")
+    if kind_of(folder) == AFF:
+        raise InputError(f"{folder} is a run of train_affinity.py, which has no CAMs: see python -m tools.refine")
     run = load_run(folder)
     if run is None:
         values = {**recipe(exp or TrainOptions.exp).train, "name": folder.resolve().name}
@@ -225,3 +243,39 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
     return dataclasses.replace(
         options, data_path=data_path or options.data_path, val_list=val_list or options.val_list
     ), classes
+
+
+def seg_run_of(folder: Path, data_path: str = "", val_list: str = "") -> tuple[SegOptions, tuple[str, ...]]:
+    """What inference and evaluation take from a run of train_seg.py.
+
+    Args:
+        folder: the experiment's.
+        data_path, val_list: replace the run's where they are not empty.
+
+    Returns:
+        The run's options, and its classes.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    options, classes = mask_run_of(folder, SegOptions, SEG, "train_seg.py")
+    return dataclasses.replace(
+        options, data_path=data_path or options.data_path, val_list=val_list or options.val_list
+    ), classes
+
+
+def mask_run_of(folder: Path, cls: type[MaskT], kind: str, script: str) -> tuple[MaskT, tuple[str, ...]]:
+    """The options and classes of a run of a script that trains on masks.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    run = load_run_of(folder, cls) if kind_of(folder) == kind else None
+    if run is None:
+        raise InputError(f"{folder} holds no run of {script}: its {OPTIONS_FILE} is missing or of another script")
+    return run
+
+
+def scored_run_of(folder: Path, exp: str, data_path: str) -> tuple[TrainOptions | SegOptions, tuple[str, ...] | None]:
+    """What scoring takes from a run, of whichever network: see `run_of` and `seg_run_of`."""
+    return seg_run_of(folder, data_path) if kind_of(folder) == SEG else run_of(folder, exp, data_path)

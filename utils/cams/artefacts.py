@@ -63,17 +63,19 @@ class MaskFiles:
     """`png/<image>.png`: pseudo-masks.
 
     Args:
-        folder: the experiment's folder.
-        thresholds: one or two background scores for masks of CAMs; none for masks of CRF scores.
+        folder: the experiment's.
+        thresholds: background scores in masks of CAMs, one or two; none for masks of CRF scores.
+        name: of the folder of the masks in it.
     """
 
     folder: Path
     thresholds: tuple[float, ...] = ()
+    name: str = "png"
 
     @property
     def target(self) -> Path:
         """The folder of the masks."""
-        return self.folder / "png"
+        return self.folder / self.name
 
     def path(self, image_id: str) -> Path:
         """The file of an image."""

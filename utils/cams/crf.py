@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import InputError
-from ..options.results import CrfOptions
+from ..options.results import CrfSettings
 
-USUAL = CrfOptions()
+USUAL = CrfSettings()
 
 
 def require_crf() -> None:
@@ -18,30 +18,45 @@ def require_crf() -> None:
 
 
 def refine(
-    image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, options: CrfOptions = USUAL
+    image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, options: CrfSettings = USUAL
 ) -> dict[int, np.ndarray]:
-    """Probabilities after mean-field inference.
+    """Probabilities of CAMs after mean-field inference.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        cams: {class index: (H, W) in [0, 1]}, without background.
-        alpha: exponent of the background score (1 - max CAM)^alpha; a larger one gives less background.
-        options: CRF settings; its exponents are ignored.
+        cams: {class index: (H, W) in [0, 1]}, background not among them.
+        alpha: the background scores (1 - max CAM)^alpha; a larger one means less background.
+        options: the settings.
 
     Returns:
         {0: background, class index + 1: class}, each (H, W) float32; they sum to 1.
     """
-    from pydensecrf.densecrf import DenseCRF2D
-    from pydensecrf.utils import unary_from_softmax
-
     height, width = image.shape[:2]
     if not cams:
         return {0: np.ones((height, width), np.float32)}
     foreground = np.stack(list(cams.values()))
     scores = np.concatenate(((1 - foreground.max(0, keepdims=True)).clip(0) ** alpha, foreground))
-    # Scores are not probabilities: as usual in the field, clip zeros and normalise over the classes.
-    probabilities = np.clip(scores, 1e-5, None)
-    probabilities /= probabilities.sum(0)
+    # Scores are no probabilities: like the field's other tools, clip away zeros and normalise over the classes.
+    refined = mean_field(image, np.clip(scores, 1e-5, None), options)
+    return dict(zip((0, *(c + 1 for c in cams)), refined, strict=True))
+
+
+def mean_field(image: np.ndarray, scores: np.ndarray, options: CrfSettings = USUAL) -> np.ndarray:
+    """Probabilities after mean-field inference.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        scores: (K, H, W) of K classes, all positive.
+        options: the settings.
+
+    Returns:
+        (K, H, W) float32, which sum to 1.
+    """
+    from pydensecrf.densecrf import DenseCRF2D
+    from pydensecrf.utils import unary_from_softmax
+
+    height, width = image.shape[:2]
+    probabilities = scores / scores.sum(0)
     crf = DenseCRF2D(width, height, len(probabilities))
     crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
     crf.addPairwiseGaussian(sxy=options.gaussian_sxy, compat=options.gaussian_weight)
@@ -51,5 +66,4 @@ def refine(
         rgbim=np.array(image, np.uint8, order="C"),
         compat=options.bilateral_weight,
     )
-    refined = np.array(crf.inference(options.iterations), np.float32).reshape(scores.shape)
-    return dict(zip((0, *(c + 1 for c in cams)), refined, strict=True))
+    return np.array(crf.inference(options.iterations), np.float32).reshape(scores.shape)

@@ -42,10 +42,9 @@ class ExperimentOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ExperimentOptions):
-    """The experiment, recipe and hardware of a run."""
+class MachineOptions:
+    """What a command runs on."""
 
-    exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
     device: str = device_option(resumable=True)
     nproc: int = option(
         0, "processes of this machine that share the work; 0: one per GPU, one on a CPU", low=0, high=256, resumable=True
@@ -57,6 +56,13 @@ class RunOptions(ExperimentOptions):
         high=256,
         resumable=True,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(MachineOptions, ExperimentOptions):
+    """Where a run's results are and what it runs on."""
+
+    exp: str = option("dig_eccv24", "recipe that sets the defaults of the other flags")
 
 
 def amp_option(help: str) -> Any:

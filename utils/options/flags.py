@@ -3,6 +3,7 @@ the field's type, default and help.
 """
 
 import argparse
+import ast
 import dataclasses
 import math
 import re
@@ -249,3 +250,21 @@ def dashed(arg: str) -> str:
 def make_options(cls: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Options from plain values; lists become tuples."""
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def assignments(flag: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name, from NAME=VALUE.
+
+    Raises:
+        InputError: a text is none, or a name is set twice.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name in values:
+            raise InputError(f"{flag} takes NAME=VALUE, each name once, got {text!r}")
+        try:
+            values[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            values[name] = value  # a word
+    return values

@@ -9,7 +9,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """Default values of the flags for training DiG and for training its denoiser."""
+    """A named set of defaults for a training, and for that of its denoiser."""
 
     summary: str
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -158,24 +158,24 @@ RECIPES = {
 }
 
 
-def recipe(name: str) -> Recipe:
+def recipe(name: str, recipes: Mapping[str, Recipe] = RECIPES) -> Recipe:
     """The recipe of that name.
 
     Raises:
         InputError: there is none.
     """
-    if name not in RECIPES:
-        known = ", ".join(f"{known} ({r.summary})" for known, r in RECIPES.items())
+    if name not in recipes:
+        known = ", ".join(f"{known} ({r.summary})" for known, r in recipes.items())
         raise InputError(f"--exp {name} is no recipe; there are {known}")
-    return RECIPES[name]
+    return recipes[name]
 
 
-def named_recipe(args: Sequence[str], default: str = "dig_eccv24") -> Recipe:
-    """The recipe of `--exp` in a command line; needed before the other flags can be parsed."""
+def named_recipe(args: Sequence[str], default: str = "dig_eccv24", recipes: Mapping[str, Recipe] = RECIPES) -> Recipe:
+    """The recipe that a command line names, before its other flags are read."""
     name = default
     for i, arg in enumerate(args):
         if arg == "--exp" and i + 1 < len(args):
             name = args[i + 1]
         elif arg.startswith("--exp="):
             name = arg.removeprefix("--exp=")
-    return recipe(name)
+    return recipe(name, recipes)

@@ -4,17 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .experiment import ExperimentOptions
+from .experiment import ExperimentOptions, device_option
 from .flags import check_ranges, option, show
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrfOptions:
-    """The dense CRF; the defaults are the usual settings of this field."""
+class CrfSettings:
+    """The dense CRF; the settings usual in this field are the defaults."""
 
-    alphas: tuple[float, ...] = option(
-        (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
-    )
     iterations: int = option(10, "mean-field iterations of the CRF", low=1, high=1000)
     gaussian_sxy: float = option(3.0, "reach of the smoothness term in pixels", low=0.1, high=1000)
     gaussian_weight: float = option(3.0, "weight of the smoothness term", low=0)
@@ -22,15 +19,24 @@ class CrfOptions:
     bilateral_srgb: float = option(13.0, "reach of the colour term in grey levels, of 255", low=0.1, high=255)
     bilateral_weight: float = option(10.0, "weight of the colour term", low=0)
 
+    @property
+    def crf_settings(self) -> dict[str, float]:
+        """Its settings by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfSettings)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfOptions(CrfSettings):
+    """The dense CRF on CAMs, which have no score for the background."""
+
+    alphas: tuple[float, ...] = option(
+        (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
+    )
+
     def __post_init__(self):
         check_ranges(self)
         if len({f"{alpha:g}" for alpha in self.alphas}) < len(self.alphas):
             raise InputError(f"--alphas must all differ, got {show(self.alphas)}")
-
-    @property
-    def crf_settings(self) -> dict[str, float]:
-        """All settings but the exponents, by name."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfOptions) if f.name != "alphas"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +97,26 @@ class RefineOptions(CrfOptions, FilesOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WalkOptions(FilesOptions):
+    """`python -m tools.refine`."""
+
+    method: str = option(
+        "pamr",
+        "what carries a CAM from pixel to pixel: pamr: like colours nearby; attention: that of the run's transformer;"
+        " affinity: what train_affinity.py has learnt",
+        choices=("pamr", "attention", "affinity"),
+    )
+    affinity: str = option("", "run of train_affinity.py; empty: NAME_aff")
+    steps: int = option(0, "steps of the walk; 0: 10 for pamr, 2 for attention, 256 for affinity", low=0, high=10**4)
+    power: float = option(0.0, "exponent of attention or affinities; 0: 2 for attention, 8 for affinity", low=0, high=100)
+    load_epo: int = option(-1, "epoch whose network gives attention or affinities; -1: the last one there", low=-1)
+    device: str = device_option()
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PseudoMaskOptions(ThresholdOptions, FilesOptions):
     """`python -m tools.masks`."""
 
@@ -103,8 +129,12 @@ class PseudoMaskOptions(ThresholdOptions, FilesOptions):
         low=0,
     )
 
+    png_dir: str = option("png", "folder in the experiment that the masks go to")
+
     def __post_init__(self):
         check_ranges(self)
+        if self.png_dir in (".", "..", "") or "/" in self.png_dir:
+            raise InputError(f"--png-dir takes a plain name without slashes, got {self.png_dir!r}")
         if len(self.alphas) > 2:
             raise InputError(f"--source crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.source == "dict":

@@ -1,15 +1,13 @@
 """Options of training: of DiG, and of the denoiser that guides it."""
 
-import ast
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
-from .flags import check_ranges, option, show
+from .flags import OptionsT, assignments, check_ranges, option, show
 
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
 """Names of the losses, in the order of `models.losses.LOSSES`."""
@@ -31,12 +29,6 @@ class LoopOptions:
         "precision of the networks: off is float32 (on CUDA with TF32 products); losses always are float32"
     )
     compile: bool = compile_option()
-    accum: int = option(
-        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
-    )
-    grad_checkpoint: bool = option(
-        False, "compute activations again in the backward pass instead of keeping them: less memory", resumable=True
-    )
     print_freq: int = option(50, "steps between two lines of the log", low=1, resumable=True)
     check_data: str = option(
         "first",
@@ -53,6 +45,18 @@ class LoopOptions:
     resume: bool = option(False, "continue from ckpt/last.pth with the options of that run", resumable=True)
     overwrite: bool = option(
         False, "start afresh where results exist: an experiment's checkpoints, a denoiser's --out", resumable=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """Ways to take less memory, of networks without batch norm: the results stay the same but for rounding."""
+
+    accum: int = option(
+        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
+    )
+    grad_checkpoint: bool = option(
+        False, "compute activations again in the backward pass instead of keeping them: less memory", resumable=True
     )
 
 
@@ -196,17 +200,22 @@ class OptimizationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationOptions:
-    """When CAMs are scored during training, and which weights are kept."""
+    """When the network is scored during training."""
 
     val_from: int = option(9, "first epoch, from 0, after which CAMs are scored", low=0, resumable=True)
     val_every: int = option(1, "epochs between two validations", low=1, resumable=True)
-    val_also: tuple[int, ...] = option((), "further epochs, from 0, after which CAMs are scored", low=0, resumable=True)
+    val_also: tuple[int, ...] = option((), "further epochs, from 0, that a validation follows", low=0, resumable=True)
     keep: int = option(
         0,
-        "epochs whose ckpt/<epoch>net_trm.pth are kept, the last ones and the one of the best mIoU; 0: all",
+        "epochs whose inference weights are kept, the last ones and the one of the best mIoU; 0: all",
         low=0,
         resumable=True,
     )
+
+    def validates(self, epoch: int, epochs: int) -> bool:
+        """Whether the network is scored after this epoch; after the last one it always is."""
+        due = epoch >= self.val_from and (epoch - self.val_from) % self.val_every == 0
+        return due or epoch in self.val_also or epoch + 1 == epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +226,7 @@ class TrainOptions(
     GuidanceOptions,
     ArchitectureOptions,
     DataOptions,
+    MemoryOptions,
     LoopOptions,
     RunOptions,
 ):
@@ -235,7 +245,7 @@ class TrainOptions(
         if self.backbone_options and not self.backbone:
             raise InputError("--backbone-options needs --backbone; the sizes of the DeiT have flags of their own")
 
-        assignments(self.backbone_options)
+        assignments("--backbone-options", self.backbone_options)
         if self.stem and self.vit_weights not in ("mimetic", "none"):
             raise InputError(
                 f"--stem takes --vit-weights mimetic or none, not {self.vit_weights}: DeiT expects its own patches"
@@ -268,7 +278,7 @@ class TrainOptions(
             "depth": self.depth,
             "num_heads": self.num_heads,
             "backbone": self.backbone,
-            "backbone_options": assignments(self.backbone_options),
+            "backbone_options": assignments("--backbone-options", self.backbone_options),
             "stem": self.stem,
             "stem_levels": self.stem_levels,
             "cam": self.cam,
@@ -281,7 +291,7 @@ class TrainOptions(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiserOptions(LoopOptions, RunOptions):
+class DenoiserOptions(MemoryOptions, LoopOptions, RunOptions):
     """`train_diffusion.py`."""
 
     data: str = option(..., "folder of images, searched through all its sub-folders", resumable=True, path=True)
@@ -318,34 +328,25 @@ def shards_of(options: TrainOptions | DenoiserOptions) -> int:
     return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size
 
 
-def assignments(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by name, from texts NAME=VALUE; a VALUE is a Python literal or else a string.
-
-    Raises:
-        InputError: a text has another form, or a name is set twice.
-    """
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier() or name in values:
-            raise InputError(f"--backbone-options takes NAME=VALUE, each name once, got {text!r}")
-        try:
-            values[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            values[name] = value  # a string without quotes
-    return values
-
-
 def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
-    """Training options and class names of an experiment; None if it has no options file.
+    """What a run of train_trm.py was trained with; see `load_run_of`."""
+    return load_run_of(folder, TrainOptions)
+
+
+def load_run_of(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str, ...]] | None:
+    """The options that an experiment was trained with and its class names; None where it holds none.
+
+    Args:
+        folder: the experiment's.
+        cls: the options of the script that trained it.
 
     Raises:
-        InputError: the file is damaged or was written by another version.
+        InputError: the file is damaged, of another script, or was written by another version.
     """
     path = folder / OPTIONS_FILE
     if not path.exists():
         return None
-    options = load_options(TrainOptions, path)
+    options = load_options(cls, path)
     classes = json.loads(path.read_text()).get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path} is not the options of a run: it names no classes")

@@ -1,5 +1,6 @@
 """Checkpoints: written atomically, read without executing code, loaded strictly."""
 
+import hashlib
 import pickle
 import re
 import zipfile
@@ -117,6 +118,23 @@ def load_file(path: Path, hint: str = "") -> Any:
             reason = f"it refers to {foreign[1]}; only tensors and plain values are loaded"
             raise InputError(f"{path} could run code and is refused: {reason}") from error
         raise InputError(f"{path} is no PyTorch checkpoint or is damaged ({type(error).__name__})") from error
+
+
+def digest_of(path: Path, hint: str) -> str:
+    """By which a file of weights is told from others.
+
+    Args:
+        path: the file.
+        hint: what to say where it is missing.
+
+    Raises:
+        InputError: it is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing. {hint}") from error
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,147 @@
+"""Images with masks to train a segmentation network on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from utils.cams.masks import read_mask
+from utils.errors import InputError
+from utils.scoring.metrics import IGNORE
+from utils.training.seeding import Stream, seeded
+
+from .check import in_threads, refuse_bad
+from .images import Visit
+from .labels import cache_path
+from .pixels import open_rgb, turned_like, upright_size
+
+GREY = 124
+"""What lies beside an image in a crop that is larger: about the mean of photographs."""
+HUE = 0.25
+"""Strength of a random hue, as a share of that of the other colours: the field's usual 0.1 beside 0.4."""
+
+
+class SegmentationSample(NamedTuple):
+    """One crop of an image with its mask; batched by the loader."""
+
+    image: Tensor  # (3, S, S) uint8
+    mask: Tensor  # (S, S) uint8, 0 background, 1 .. C, 255 ignored
+    index: int  # type: ignore[assignment]  # in the data set
+
+
+class SegmentationImages(Dataset):
+    """Randomly scaled, cropped, mirrored and coloured images with their masks, indexed by `Visit`.
+
+    Args:
+        paths: n image files.
+        masks: n label images.
+        num_classes: without background.
+        crop_size: side S of the crop in pixels.
+        shorter_side: that images are resized to first; 0 leaves them as they are.
+        scale: range of a factor that they are then scaled by.
+        jitter: strength of random colours; 0 changes none.
+        seed: of all random transforms.
+        white: value that is white in images of more than 8 bits; 0: told from each.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        masks: Sequence[Path],
+        num_classes: int,
+        crop_size: int,
+        shorter_side: int,
+        scale: tuple[float, float],
+        jitter: float,
+        seed: int,
+        white: float = 0.0,
+    ):
+        self.paths = paths
+        self.masks = masks
+        self.num_classes = num_classes
+        self.shorter_side = shorter_side
+        self.scale = scale
+        self.seed = seed
+        self.white = white
+        fill: dict = {tv_tensors.Mask: IGNORE, "others": GREY}
+        self.transform = v2.Compose(
+            [
+                v2.RandomCrop(crop_size, pad_if_needed=True, fill=fill),
+                v2.RandomHorizontalFlip(),
+                *([v2.ColorJitter(jitter, jitter, jitter, HUE * jitter)] if jitter else []),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, visit: Visit) -> SegmentationSample:
+        image, mask = self.read(visit.index)
+        with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
+            size = self.random_size(image)
+            scaled = tv_tensors.Image(v2.functional.pil_to_tensor(image.resize(size, Image.Resampling.BILINEAR)))
+            labels = tv_tensors.Mask(np.array(mask.resize(size, Image.Resampling.NEAREST)))
+            scaled, labels = self.transform(scaled, labels)
+        return SegmentationSample(scaled.as_subclass(Tensor), labels.as_subclass(Tensor), visit.index)
+
+    def read(self, index: int) -> tuple[Image.Image, Image.Image]:
+        """An image and its mask, as they are.
+
+        Raises:
+            InputError: one of them cannot be read, or they have different sizes.
+        """
+        image = open_rgb(self.paths[index], self.white)
+        return image, Image.fromarray(self.read_mask(index, (image.height, image.width)))
+
+    def read_mask(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """The mask of an image of (height, width).
+
+        Raises:
+            InputError: it cannot be read, or has another size.
+        """
+        mask = turned_like(read_mask(self.masks[index], None, self.num_classes), self.paths[index])
+        if mask.shape != size:
+            found = f"{mask.shape[1]} x {mask.shape[0]}"
+            raise InputError(f"{self.masks[index]} is {found} pixels, its image {size[1]} x {size[0]}")
+        return mask
+
+    def random_size(self, image: Image.Image) -> tuple[int, int]:
+        """Width and height that an image is brought to."""
+        low, high = self.scale
+        factor = low + (high - low) * float(torch.rand(()))
+        if self.shorter_side:
+            factor *= self.shorter_side / min(image.size)
+        return max(1, round(factor * image.width)), max(1, round(factor * image.height))
+
+
+def check_pairs(images: SegmentationImages) -> None:
+    """Looks at all masks: whether they can be read, hold known classes, and have the sizes of their images.
+
+    Raises:
+        InputError: some do not; the first twenty are named.
+    """
+
+    def problem_of(index: int) -> str:
+        try:
+            images.read_mask(index, upright_size(images.paths[index]))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    problems = [problem for problem in in_threads(problem_of, range(len(images)), "looking at masks") if problem]
+    refuse_bad(problems, f"{len(images)} masks", cache_path(images.masks[0].parent, "masks_to_learn"))
+
+
+def require_masks(paths: Sequence[Path]) -> None:
+    """Raises InputError where a mask is missing; how many are is told."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        others = f", and so are {len(missing) - 1} more of {len(paths)}" if len(missing) > 1 else ""
+        raise InputError(f"{missing[0]} is missing{others}: make the masks first, or name another folder with --masks")

@@ -1,0 +1,101 @@
+"""A segmentation network for use from Python: `load_seg_model("experiment/x_seg").mask("dog.jpg")`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from utils.cams.inference import network_pixels
+from utils.experiment import SEG, epoch_file, latest_epoch, seg_run_of
+from utils.machine.device import Precision
+from utils.options.segmentation import SegInferOptions
+from utils.segmentation.inference import segment
+
+from .cam_model import ImageLike, as_rgb, precision_of
+from .segmentation import SegmentationNet, load_segmenter
+
+
+class SegModel:
+    """Masks of single images: those that `infer_seg.py` writes with the same scales and mirror. No labels are needed.
+
+    Args:
+        net: the network, on its device.
+        classes: C names.
+        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
+        precision: of the network.
+        weights: the file that it was loaded from.
+        white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
+    """
+
+    def __init__(
+        self,
+        net: SegmentationNet,
+        classes: Sequence[str],
+        shorter_side: int,
+        precision: Precision,
+        weights: Path,
+        cap: int = 0,
+        white: float = 0.0,
+    ):
+        self.net = net.eval()
+        self.classes = tuple(classes)
+        self.shorter_side = shorter_side
+        self.cap = cap
+        self.white = white
+        self.precision = precision
+        self.weights = weights
+
+    def mask(self, image: ImageLike, scales: Sequence[float] = (1.0,), mirror: bool = False) -> np.ndarray:
+        """(H, W) uint8 of the image's upright size: 0 background, 1 .. C; see `probabilities`."""
+        return self.predict(image, scales, mirror).argmax(0).byte().cpu().numpy()
+
+    def probabilities(
+        self, image: ImageLike, scales: Sequence[float] = (1.0,), mirror: bool = False
+    ) -> dict[str, np.ndarray]:
+        """How probable each class is at each pixel, `background` among them: (H, W) float32 by name.
+
+        Args:
+            image: see `ImageLike`.
+            scales: sizes that it is looked at, times its own.
+            mirror: whether the mirror image is looked at too.
+
+        Raises:
+            InputError: the image cannot be used.
+        """
+        found = self.predict(image, scales, mirror).cpu().numpy()
+        return dict(zip(("background", *self.classes), found, strict=True))
+
+    def predict(self, image: ImageLike, scales: Sequence[float], mirror: bool) -> Tensor:
+        """(C + 1, H, W) float32 on the network's device; see `probabilities`."""
+        picture = as_rgb(image, self.white)
+        pixels = network_pixels(picture, self.shorter_side, scales, self.cap)
+        size = (picture.height, picture.width)
+        return segment(self.net, pixels, size, self.precision, mirror, SegInferOptions.window)
+
+
+def load_seg_model(
+    experiment: str | os.PathLike,
+    epoch: int | None = None,
+    weights: str | os.PathLike | None = None,
+    device: str = "auto",
+    amp: str = "off",
+    *,
+    infer_size: int | None = None,
+    infer_cap: int | None = None,
+) -> SegModel:
+    """The segmentation network of an experiment of train_seg.py; for the arguments see `load_cam_model`.
+
+    Raises:
+        InputError: there is no such run, weights are missing, damaged or do not fit, or the device is not there.
+    """
+    folder = Path(experiment)
+    run, classes = seg_run_of(folder)
+    if weights is None:
+        weights = epoch_file(folder, latest_epoch(folder, SEG) if epoch is None else epoch, SEG)
+    precision = precision_of(device, amp)
+    net = load_segmenter(Path(weights), len(classes) + 1, run).to(precision.device)
+    size = run.infer_size if infer_size is None else infer_size
+    cap = run.infer_cap if infer_cap is None else infer_cap
+    return SegModel(net, classes, size, precision, Path(weights), cap, run.white_level)

@@ -1,0 +1,163 @@
+"""Masks of a segmentation network: files, scores, the same from Python, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import evaluation
+import infer_seg
+import infer_trm
+import train_seg
+from models import load_seg_model
+from tests.helpers.folders import names_in, states
+from tests.helpers.small_runs import SMALL_SEG
+from tests.helpers.toy_data import make_toy_voc
+from utils.errors import InputError
+
+SERVER = "results/VOC2012/Segmentation/comp6_val_cls"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with a data set and a run."""
+    folder = tmp_path_factory.mktemp("seg")
+    make_toy_voc(folder / "VOC2012", 12)
+    command = f"--name run --experiments {folder} --data-path {folder}/VOC2012 {SMALL_SEG} --lr 0.02 --epochs 6 --val_from 5"
+    train_seg.main(command.split())
+    return folder
+
+
+def infer(folder: Path, flags: str) -> Path:
+    infer_seg.main(f"--name run --experiments {folder} --device cpu --num_workers 0 --overwrite {flags}".split())
+    return folder / "run"
+
+
+def evaluate(folder: Path, flags: str) -> dict:
+    scores = folder / "scored.json"
+    evaluation.main(f"--name run --experiments {folder} --num_workers 1 --json {scores} {flags}".split())
+    return json.loads(scores.read_text())
+
+
+def read(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def test_masks_scores_and_the_servers_tree_say_the_same(trained):
+    run = infer(trained, "--png --dict --server --mirror --scales 0.75 1")
+    ids = (trained / "VOC2012/ImageSets/Segmentation/val.txt").read_text().split()
+    assert names_in(run / "png") == names_in(run / SERVER) == {f"{i}.png" for i in ids}
+    for image_id in ids:
+        mask = read(run / "png" / f"{image_id}.png")
+        assert mask.shape == read(trained / "VOC2012/SegmentationClass" / f"{image_id}.png").shape
+        np.testing.assert_array_equal(read(run / SERVER / f"{image_id}.png"), mask)
+        scores = np.load(run / "dl" / f"{image_id}.npy", allow_pickle=True).item()
+        classes = np.array(sorted(scores))
+        np.testing.assert_array_equal(classes[np.stack([scores[c] for c in classes]).argmax(0)], mask)
+        assert sum(scores.values()).max() <= 1 + 1e-5
+    dl, png = evaluate(trained, "--task dl --list val"), evaluate(trained, "--task png --list val")
+    assert dl == png
+    assert dl["best"]["threshold"] is None
+
+
+def test_scores_are_those_of_an_independent_computation(trained):
+    run = infer(trained, "--png")
+    truth, found = [], []
+    for path in sorted((run / "png").iterdir()):
+        mask = read(trained / "VOC2012/SegmentationClass" / path.name)
+        truth.append(mask[mask != 255])
+        found.append(read(path)[mask != 255])
+    truth, found = np.concatenate(truth), np.concatenate(found)
+    ious = []
+    for c in range(21):
+        union = np.logical_or(truth == c, found == c).sum()
+        ious.append(100 * np.logical_and(truth == c, found == c).sum() / union if union else 0.0)
+    scored = evaluate(trained, "--task png")
+    assert scored["iou"][0] == pytest.approx(ious)
+    assert scored["best"]["miou"] == pytest.approx(np.mean(ious))
+    assert f"mIoU {np.mean(ious):.2f} on val" in (run / "log.txt").read_text()  # validation, at one scale, is the same
+
+
+def test_python_gives_the_bits_of_the_files(trained):
+    run = infer(trained, "--png --dict --mirror --scales 1 1.5")
+    model = load_seg_model(run, device="cpu")
+    image = trained / "VOC2012/JPEGImages/2007_000009.jpg"
+    np.testing.assert_array_equal(model.mask(image, (1, 1.5), mirror=True), read(run / "png" / "2007_000009.png"))
+    written = np.load(run / "dl" / "2007_000009.npy", allow_pickle=True).item()
+    probabilities = model.probabilities(image, (1, 1.5), mirror=True)
+    assert [*probabilities] == ["background", *model.classes]
+    for c, score in written.items():
+        np.testing.assert_array_equal([*probabilities.values()][c], score)
+
+
+def test_inference_goes_on_where_it_stopped(trained):
+    run = infer(trained, "--png")
+    removed = run / "png" / "2007_000010.png"
+    mask = read(removed)
+    removed.unlink()
+    before = states(run / "png")
+    infer_seg.main(f"--name run --experiments {trained} --device cpu --num_workers 0 --png".split())
+    assert before.items() <= states(run / "png").items()
+    np.testing.assert_array_equal(read(removed), mask)
+
+
+def test_masks_made_otherwise_are_not_mixed(trained):
+    infer(trained, "--png")
+    with pytest.raises(InputError, match=r"png was made with mirror False, not True\. --overwrite replaces it"):
+        infer_seg.main(f"--name run --experiments {trained} --device cpu --num_workers 0 --png --mirror".split())
+
+
+def test_the_crf_changes_masks_and_keeps_probabilities(trained):
+    pytest.importorskip("pydensecrf")
+    run = infer(trained, "--dict --png --crf --iterations 2")
+    scores = np.load(run / "dl" / "2007_000009.npy", allow_pickle=True).item()
+    np.testing.assert_allclose(sum(scores.values()), 1, atol=1e-5)
+    classes = np.array(sorted(scores))
+    labels = classes[np.stack([scores[c] for c in classes]).argmax(0)]
+    np.testing.assert_array_equal(read(run / "png" / "2007_000009.png"), labels)
+
+
+def test_images_of_a_list_without_masks_are_inferred(trained):
+    (trained / "VOC2012/ImageSets/Segmentation/test.txt").write_text("2007_000001\n")
+    run = infer(trained, "--server --val_list test")
+    assert names_in(run / "results/VOC2012/Segmentation/comp6_test_cls") == {"2007_000001.png"}
+
+
+def test_scripts_for_cams_refuse_a_segmentation_network(trained):
+    with pytest.raises(InputError, match=r"run is a run of train_seg\.py, a segmentation network, which has no CAMs"):
+        infer_trm.main(f"--name run --experiments {trained} --dict".split())
+
+
+def test_an_experiment_of_another_script_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds no run of train_seg\.py"):
+        infer_seg.main(f"--name nothing --experiments {tmp_path} --png".split())
+    with pytest.raises(InputError, match="nothing to write"):
+        infer_seg.main(["--name", "nothing"])
+
+
+@pytest.mark.parametrize("damage", ["torn", "hostile", "other"])
+def test_damaged_hostile_and_other_weights_are_refused(trained, tmp_path, damage):
+    weights = tmp_path / "weights.pth"
+    good = (trained / "run/ckpt/005net_seg.pth").read_bytes()
+    if damage == "torn":
+        weights.write_bytes(good[: len(good) // 2])
+    elif damage == "hostile":
+        torch.save({"model": Hostile(tmp_path / "executed")}, weights)
+    else:
+        torch.save({"head.weight": torch.zeros(3)}, weights)
+    with pytest.raises(InputError, match=r"weights\.pth (is damaged|is no PyTorch|could run code|does not fit)"):
+        infer(trained, f"--png --weights {weights}")
+    assert not (tmp_path / "executed").exists()
+
+
+class Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))

@@ -1,0 +1,167 @@
+"""The whole chain: what it runs, what it passes over, where it stops."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import evaluation
+import infer_seg
+import infer_trm
+import train_diffusion
+import train_seg
+import train_trm
+from datasets.layouts.base import open_layout
+from tests.helpers import ROOT
+from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
+from tools import crf, masks, pipeline, refine
+from tools.pipeline import Chain, Step
+from utils.errors import InputError, Stopped
+from utils.machine.interruptions import Interruptions
+from utils.options.pipeline import PipelineOptions
+
+FLAGS = {
+    "denoiser-flags": "--steps 2 --dim 8 --image-size 32 --batch-size 2 --num-samples 1 --sample-steps 2 --num-workers 0",
+    "cam-flags": "--input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --feature-steps 0 2 --batch-size 2"
+    " --num-workers 0 --epochs 1",
+    "infer-flags": "--num-workers 0",
+    "seg-flags": "--crop-size 32 --batch-size 2 --epochs 1 --num-workers 0 --arch-options decoder_channels=(8,8,8,8,8)",
+}
+
+
+MAINS = {
+    "train_diffusion.py": train_diffusion.main,
+    "train_trm.py": train_trm.main,
+    "infer_trm.py": infer_trm.main,
+    "train_seg.py": train_seg.main,
+    "infer_seg.py": infer_seg.main,
+    "evaluation.py": evaluation.main,
+    "tools.crf": crf.main,
+    "tools.masks": masks.main,
+    "tools.refine": refine.main,
+}
+
+
+def run_here(step: Step, interruptions: Interruptions) -> None:
+    """The command of a step in this process, which starts none."""
+    script, *args = step.command
+    if script == "-m":
+        script, *args = args
+    MAINS[Path(script).name](args)
+
+
+@pytest.fixture
+def commands(monkeypatch) -> list[str]:
+    """Names of the steps that are run, in this process."""
+    ran: list[str] = []
+
+    def run(step, interruptions):
+        run_here(step, interruptions)
+        ran.append(step.name)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    return ran
+
+
+def chain(tmp_path: Path, data: Path, exp: str, extra: str = "") -> None:
+    flags = [f"--{name}={value}" for name, value in FLAGS.items()]
+    line = f"--name x --experiments {tmp_path} --data-path {data} --exp {exp} --seg-exp seg_toy --device cpu {extra}"
+    pipeline.main([*line.split(), *flags])
+
+
+def test_the_chain_goes_from_images_to_an_miou_and_passes_over_what_is_done(tmp_path, commands, capsys):
+    pytest.importorskip("pydensecrf")
+    voc = make_toy_voc(tmp_path / "VOC2012", 9)
+    chain(tmp_path, voc, "dig_nano")
+    lines = [line for line in capsys.readouterr().out.splitlines() if " mIoU " in line and line.split()[1] == "mIoU"]
+    assert [line.split()[0] for line in lines] == ["CAM", "CRF", "mask", "val"]
+    assert commands[0] == "denoiser"
+    assert len(commands) == 11
+    commands.clear()
+
+    chain(tmp_path, voc, "dig_nano")
+    assert commands == []
+    again = capsys.readouterr().out
+    assert again.count("done before") == 11
+    assert lines[-1] in again
+
+    (tmp_path / "x" / "png" / "2007_000001.png").unlink()
+    chain(tmp_path, voc, "dig_nano")
+    assert commands == ["masks"]
+    commands.clear()
+
+    weights = tmp_path / "x" / "ckpt" / "000net_trm.pth"
+    torch.save({name: value + 1 for name, value in torch.load(weights, weights_only=True).items()}, weights)
+    with pytest.raises(InputError, match=r"dict was made with weights '\w+', not '\w+'\. --overwrite replaces it"):
+        chain(tmp_path, voc, "dig_nano")
+    assert commands == []
+
+
+def test_own_images_with_labels_alone_end_in_masks(tmp_path, commands, capsys):
+    own = make_toy_folder(tmp_path / "own")
+    chain(tmp_path, own, "dig_nano", "--source dict --threshold 0.4 --refine pamr")
+    assert "mIoU" not in capsys.readouterr().out
+    assert commands[-1] == "its masks"
+    assert len(list((tmp_path / "x_seg" / "png").glob("*.png"))) == 6
+
+
+def test_coco_goes_the_same_way(tmp_path, commands, capsys):
+    coco = make_toy_coco(tmp_path / "COCO2014", masks=True)
+    chain(tmp_path, coco, "dig_coco_nano", "--source dict --val-list val2014")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("CAM mIoU", "val2014 mIoU"))]
+    assert len(lines) == 2
+
+
+def steps_of(tmp_path: Path, data: Path, **options) -> list[str]:
+    made = Chain(PipelineOptions(name="x", experiments=str(tmp_path), **options), open_layout(data))
+    return [make().name for make in made.makers]
+
+
+def test_a_denoiser_that_is_there_is_not_trained(tmp_path, toy_voc):
+    data = {"data_path": str(toy_voc), "seg_exp": "seg_lite"}
+    assert steps_of(tmp_path, toy_voc, exp="dig_lite", **data)[0] == "denoiser"
+    assert steps_of(tmp_path, toy_voc, exp="dig_lite", denoiser="there.pt", **data)[0] == "DiG"
+    assert steps_of(tmp_path, toy_voc, exp="dig_eccv24", **data)[0] == "DiG"
+
+
+def test_a_list_of_images_that_is_derived_becomes_a_file(tmp_path, toy_coco):
+    options = PipelineOptions(name="x", experiments=str(tmp_path), data_path=str(toy_coco))
+    layout = open_layout(toy_coco)
+    ids, path = pipeline.training_list(options, layout)
+    assert layout.read_list(path) == ids == layout.training_ids()[0]
+
+
+def test_a_command_that_fails_ends_the_chain_with_its_code(capfd):
+    with pytest.raises(SystemExit) as stop:
+        pipeline.run(Step("broken", ("-c", "import sys; sys.exit('error: no')"), (), ()), Interruptions())
+    assert stop.value.code == 1
+    assert "stopped at broken" in capfd.readouterr().out
+
+
+def test_a_signal_reaches_the_command_and_the_chain_waits_for_it(tmp_path):
+    there, saved = tmp_path / "there", tmp_path / "saved"
+    code = f"""
+import signal, sys, time
+from pathlib import Path
+def save(*_):
+    Path({str(saved)!r}).touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+Path({str(there)!r}).touch()
+time.sleep(60)
+"""
+
+    class Stopping(Interruptions):
+        def request(self):
+            return int(signal.SIGTERM) if there.exists() else 0
+
+    with pytest.raises(Stopped):
+        pipeline.run(Step("slow", ("-c", code), (), ()), Stopping())
+    assert saved.exists()
+
+
+def test_commands_run_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = f"import tools; assert {str(ROOT)!r} in tools.__path__[0]"
+    pipeline.run(Step("there", ("-c", code), (), ()), Interruptions())

@@ -1,0 +1,321 @@
+"""The whole chain, from images with labels to a segmentation network: python -m tools.pipeline --name X --exp dig_lite
+
+Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU. Each step is the command that one would type. One
+that was stopped is gone on with; one that is done, and whose inputs have not changed since, is passed over.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.layouts.base import Layout, open_layout
+from utils.errors import InputError, Stopped, run_script
+from utils.experiment import SEG, epoch_file, latest_epoch
+from utils.files import claim_file, whole_file
+from utils.machine.interruptions import SAVE, Interruptions
+from utils.machine.locks import writing
+from utils.options.flags import parse_options
+from utils.options.pipeline import PipelineOptions
+from utils.options.recipes import recipe
+from utils.options.seg_recipes import SEG_RECIPES
+
+CODE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the chain.
+
+    Args:
+        name: what it is called in `pipeline.json`.
+        command: after `python`.
+        inputs: files that it depends on, and that may have changed.
+        outputs: files that are there when it is done.
+        score: a file of `evaluation.py --json`, for a step that scores.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+    score: Path | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What it was done with: its command, and the states of its inputs."""
+        states = {str(path): [s.st_size, s.st_mtime_ns] for path in self.inputs if path.exists() and (s := path.stat())}
+        return {"command": list(self.command), "inputs": states}
+
+    def is_done(self, before: object) -> bool:
+        """Whether it need not be run, by what was kept of its last run."""
+        return before == self.record and all(path.exists() for path in self.outputs)
+
+
+def main(args: list[str]) -> None:
+    # Options
+    options = parse_options(PipelineOptions, args, "python -m tools.pipeline", __doc__)
+    layout = open_layout(Path(options.data_path))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    chain = Chain(options, layout)
+
+    # Loop: each step sees what the ones before have left
+    with writing(done_file(options.folder)), Interruptions() as interruptions:
+        done = read_done(options.folder)
+        for number, make in enumerate(chain.makers, start=1):
+            step = make()
+            heading = f"[{number}/{len(chain.makers)}] {step.name}"
+            if step.is_done(done.get(step.name)):
+                print(f"{heading}: done before", flush=True)
+            else:
+                print(f"{heading}: python {shlex.join(step.command)}", flush=True)
+                run(step, interruptions)
+                done[step.name] = step.record
+                write_done(options.folder, done)
+            if step.score is not None:
+                print(f"{step.name} {told(step.score)}", flush=True)
+
+
+class Chain:
+    """The steps, each made when its turn comes: it may depend on files that the ones before have written.
+
+    Args:
+        options: of the chain.
+        layout: the data set.
+    """
+
+    def __init__(self, options: PipelineOptions, layout: Layout):
+        self.options = options
+        self.layout = layout
+        self.folder = options.folder
+        self.seg_name = f"{options.name}_seg"
+        self.seg_folder = options.folder.with_name(self.seg_name)
+        self.ids, self.list = training_list(options, layout)
+        self.val_ids, self.val_list = val_list(options, layout)
+        self.dict = "dict" if options.refine == "none" else f"dict_{options.refine}"
+        published = recipe(options.exp).train.get("diffusion_weights", "") if not recipe(options.exp).denoiser else ""
+        self.trains_denoiser = bool(recipe(options.exp).denoiser) and not options.denoiser
+        own = options.folder.with_name(f"{options.name}_denoiser") / "denoiser.pt"
+        self.denoiser = options.denoiser or published or (str(own) if self.trains_denoiser else "")
+
+    @property
+    def makers(self) -> list:
+        """What makes each step, in their order."""
+        scored = all(self.layout.mask_path(i).exists() for i in self.ids)
+        makers = [self.train_denoiser] * self.trains_denoiser + [self.train_cams, self.infer_cams]
+        makers += [self.score_cams] * scored
+        if self.options.refine != "none":
+            makers += [self.refine] + [self.score_refined] * scored
+        if self.options.source == "crf":
+            makers += [self.crf] + [self.score_crf] * scored
+        makers += [self.make_masks] + [self.score_masks] * scored + [self.train_segmentation, self.infer_segmentation]
+        if all(self.layout.mask_path(i).exists() for i in self.val_ids):
+            makers.append(self.score_segmentation)
+        return makers
+
+    def command(self, script: str, name: str, *flags: str) -> tuple[str, ...]:
+        """A command on an experiment of this chain."""
+        run = script.split() if script.startswith("-m ") else [str(CODE / script)]
+        return (*run, "--name", name, "--experiments", self.options.experiments, *flags)
+
+    def common(self, seed: bool = False) -> tuple[str, ...]:
+        """Flags of commands that compute on the device."""
+        seeds = ("--seed", str(self.options.seed)) if seed else ()
+        return ("--device", self.options.device, *seeds)
+
+    def files(self, folder: Path, ids: Sequence[str], suffix: str) -> tuple[Path, ...]:
+        """What a folder holds when all images are done."""
+        return (claim_file(folder), *(folder / f"{image_id}{suffix}" for image_id in ids))
+
+    def train_denoiser(self) -> Step:
+        """A denoiser of the training images' folder."""
+        images = os.path.commonpath([self.layout.image_path(i).parent for i in self.ids])
+        flags = ("--exp", self.options.exp, "--data", images, "--out", self.denoiser, *self.common(seed=True))
+        name = f"{self.options.name}_denoiser"
+        command = self.command("train_diffusion.py", name, *flags, *shlex.split(self.options.denoiser_flags))
+        return Step("denoiser", command, (), (Path(self.denoiser),))
+
+    def train_cams(self) -> Step:
+        """DiG."""
+        flags = ["--exp", self.options.exp, "--data-path", self.options.data_path, *self.common(seed=True)]
+        flags += ["--diffusion-weights", self.denoiser] if self.denoiser else []
+        command = self.command("train_trm.py", self.options.name, *flags, *shlex.split(self.options.cam_flags))
+        inputs = (Path(self.denoiser),) if self.denoiser else ()
+        return Step("DiG", command, inputs, (self.folder / "options.json", self.last_epoch(self.folder)))
+
+    def last_epoch(self, folder: Path, kind: str = "net_trm.pth") -> Path:
+        """The inference weights that a training leaves last, as far as is known."""
+        try:
+            return epoch_file(folder, latest_epoch(folder, kind), kind)
+        except InputError:
+            return epoch_file(folder, 0, kind)
+
+    def infer_cams(self) -> Step:
+        """CAMs of the training images."""
+        flags = ("--dict", "--val-list", self.list, "--data-path", self.options.data_path, *self.common())
+        command = self.command("infer_trm.py", self.options.name, *flags, *shlex.split(self.options.infer_flags))
+        outputs = self.files(self.folder / "dict", self.ids, ".npy")
+        return Step("CAMs", command, (self.last_epoch(self.folder),), outputs)
+
+    def refine(self) -> Step:
+        """CAMs carried along colours or attention."""
+        flags = ("--method", self.options.refine, *self.made_of(), "--device", self.options.device)
+        outputs = self.files(self.folder / self.dict, self.ids, ".npy")
+        command = self.command("-m tools.refine", self.options.name, *flags)
+        return Step("refinement", command, (claim_file(self.folder / "dict"),), outputs)
+
+    def made_of(self) -> tuple[str, ...]:
+        """Flags of commands that make files of the training images' files."""
+        return ("--val-list", self.list, "--data-path", self.options.data_path)
+
+    def crf(self) -> Step:
+        """CRF scores of the CAMs."""
+        alpha = f"{self.options.alpha:g}"
+        command = self.command(
+            "-m tools.crf", self.options.name, "--alphas", alpha, "--dict-dir", self.dict, *self.made_of()
+        )
+        outputs = self.files(self.folder / "crf" / alpha, self.ids, ".npy")
+        return Step("CRF scores", command, (claim_file(self.folder / self.dict),), outputs)
+
+    def make_masks(self) -> Step:
+        """Pseudo-masks of the training images."""
+        flags: tuple[str, ...] = ("--source", "crf", "--alphas", f"{self.options.alpha:g}")
+        source = self.folder / "crf" / f"{self.options.alpha:g}"
+        if self.options.source == "dict":
+            flags = ("--source", "dict", "--dict-dir", self.dict, "--threshold", self.options.threshold)
+            source = self.folder / self.dict
+        command = self.command("-m tools.masks", self.options.name, *flags, *self.made_of())
+        return Step("masks", command, (claim_file(source),), self.files(self.folder / "png", self.ids, ".png"))
+
+    def train_segmentation(self) -> Step:
+        """The segmentation network."""
+        flags = ["--exp", self.options.seg_exp, "--data-path", self.options.data_path, "--masks", str(self.folder / "png")]
+        flags += ["--train-list", self.list, *self.common(seed=True), *shlex.split(self.options.seg_flags)]
+        command = self.command("train_seg.py", self.seg_name, *flags)
+        outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
+        return Step("segmentation network", command, (claim_file(self.folder / "png"),), outputs)
+
+    def infer_segmentation(self) -> Step:
+        """Masks that the segmentation network makes of the validation images, without their labels."""
+        scales = tuple(f"{scale:g}" for scale in self.options.scales)
+        flags = ("--png", "--mirror", "--scales", *scales, "--val-list", self.val_list, *self.common())
+        command = self.command("infer_seg.py", self.seg_name, *flags, "--data-path", self.options.data_path)
+        outputs = self.files(self.seg_folder / "png", self.val_ids, ".png")
+        return Step("its masks", command, (self.last_epoch(self.seg_folder, SEG),), outputs)
+
+    def score(self, name: str, experiment: str, task: str, predictions: Path, images: str) -> Step:
+        """A step that scores."""
+        folder = self.folder.with_name(experiment)
+        scores = folder / f"{predictions.relative_to(folder).as_posix().replace('/', '_')}.score.json"
+        flags = ["--task", task, "--dict-dir", str(predictions.relative_to(folder)), "--list", images]
+        flags += ["--json", str(scores), "--data-path", self.options.data_path]
+        command = self.command("evaluation.py", experiment, *flags)
+        return Step(name, command, (claim_file(predictions),), (scores,), scores)
+
+    def score_cams(self) -> Step:
+        """Of the CAMs."""
+        return self.score("CAM", self.options.name, "cam", self.folder / "dict", self.list)
+
+    def score_refined(self) -> Step:
+        """Of refined CAMs."""
+        return self.score(self.options.refine, self.options.name, "cam", self.folder / self.dict, self.list)
+
+    def score_crf(self) -> Step:
+        """Of the CRF."""
+        return self.score("CRF", self.options.name, "crf", self.folder / "crf" / f"{self.options.alpha:g}", self.list)
+
+    def score_masks(self) -> Step:
+        """Of the pseudo-masks."""
+        return self.score("mask", self.options.name, "png", self.folder / "png", self.list)
+
+    def score_segmentation(self) -> Step:
+        """Of the segmentation network."""
+        return self.score(self.options.val_list, self.seg_name, "png", self.seg_folder / "png", self.val_list)
+
+
+def training_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:
+    """The images that masks are made for, and a list of them: those that the segmentation network learns from."""
+    wanted = recipe_list(options)
+    ids, _ = layout.training_ids(wanted)
+    name = wanted or layout.usual_list
+    if layout.list_path(name).is_file() and layout.read_list(name) == ids:
+        return ids, name
+    path = options.folder / "training_list.txt"  # of lists that are derived
+    if not path.exists() or path.read_text().split("\n")[:-1] != ids:
+        with whole_file(path) as file:
+            file.write("".join(f"{image_id}\n" for image_id in ids).encode())
+    return ids, str(path)
+
+
+def recipe_list(options: PipelineOptions) -> str:
+    """The training list that the recipe of the segmentation network names."""
+    return recipe(options.seg_exp, SEG_RECIPES).train.get("train_list", "")
+
+
+def val_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:
+    """The images that the segmentation network is applied to; the training images where there is no such list."""
+    try:
+        return layout.read_list(options.val_list), options.val_list
+    except InputError:
+        if options.val_list != PipelineOptions.val_list or layout.list_path(options.val_list).is_file():
+            raise
+        return training_list(options, layout)
+
+
+def run(step: Step, interruptions: Interruptions) -> None:
+    """Runs a command to its end, and hands on what asks this one to stop.
+
+    Raises:
+        Stopped: a signal came; the command has saved what it had.
+        SystemExit: the command failed, and has said why.
+    """
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")]))}
+    process = subprocess.Popen([sys.executable, *step.command], env=env)
+    told_to_stop = False
+    while process.poll() is None:
+        time.sleep(0.1)
+        if interruptions.request() > SAVE and not told_to_stop:
+            process.send_signal(interruptions.request())
+            told_to_stop = True
+    if told_to_stop:
+        raise Stopped(interruptions.request())
+    if process.returncode:
+        print(f"stopped at {step.name}: given again, the command goes on there", flush=True)
+        sys.exit(process.returncode if process.returncode > 0 else 128 - process.returncode)
+
+
+def told(scores: Path) -> str:
+    """The mIoU in a file of `evaluation.py --json`, in words."""
+    best = json.loads(scores.read_text())["best"]
+    at = "" if best["threshold"] is None else f" at threshold {best['threshold']:.2f}"
+    return f"mIoU {best['miou']:.2f}{at}"
+
+
+def done_file(folder: Path) -> Path:
+    """What was done, and with what."""
+    return folder / "pipeline.json"
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """What `write_done` kept; empty where there is nothing that can be read: then all steps look for themselves."""
+    try:
+        content = json.loads(done_file(folder).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_done(folder: Path, done: dict[str, Any]) -> None:
+    """Keeps what was done."""
+    with whole_file(done_file(folder)) as file:
+        file.write((json.dumps(done, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,182 @@
+"""Carries CAMs to where colours, attention or learnt affinities lead: python -m tools.refine --name NAME --method pamr"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from datasets.pixels import open_rgb
+from datasets.runs import open_run
+from models import SegmentationNet, load_cam_model, load_segmenter
+from utils.cams.files import read_cam_dict, write_cam_dict
+from utils.cams.folders import inside_or_path, made_with, require_files, start_folder, unfinished
+from utils.cams.inference import network_pixels
+from utils.cams.patch_size import normalized
+from utils.cams.walk import colour_weights, dense_walk, ring_offsets, walk
+from utils.errors import run_script
+from utils.experiment import AFF, epoch_file, latest_epoch, mask_run_of
+from utils.files import place
+from utils.log import progress
+from utils.machine.device import Precision, prepare_device
+from utils.machine.locks import reading, writing
+from utils.machine.parallel import in_parallel
+from utils.options.flags import parse_options
+from utils.options.results import WalkOptions
+from utils.options.segmentation import AffinityOptions
+from utils.segmentation.affinity import carry
+from utils.training.checkpoint import digest_of
+
+Refine = Callable[[Image.Image, Tensor], Tensor]
+"""From an RGB image and its CAMs (K, H, W) to other CAMs."""
+USUAL_STEPS = {"pamr": 10, "attention": 2, "affinity": 256}
+USUAL_POWER = {"pamr": 1.0, "attention": 2.0, "affinity": 8.0}
+
+
+def main(args: list[str]) -> None:
+    # Options: data set and classes are the run's
+    options = parse_options(WalkOptions, args, "python -m tools.refine", __doc__)
+    run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
+    ids = layout.read_list(run.val_list)
+    cams = inside_or_path(options.folder, options.dict_dir)
+    require_files(cams, ids)
+    target = options.folder / f"dict_{options.method}"
+    refine, learnt = method_of(options)
+
+    with reading(cams), writing(target):
+        # Files: what is not there yet
+        start_folder(target, record_of(options, made_with(cams), learnt, layout.root), "*.npy", options.overwrite)
+        left = unfinished(ids, target, ".npy", (cams,))
+        there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
+        print(f"{cams}: {len(ids)} images of {run.val_list} by {options.method}{there}")
+
+        # Loop: every image by itself
+        job = Job(cams, target, len(layout.classes), refine, run.white_level)
+        tasks = [(i, layout.image_path(i)) for i in left]
+        if options.method == "pamr":
+            for _ in in_parallel(job.write_alone, tasks, options.num_workers, "refinement"):
+                pass
+        else:
+            for task in progress(tasks, "refinement"):
+                job.write(task)
+        print(f"done: {target}")
+
+
+def method_of(options: WalkOptions) -> tuple[Refine, str]:
+    """How CAMs are refined, and the digest of the weights that this takes; empty where it takes none.
+
+    Raises:
+        InputError: weights are missing or do not fit.
+    """
+    steps = options.steps or USUAL_STEPS[options.method]
+    power = options.power or USUAL_POWER[options.method]
+    if options.method == "pamr":
+        return Pamr(steps), ""
+    if options.method == "affinity":
+        folder = options.folder.with_name(options.affinity or f"{options.name}_aff")
+        run, _ = mask_run_of(folder, AffinityOptions, AFF, "train_affinity.py")
+        weights = epoch_file(folder, options.load_epo if options.load_epo >= 0 else latest_epoch(folder, AFF), AFF)
+        precision = Precision("off", prepare_device(options.device))
+        net = load_segmenter(weights, run.embed_dim, run).to(precision.device).eval()
+        return Affinity(net, precision, run, steps, power), digest_of(weights, "")
+    epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
+    model = load_cam_model(options.folder, epoch, device=options.device, exp=options.exp)
+    return Attention(model, steps, power), digest_of(epoch_file(options.folder, epoch), "")
+
+
+def record_of(options: WalkOptions, cams: dict[str, Any], learnt: str, root: Path) -> dict[str, Any]:
+    """What refined CAMs are made with. They count as CAMs of weights of their own: their best threshold is another one."""
+    record = {**cams, "weights": f"{cams.get('weights', '')}+{options.method}", "data": place(root, options.folder)}
+    record |= {"method": options.method, "steps": options.steps or USUAL_STEPS[options.method]}
+    if learnt:
+        record |= {"power": options.power or USUAL_POWER[options.method], "learnt": learnt}
+    return record
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an image takes."""
+
+    cams: Path
+    target: Path
+    num_classes: int
+    refine: Refine
+    white: float  # see `utils.images.to_rgb`
+
+    def write_alone(self, task: tuple[str, Path]) -> None:
+        """`write` in a process beside others, which take the other cores."""
+        torch.set_num_threads(1)
+        self.write(task)
+
+    def write(self, task: tuple[str, Path]) -> None:
+        """Writes the refined CAMs of one image.
+
+        Raises:
+            InputError: the image or its CAMs are damaged, or do not fit each other.
+        """
+        image_id, image_path = task
+        image = open_rgb(image_path, self.white)
+        cams = read_cam_dict(self.cams / f"{image_id}.npy", (image.height, image.width), self.num_classes)
+        if cams:
+            maps = torch.from_numpy(np.stack([*cams.values()]))
+            refined = self.refine(image, maps).cpu().numpy()
+            cams = {c: normalized(np.array(cam)) for c, cam in zip(cams, refined, strict=True)}
+        write_cam_dict(self.target / f"{image_id}.npy", cams)
+
+
+@dataclass(frozen=True)
+class Pamr:
+    """Along like colours."""
+
+    steps: int
+
+    def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
+        """See `Refine`."""
+        (pixels,) = network_pixels(image, 0, cap=0)
+        offsets = ring_offsets()
+        return walk(cams, colour_weights(pixels.float() / 255, offsets), offsets, self.steps)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Along the attention of the run's transformer between patches."""
+
+    model: Any
+    steps: int
+    power: float
+
+    @torch.no_grad()
+    def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
+        """See `Refine`."""
+        net, precision = self.model.net, self.model.precision
+        (pixels,) = network_pixels(image, self.model.shorter_side, cap=self.model.cap)
+        output = net(net.normalize(pixels.to(precision.device).float()[None] / 255))
+        grid = output.patch_cam.shape[-2:]
+        maps = F.adaptive_avg_pool2d(cams.to(precision.device), grid)
+        spread = dense_walk(maps, output.patch_attention[0].float(), self.power, self.steps)
+        return F.interpolate(spread[None], cams.shape[-2:], mode="bilinear")[0]
+
+
+@dataclass(frozen=True)
+class Affinity:
+    """Along learnt affinities."""
+
+    net: SegmentationNet
+    precision: Precision
+    run: AffinityOptions
+    steps: int
+    power: float
+
+    def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
+        """See `Refine`."""
+        (pixels,) = network_pixels(image, self.run.infer_size, cap=self.run.infer_cap)
+        return carry(self.net, pixels, cams, self.precision, **self.run.reach, power=self.power, steps=self.steps)
+
+
+if __name__ == "__main__":
+    run_script(main)

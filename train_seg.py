@@ -1,0 +1,271 @@
+"""Trains a segmentation network on masks: python train_seg.py --name X_seg --masks experiment/X/png --exp seg_deeplab"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from timm.optim import param_groups_weight_decay
+from torch.utils.data import DataLoader
+
+from datasets.check import check_images, check_masks
+from datasets.images import epoch_loader, inference_loader
+from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
+from datasets.segmentation import SegmentationImages, check_pairs, require_masks
+from models import SegmentationNet, build_segmenter
+from utils.cams.folders import made_with
+from utils.errors import InputError, run_script
+from utils.experiment import (
+    SEG,
+    add_score,
+    epoch_file,
+    open_experiment,
+    parse_run,
+    read_scores,
+    remove_old_epochs,
+    start_run,
+)
+from utils.files import claim, claim_file
+from utils.log import RunLog
+from utils.machine.cores import loader_count
+from utils.machine.device import Precision, hardware, prepare_device
+from utils.machine.distributed import (
+    first_on_each_machine,
+    gather,
+    in_processes,
+    is_main,
+    job,
+    local_world_size,
+    process_group,
+    require_common_start,
+    restarted_job,
+    shard,
+    wrap_ddp,
+)
+from utils.machine.interruptions import Interruptions
+from utils.options.flags import memory_advice
+from utils.options.recipes import Recipe, named_recipe
+from utils.options.seg_recipes import SEG_RECIPES
+from utils.options.segmentation import TRUTH, AffinityOptions, MaskOptions, SegOptions
+from utils.scoring.metrics import Scores
+from utils.segmentation.affinity import AffinityStep
+from utils.segmentation.training import SegmentationStep, score_masks
+from utils.training.checkpoint import save_file
+from utils.training.engine import Training
+
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is learnt from masks.
+
+    Args:
+        program, description: for `--help`.
+        options: of the script.
+        recipes: for its `--exp`.
+        kind: what its inference weights are called.
+    """
+
+    program: str
+    description: str | None
+    options: type[SegOptions] | type[AffinityOptions]
+    recipes: Mapping[str, Recipe]
+    kind: str
+
+
+CLASSES = Goal("train_seg.py", __doc__, SegOptions, SEG_RECIPES, SEG)
+
+
+def main(args: list[str], goal: Goal = CLASSES) -> None:
+    # Options
+    options = parse(args, goal)
+    device = prepare_device(options.device)
+    precision = Precision(options.amp, device)
+    torch.manual_seed(options.seed)
+    layout = open_layout(Path(options.data_path), options.sbd_path)
+
+    with process_group(device, options.nproc, [options.folder]), RunLog(options.folder, silent=not is_main()) as log:
+        # Data
+        last = open_experiment(options)
+        log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
+        train_loader = training_loader(layout, options, device, log)
+        val_loader = validation_loader(layout, options, device, log) if isinstance(options, SegOptions) else None
+
+        # Network
+        weights = "none" if options.resume else options.encoder_weights  # a checkpoint has all of them
+        channels = options.embed_dim if isinstance(options, AffinityOptions) else len(layout.classes) + 1
+        net, source = build_segmenter(channels, **options.architecture, encoder_weights=weights)
+        log.info(f"{options.arch} on {options.encoder}" + ("" if options.resume else f", {source}"))
+        step = build_step(net, precision, options).to(device)
+        if options.compile:
+            step.compile_networks()
+
+        # Optimiser
+        optimizer = build_optimizer(net, options)
+        interruptions = Interruptions(options.ckpt_minutes)
+        training = Training(
+            step,
+            optimizer,
+            options.seed,
+            last,
+            log,
+            options.print_freq,
+            interruptions,
+            schedule=partial(set_learning_rate, optimizer, options),
+            ema_decay=options.ema_decay,
+        )
+        if options.resume:
+            training.load()
+        require_common_start((training.epoch, training.steps_done, len(train_loader)))
+        training.step = wrap_ddp(step, device)
+        if is_main():
+            claim_masks(options)
+            start_run(options, layout.classes, job())
+        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
+
+        # Loop
+        with interruptions:
+            for epoch in range(training.epoch, options.epochs):
+                losses = training.train_epoch(train_loader, epoch)
+                log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
+                if is_main():
+                    save_file(training.result.state_dict(), epoch_file(options.folder, epoch, goal.kind))
+
+                if isinstance(options, SegOptions):
+                    if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
+                        truth = partial(read_truth, layout)
+                        scores = score_masks(training.result, val_loader, precision, truth, channels - 1, interruptions)
+                        report_scores(scores, epoch, (epoch + 1) * len(train_loader), options, log)
+                    if is_main() and options.keep:
+                        remove_old_epochs(options.folder, options.keep, goal.kind)
+            log.info(f"done: {epoch_file(options.folder, options.epochs - 1, goal.kind)}")
+
+
+def parse(args: list[str], goal: Goal = CLASSES) -> SegOptions | AffinityOptions:
+    """The options of a command line, with a recipe's defaults."""
+    defaults = named_recipe(args, goal.options.exp, goal.recipes).train
+    return parse_run(goal.options, args, goal.program, goal.description, defaults, restarted_job())
+
+
+def shards(args: list[str], goal: Goal = CLASSES) -> int:
+    """What the number of processes must divide: the batch."""
+    return parse(args, goal).batch_size
+
+
+def build_step(
+    net: SegmentationNet, precision: Precision, options: SegOptions | AffinityOptions
+) -> SegmentationStep | AffinityStep:
+    """What lies between a batch and its losses."""
+    if isinstance(options, AffinityOptions):
+        return AffinityStep(net, precision, **options.reach)
+    return SegmentationStep(net, precision)
+
+
+def training_loader(layout: Layout, options: MaskOptions, device: torch.device, log: RunLog) -> DataLoader:
+    """Loader of the images and their masks, by `datasets.images.Visit`."""
+    ids, source = layout.training_ids(options.train_list)
+    paths, masks = [layout.image_path(i) for i in ids], mask_paths(layout, ids, options.masks)
+    require_masks(masks)
+    log.info(f"training on {len(ids)} images of {source} with masks of {masks[0].parent}")
+    with first_on_each_machine():
+        check_images(layout.root, paths, options.check_data, options.white_level, log.info)
+    images = SegmentationImages(
+        paths,
+        masks,
+        len(layout.classes),
+        options.crop_size,
+        options.train_size,
+        options.scale,
+        options.jitter,
+        options.seed,
+        options.white_level,
+    )
+    if is_main() and not options.resume and options.check_data != "never":
+        check_pairs(images)
+    workers = loader_count(options.num_workers, local_world_size())
+    return epoch_loader(images, options.batch_size, options.seed, workers, device)
+
+
+def mask_paths(layout: Layout, ids: list[str], masks: str) -> list[Path]:
+    """The masks of images in the folder that `--masks` names."""
+    return [layout.mask_path(i) if masks == TRUTH else find_mask(Path(masks), i) for i in ids]
+
+
+def claim_masks(options: MaskOptions) -> None:
+    """Keeps in the run what its masks were made with.
+
+    Raises:
+        InputError: the run is resumed, and the masks have been made anew since, otherwise.
+    """
+    kept = options.folder / "masks"
+    if not options.resume:
+        claim_file(kept).unlink(missing_ok=True)
+    record = {"files": TRUTH} if options.masks == TRUTH else made_with(Path(options.masks))
+    claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
+
+
+def validation_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> DataLoader | None:
+    """Loader of this process's share of the validation list, whole images; None where true masks or `val` are missing."""
+    if options.val_list == SegOptions.val_list and not has_list(layout, options.val_list):
+        log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")
+        return None
+    ids = layout.read_list(options.val_list)
+    unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
+    if unmasked:
+        what = f"{unmasked} of {len(ids)} images of {options.val_list} have no mask"
+        log.info(f"{what}: nothing is scored during training{layout.other_masks}")
+        return None
+    with first_on_each_machine():
+        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
+        no_labels = np.zeros((len(ids), len(layout.classes)), bool)
+        check_masks(layout, ids, no_labels, options.check_data)
+    workers = loader_count(options.num_workers, local_world_size())
+    size, cap = options.infer_size, options.infer_cap
+    return inference_loader(layout, shard(ids), shard(no_labels), size, workers, device, cap=cap, white=options.white_level)
+
+
+def has_list(layout: Layout, name: str) -> bool:
+    """Whether a data set has a list, be it good or not."""
+    if layout.list_path(name).is_file():
+        return True
+    try:
+        return bool(layout.read_list(name))
+    except InputError:
+        return False
+
+
+def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.Optimizer:
+    """The optimiser: the encoder has a share of the rate, biases and other vectors no weight decay."""
+    groups = []
+    for group in param_groups_weight_decay(net, options.weight_decay):
+        of_encoder = [p for p in group["params"] if id(p) in net.encoder_parameters]
+        others = [p for p in group["params"] if id(p) not in net.encoder_parameters]
+        groups += [group | {"params": of_encoder, "lr_scale": options.encoder_lr}] if of_encoder else []
+        groups += [group | {"params": others, "lr_scale": 1.0}] if others else []
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=options.lr, fused=True)
+    return torch.optim.SGD(groups, lr=options.lr, momentum=MOMENTUM)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, options: MaskOptions, epochs_done: float) -> None:
+    """Sets the rates of a step: a linear warm-up, times (1 - share of the steps done)^power."""
+    warmup = min(1.0, epochs_done / options.warmup_epochs) if options.warmup_epochs else 1.0
+    rate = options.lr * warmup * (1 - epochs_done / options.epochs) ** options.power
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def report_scores(scores: Scores, epoch: int, step: int, options: SegOptions, log: RunLog) -> None:
+    """Logs what an epoch's masks scored, at the step that losses are logged at too, and keeps it with the run."""
+    miou = float(scores.miou[0])
+    log.scalars({"mIoU": miou}, step)
+    log.info(f"epoch {epoch} mIoU {miou:.2f} on {options.val_list}")
+    if is_main():
+        add_score(options.folder, epoch, {"miou": miou})
+
+
+if __name__ == "__main__":
+    run_script(in_processes(main, shards), memory_advice(SegOptions))

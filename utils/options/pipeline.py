@@ -1,0 +1,31 @@
+"""Options of the whole chain, from images with labels to a segmentation network."""
+
+from dataclasses import dataclass
+
+from .experiment import ExperimentOptions, device_option
+from .flags import check_ranges, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions(ExperimentOptions):
+    """`python -m tools.pipeline`. Flags for single steps are given as --cam-flags="--epochs 4"."""
+
+    data_path: str = option("./data/VOC2012", "data set in any layout")
+    exp: str = option("dig_eccv24", "recipe of train_trm.py and its denoiser")
+    seg_exp: str = option("seg_deeplab", "recipe of train_seg.py")
+    denoiser: str = option("", "file of a denoiser; empty: the recipe's published one, else one is trained in NAME_denoiser")
+    refine: str = option("none", "step of tools.refine between CAMs and masks", choices=("none", "pamr", "attention"))
+    source: str = option("crf", "what masks are made of: crf: CRF scores; dict: CAMs at THRESHOLD", choices=("crf", "dict"))
+    alpha: float = option(4.0, "exponent of the background for the CRF", low=0)
+    threshold: str = option("best", "background score of masks of CAMs; best: by the true masks, where there are some")
+    val_list: str = option("val", "images that the segmentation network is scored on")
+    scales: tuple[float, ...] = option((1.0,), "sizes that the segmentation network sees them at", low=0.1, high=8)
+    seed: int = option(0, "of all trainings", low=0, high=2**31 - 1)
+    device: str = device_option()
+    denoiser_flags: str = option("", "further flags of train_diffusion.py")
+    cam_flags: str = option("", "further flags of train_trm.py")
+    infer_flags: str = option("", "further flags of infer_trm.py")
+    seg_flags: str = option("", "further flags of train_seg.py")
+
+    def __post_init__(self):
+        check_ranges(self)

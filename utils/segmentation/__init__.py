@@ -1,0 +1,1 @@
+"""Segmentation networks: a training step, whole images, scores."""

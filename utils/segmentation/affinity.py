@@ -1,0 +1,116 @@
+"""A training step of affinities, and CAMs carried along what was learnt (PSA: https://arxiv.org/abs/1803.10464)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..cams.walk import affinity_weights, disc_offsets, pair_affinity, walk
+from ..machine.device import Precision, to_device
+from ..machine.distributed import mean_over_processes
+from ..scoring.metrics import IGNORE
+
+EPSILON = 1e-5
+SHARES = {"background": 0.25, "object": 0.25, "different": 0.5}
+"""Of the loss: pairs of background, pairs of one class, pairs of two."""
+
+
+def grid_of(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of places in an image of (H, W)."""
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def half_disc(radius: int) -> list[tuple[int, int]]:
+    """Offsets within a radius, one of each two that are opposite: an affinity has no direction."""
+    return [(y, x) for y, x in disc_offsets(radius) if (y, x) > (0, 0)]
+
+
+def pairs(maps: Tensor, y: int, x: int) -> tuple[Tensor, Tensor]:
+    """Values of maps (..., H, W) at all places, and at the places (y, x) away, where both are inside; y >= 0."""
+    height, width = maps.shape[-2:]
+    left, right = max(0, -x), width - max(0, x)
+    return maps[..., : height - y, left:right], maps[..., y:, left + x : right + x]
+
+
+class AffinityStep(nn.Module):
+    """Everything between a batch and its losses, as `utils.training.engine.Training` takes it.
+
+    Args:
+        net: `models.SegmentationNet`, whose outputs are an embedding.
+        precision: of it.
+        stride, radius: which pairs of places count.
+    """
+
+    def __init__(self, net: nn.Module, precision: Precision, stride: int, radius: int):
+        super().__init__()
+        self.net: Any = net
+        self.precision = precision
+        self.stride = stride
+        self.offsets = half_disc(radius)
+
+    def forward(self, image01: Tensor, mask: Tensor, noise: dict[int, Tensor], epoch: int) -> dict[str, Tensor]:
+        """Args:
+            image01: (B, 3, S, S) in [0, 1].
+            mask: (B, S, S) in 0 .. C; 255 is ignored.
+            noise, epoch: not used.
+
+        Returns:
+            Losses of pairs of background, of one class, and of two; means over the pairs of all processes.
+        """
+        with self.precision.autocast():
+            embedding = self.net(image01)
+        grid = grid_of((image01.shape[-2], image01.shape[-1]), self.stride)
+        embedding = F.adaptive_avg_pool2d(embedding.float(), grid)  # (B, D, h, w)
+        labels = F.interpolate(mask[:, None].float(), grid, mode="nearest-exact")[:, 0]  # (B, h, w)
+        sums, counts = torch.zeros(3, device=mask.device), torch.zeros(3, device=mask.device)
+        for y, x in self.offsets:
+            affinity = pair_affinity(*pairs(embedding, y, x))
+            one, other = pairs(labels, y, x)
+            known = (one != IGNORE) & (other != IGNORE)
+            same = known & (one == other)
+            kinds = torch.stack((same & (one == 0), same & (one > 0), known & (one != other)))  # (3, B, h', w')
+            likely = (affinity + EPSILON).log()
+            unlikely = (1 + EPSILON - affinity).log()
+            losses = -torch.stack((likely, likely, unlikely))
+            sums = sums + (losses * kinds).sum((1, 2, 3))
+            counts = counts + kinds.sum((1, 2, 3))
+        means = sums / mean_over_processes(counts).clamp_min(1)
+        return {name: share * mean for (name, share), mean in zip(SHARES.items(), means.unbind(), strict=True)}
+
+    def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
+        """No denoiser guides this training."""
+        return ()
+
+    def compile_networks(self) -> None:
+        """Compiles what takes the time, at the first step."""
+        self.net.compile_model()
+
+
+@torch.no_grad()
+def carry(
+    net: nn.Module, pixels: Tensor, cams: Tensor, precision: Precision, stride: int, radius: int, power: float, steps: int
+) -> Tensor:
+    """CAMs after a random walk along affinities.
+
+    Args:
+        net: see `AffinityStep`, in evaluation mode.
+        pixels: the image, (3, H, W) uint8, as the network takes it.
+        cams: (K, height, width), of any size.
+        precision: of the network.
+        stride, radius: which pairs of places have an affinity.
+        power: exponent of affinities.
+        steps: of the walk.
+
+    Returns:
+        (K, height, width) float32.
+    """
+    grid = grid_of((pixels.shape[-2], pixels.shape[-1]), stride)
+    with precision.autocast():
+        embedding = net(to_device(pixels, precision.device).float()[None] / 255)
+    embedding = F.adaptive_avg_pool2d(embedding.float(), grid)[0]
+    offsets = disc_offsets(radius)
+    weights = affinity_weights(embedding, offsets, power)
+    maps = F.adaptive_avg_pool2d(to_device(cams, precision.device), grid)
+    spread = walk(maps, weights, [*offsets, (0, 0)], steps)
+    return F.interpolate(spread[None], cams.shape[-2:], mode="bilinear")[0]

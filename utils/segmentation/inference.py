@@ -1,0 +1,78 @@
+"""Whole images through a segmentation network: several sizes, mirrored, in windows where they are large."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..machine.device import Precision, to_device
+
+OVERLAP = 1 / 3
+"""Share of a window that the next one covers too."""
+
+
+def segment(
+    net: nn.Module, pixels: Sequence[Tensor], size: tuple[int, int], precision: Precision, mirror: bool, window: int
+) -> Tensor:
+    """What a network finds in an image.
+
+    Args:
+        net: `models.SegmentationNet`, in evaluation mode.
+        pixels: (3, H, W) uint8 for each scale, as `utils.cams.inference.network_pixels` makes them.
+        size: height and width of the image.
+        precision: of the network.
+        mirror: whether the mirror image is looked at too.
+        window: side of the windows that larger images are looked at in.
+
+    Returns:
+        Probabilities (C + 1, height, width) float32 on the device, means over scales and mirror.
+    """
+    total: Tensor | None = None
+    for scaled in pixels:
+        image01 = to_device(scaled, precision.device).float()[None] / 255
+        for mirrored in (False, True)[: 1 + mirror]:
+            image = image01.flip(-1) if mirrored else image01
+            found = over_windows(lambda part: probabilities(net, part, precision), image, window)
+            found = F.interpolate(found.flip(-1) if mirrored else found, size, mode="bilinear")[0]
+            total = found if total is None else total + found
+    assert total is not None
+    return total / (len(pixels) * (1 + mirror))
+
+
+@torch.no_grad()
+def probabilities(net: nn.Module, image01: Tensor, precision: Precision) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> (B, C + 1, H, W) float32."""
+    with precision.autocast():
+        logits = net(image01)
+    return logits.float().softmax(1)
+
+
+def over_windows(look: Callable[[Tensor], Tensor], image: Tensor, window: int) -> Tensor:
+    """What `look` makes of an image (B, 3, H, W): of all of it, or the mean of what it makes of overlapping windows."""
+    height, width = image.shape[-2:]
+    if max(height, width) <= window:
+        return look(image)
+    total: Tensor | None = None
+    seen = image.new_zeros(height, width)
+    for top in starts(height, window):
+        for left in starts(width, window):
+            rows, columns = slice(top, top + window), slice(left, left + window)
+            found = look(image[:, :, rows, columns])
+            if total is None:
+                total = found.new_zeros(*found.shape[:2], height, width)
+            total[:, :, rows, columns] += found
+            seen[rows, columns] += 1
+    assert total is not None
+    return total / seen
+
+
+def starts(length: int, window: int) -> Iterator[int]:
+    """Where windows start that cover a length evenly."""
+    if length <= window:
+        yield 0
+        return
+    stride = window - int(OVERLAP * window)
+    count = -(-(length - window) // stride) + 1
+    for i in range(count):
+        yield round(i * (length - window) / (count - 1))
