@@ -215,9 +215,8 @@ def validation_loader(layout: Layout, options: SegOptions, device: torch.device,
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:
-        log.info(
-            f"{unmasked} of {len(ids)} images of {options.val_list} have no mask: nothing is scored during training{layout.other_masks}"
-        )
+        what = f"{unmasked} of {len(ids)} images of {options.val_list} have no mask"
+        log.info(f"{what}: nothing is scored during training{layout.other_masks}")
         return None
     with first_on_each_machine():
         check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
