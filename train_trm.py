@@ -236,12 +236,22 @@ def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
         denoiser = build_denoiser(options.diffusion_dim, options.input_size)
     else:
         path = published_spelling(Path(options.diffusion_weights))
-        state = state_dict_of(load_file(path, DENOISER_HINT), path)
-        if "model.init_conv.weight" not in state:
-            raise InputError(f"{path} is no denoiser: it has no model.init_conv.weight")
-        denoiser = build_denoiser(len(state["model.init_conv.weight"]), options.input_size)
-        load_strictly(denoiser, state, path)
+        denoiser = read_denoiser(path, options.input_size)
         log.info(f"denoiser: {path}, width {denoiser.model.dim}")
+    return denoiser
+
+
+def read_denoiser(path: Path, image_size: int) -> GaussianDiffusion:
+    """The denoiser in a file, of the width that it has, for images of a size.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds no denoiser.
+    """
+    state = state_dict_of(load_file(path, DENOISER_HINT), path)
+    if "model.init_conv.weight" not in state:
+        raise InputError(f"{path} is no denoiser: it has no model.init_conv.weight")
+    denoiser = build_denoiser(len(state["model.init_conv.weight"]), image_size)
+    load_strictly(denoiser, state, path)
     return denoiser
 
 

@@ -18,6 +18,8 @@ READERS = {
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
     "-m tools.report": "tools/report.py",
+    "-m tools.animate": "tools/animate.py",
+    "-m tools.denoised": "tools/denoised.py",
     "-m tools.backbones": "tools/backbones.py",
     "-m datasets.toy": "datasets/toy.py",
     "-m datasets.prepare coco": "datasets/prepare.py",
