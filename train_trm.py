@@ -15,6 +15,7 @@ from datasets.images import TrainingImages, Visit, epoch_loader, inference_loade
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance, build_denoiser
 from models import DEIT_SMALL, LFCA_PREFIXES, DiG, DiGLoss, build_dig, init_mimetic, load_backbone, load_deit, load_stem
+from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import (
     add_score,
@@ -134,8 +135,12 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
                 if val_loader is not None and is_validated(epoch, options) and str(epoch) not in scored:
                     truth = partial(read_truth, layout)
-                    scores = score_cams(training.result, val_loader, precision, truth, len(layout.classes), interruptions)
-                    report_scores(*scores, epoch, (epoch + 1) * len(train_loader), options, log)
+                    watched, done = WatchedCams(val_loader.dataset, layout.classes), (epoch + 1) * len(train_loader)
+                    scores = score_cams(
+                        training.result, val_loader, precision, truth, len(layout.classes), interruptions, watched.add
+                    )
+                    report_scores(*scores, epoch, done, options, log)
+                    log.pictures(watched.pictures, done)
                 if is_main() and options.keep:
                     remove_old_epochs(options.folder, options.keep)
             log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
