@@ -15,6 +15,7 @@ from datasets.images import TrainingImages, Visit, epoch_loader, inference_loade
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance, build_denoiser
 from models import DEIT_SMALL, LFCA_PREFIXES, DiG, DiGLoss, build_dig, init_mimetic, load_backbone, load_deit, load_stem
+from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import (
     add_score,
@@ -134,8 +135,12 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
                 if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
                     truth = partial(read_truth, layout)
-                    scores = score_cams(training.result, val_loader, precision, truth, len(layout.classes), interruptions)
-                    report_scores(*scores, epoch, (epoch + 1) * len(train_loader), options, log)
+                    watched, done = WatchedCams(val_loader.dataset, layout.classes), (epoch + 1) * len(train_loader)
+                    scores = score_cams(
+                        training.result, val_loader, precision, truth, len(layout.classes), interruptions, watched.add
+                    )
+                    report_scores(*scores, epoch, done, options, log)
+                    log.pictures(watched.pictures, done)
                 if is_main() and options.keep:
                     remove_old_epochs(options.folder, options.keep)
             log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
@@ -231,12 +236,22 @@ def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
         denoiser = build_denoiser(options.diffusion_dim, options.input_size)
     else:
         path = published_spelling(Path(options.diffusion_weights))
-        state = state_dict_of(load_file(path, DENOISER_HINT), path)
-        if "model.init_conv.weight" not in state:
-            raise InputError(f"{path} is no denoiser: it has no model.init_conv.weight")
-        denoiser = build_denoiser(len(state["model.init_conv.weight"]), options.input_size)
-        load_strictly(denoiser, state, path)
+        denoiser = read_denoiser(path, options.input_size)
         log.info(f"denoiser: {path}, width {denoiser.model.dim}")
+    return denoiser
+
+
+def read_denoiser(path: Path, image_size: int) -> GaussianDiffusion:
+    """The denoiser in a file, of the width that it has, for images of a size.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds no denoiser.
+    """
+    state = state_dict_of(load_file(path, DENOISER_HINT), path)
+    if "model.init_conv.weight" not in state:
+        raise InputError(f"{path} is no denoiser: it has no model.init_conv.weight")
+    denoiser = build_denoiser(len(state["model.init_conv.weight"]), image_size)
+    load_strictly(denoiser, state, path)
     return denoiser
 
 

@@ -21,6 +21,8 @@ READERS = {
     "-m tools.refine": "tools/refine.py",
     "-m tools.pipeline": "tools/pipeline.py",
     "-m tools.report": "tools/report.py",
+    "-m tools.animate": "tools/animate.py",
+    "-m tools.denoised": "tools/denoised.py",
     "-m tools.backbones": "tools/backbones.py",
     "-m datasets.toy": "datasets/toy.py",
     "-m datasets.prepare coco": "datasets/prepare.py",

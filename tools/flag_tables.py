@@ -8,6 +8,7 @@ from utils.files import whole_file
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
+from utils.options.pictures import AnimateOptions, DenoisedOptions
 from utils.options.pipeline import PipelineOptions
 from utils.options.recipes import RECIPES
 from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
@@ -29,6 +30,8 @@ COMMANDS = {
     "-m tools.masks": PseudoMaskOptions,
     "-m tools.pipeline": PipelineOptions,
     "-m tools.report": ReportOptions,
+    "-m tools.animate": AnimateOptions,
+    "-m tools.denoised": DenoisedOptions,
     "-m tools.backbones": BackboneOptions,
     "-m datasets.toy": ToyOptions,
     "-m datasets.prepare coco": PrepareCocoOptions,

@@ -1,14 +1,14 @@
 """Writes report.html, one file that shows an experiment to anyone: python -m tools.report --name NAME"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from datasets.layouts.base import Layout, is_data_set, open_layout, read_truth
-from datasets.pixels import upright_size
+from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import inside_or_path
 from utils.errors import InputError, run_script
@@ -19,11 +19,17 @@ from utils.machine.locks import reading
 from utils.options.flags import parse_options
 from utils.options.results import ReportOptions
 from utils.options.training import TrainOptions
-from utils.report.gallery import build_gallery, draw_cams, draw_sample
+from utils.report.gallery import Groups, build_gallery
 from utils.report.history import read_losses, read_progress
+from utils.report.mask_folders import MaskFolder, crf_masks, segmentation_masks
 from utils.report.page import CamFindings, Findings, build_page, name_flags
-from utils.report.scoring import examples, score_images
+from utils.report.scoring import ImageScores, examples, score_images, score_masks, trimmed
 from utils.report.sheet import write_sheet
+from utils.report.views import View, view
+from utils.scoring.best_threshold import evaluation_file, read_best
+
+USUAL_BACKGROUND = 0.4
+"""Score of the background where nothing could be scored; predict.py takes the same."""
 
 
 def main(args: list[str]) -> None:
@@ -31,30 +37,35 @@ def main(args: list[str]) -> None:
     options = parse_options(ReportOptions, args, "python -m tools.report", __doc__)
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is missing: give the --name of an experiment, or its folder with --experiments")
-    run, classes = run_of(options.folder, "", "")
+    run, classes = run_of(options.folder, "", options.data_path, options.list)
     run = dataclasses.replace(run, name=options.name, experiments=options.experiments)
 
     # What training left
     losses, progress = read_losses(options.folder / "log.txt"), read_progress(options.folder)
+    animation = read_animation(animation_file(options.folder))
 
     # What the CAM files say
-    root, dicts = Path(options.data_path or run.data_path), inside_or_path(options.folder, options.dict_dir)
-    images = options.list or run.val_list
-    reason = why_no_cams(run, root, dicts)
-    unscored = why_unscored(root, "" if reason else images)
-    with reading(dicts):
-        cams = reason or find_cams(options, root, images, dicts, classes, unscored, run.white_level)
-    if reason and classes is None and not (losses or progress):
-        raise InputError(f"{options.folder} holds no experiment: no options.json, losses, scores or CAMs are there")
+    layout = open_layout(Path(run.data_path)) if is_data_set(Path(run.data_path)) else None
+    dicts = inside_or_path(options.folder, options.dict_dir)
+    reason = why_no_cams(run, layout, dicts)
+    why_unscored = "" if layout is None else why_no_scores(layout, "" if reason else run.val_list)
+    if reason or layout is None:
+        if classes is None and not (losses or progress):
+            raise InputError(f"{options.folder} holds no experiment: no options.json, losses, scores or CAMs are there")
+        cams: CamFindings | str = reason
+    else:
+        require_classes(layout, classes, options.folder)
+        with reading(dicts):
+            cams = read_cams(options, run, layout, dicts, why_unscored)
 
     # Page
     out = report_file(options)
-    page = build_page(Findings(run, classes is not None, classes or (), losses, progress, cams, unscored))
+    page = build_page(Findings(run, classes is not None, classes or (), losses, progress, why_unscored, animation, cams))
     with whole_file(out) as file:
         file.write(page)
-    pictures = f"; left out: {reason}" if reason else f", and its pictures alone: {sheet_file(options)}"
-    scores = f"; not scored: {unscored}" if unscored and not reason else ""
-    print(f"done: {out}, {len(page) / 1e6:.1f} MB{pictures}{scores}")
+    pictures = f"; left out: {reason}" if reason else f", and its pictures alone: {picture_file(options)}"
+    unscored = f"; not scored: {why_unscored}" if why_unscored and not reason else ""
+    print(f"done: {out}, {len(page) / 1e6:.1f} MB{pictures}{unscored}")
 
 
 def report_file(options: ReportOptions) -> Path:
@@ -62,30 +73,27 @@ def report_file(options: ReportOptions) -> Path:
     return Path(options.out) if options.out else options.folder / "report.html"
 
 
-def sheet_file(options: ReportOptions) -> Path:
-    """Where its pictures go as one PNG: beside it."""
-    return report_file(options).with_suffix(".png")
+def picture_file(options: ReportOptions) -> Path:
+    """Where its pictures go as one image: beside it, if nothing else is asked for."""
+    return Path(options.picture) if options.picture else report_file(options).with_suffix(".png")
 
 
-def why_no_cams(run: TrainOptions, root: Path, dicts: Path) -> str:
-    """A sentence on what is missing to score CAM files, and what makes it; empty where all is there."""
+def why_no_cams(run: TrainOptions, layout: Layout | None, dicts: Path) -> str:
+    """A sentence on what is missing to show CAM files, and what makes it; empty where all is there."""
     if next(dicts.glob("*.npy"), None) is None:
         return f"There are no CAMs in {dicts}: python infer_trm.py {name_flags(run)} --dict writes them."
-    if not is_data_set(root):
-        return f"The data set {root} is not here: --data-path names another place of it."
+    if layout is None:
+        return f"The data set {run.data_path} is not here: --data-path names another place of it."
     return ""
 
 
-def why_unscored(root: Path, images: str) -> str:
+def why_no_scores(layout: Layout, images: str) -> str:
     """A sentence on the true masks that are missing to score CAMs; empty where all are there.
 
     Args:
-        root: the data set; nothing is said of one that is not here.
+        layout: the data set.
         images: their list; empty asks no more than whether there are masks at all.
     """
-    if not is_data_set(root):
-        return ""
-    layout = open_layout(root)
     if not layout.mask_folder.is_dir():
         return f"There are no true masks to score with: they belong into {layout.mask_folder}."
     ids = layout.read_list(images) if images else []
@@ -98,54 +106,109 @@ def why_unscored(root: Path, images: str) -> str:
     )
 
 
-def find_cams(
-    options: ReportOptions,
-    root: Path,
-    images: str,
-    dicts: Path,
-    classes: tuple[str, ...] | None,
-    unscored: str,
-    white: float,
-) -> CamFindings:
-    """Scores the CAM files where there are masks, and draws some of the images.
+def require_classes(layout: Layout, classes: tuple[str, ...] | None, folder: Path) -> None:
+    """Raises InputError where a data set has other classes than the run; None admits any."""
+    if classes is not None and classes != layout.classes:
+        raise InputError(f"{layout.root} has other classes than the run {folder} was trained on")
+
+
+def read_cams(options: ReportOptions, run: TrainOptions, layout: Layout, dicts: Path, why_unscored: str) -> CamFindings:
+    """Scores the CAM files where there are true masks, and draws some of the images.
 
     Args:
         options: of the command.
-        root: the data set.
-        images: their list.
+        run: whose list of images is shown.
+        layout: the data set.
         dicts: the folder of the files.
-        classes: the run's; None admits any.
-        unscored: why there are no scores; empty where there are.
-        white: see `utils.images.to_rgb`.
+        why_unscored: why nothing can be scored; empty where it can.
 
     Raises:
-        InputError: a file is missing, damaged or misshapen, or the data set is another than the run's.
+        InputError: a file is missing, damaged or misshapen.
     """
-    layout = open_layout(root)
-    if classes is not None and classes != layout.classes:
-        raise InputError(f"{layout.root} has other classes than the run {options.folder} was trained on")
-    ids = layout.read_list(images)
-    scores = None
-    if unscored:
-        groups = {"some": spread(ids, 3 * options.images)}
-        draw = partial(draw_cams, partial(read_image, layout, white), partial(read_cams, layout, dicts), layout.classes)
+    images, ids = run.val_list, layout.read_list(run.val_list)
+    others = crf_masks(options.folder)
+    if options.seg:
+        others.append(segmentation_masks(inside_or_path(options.folder, options.seg)))
+
+    # Scores
+    scores: ImageScores | None = None
+    mious: dict[str, float | None] = {}
+    if why_unscored:
+        threshold, threshold_from = background_of(options.folder)
     else:
-        read = partial(read_sample, layout, dicts)
-        scores = score_images(read, ids, len(layout.classes), options.num_workers)
-        groups = {name: [ids[i] for i in members] for name, members in examples(scores.each, options.images).items()}
-        draw = partial(draw_sample, partial(read_image, layout, white), read, scores, layout.classes)
-    write_sheet(sheet_file(options), groups, draw)
-    return CamFindings(options.dict_dir, images, layout.classes, scores, build_gallery(groups, draw))
+        scores = score_images(partial(read_sample, layout, dicts), ids, len(layout.classes), options.num_workers)
+        threshold, threshold_from = scores.threshold, "the best for these images"
+        mious = {folder.heading: score_folder(folder, layout, ids, options.num_workers) for folder in others}
+
+    # Pictures
+    on_page = chosen(scores, len(ids), options.images)
+    on_sheet = trimmed(chosen(scores, len(ids), -(-options.rows // 3)), options.rows) if options.rows else on_page
+    views: dict[int, View] = {}
+    for i in {*numbers(on_page), *numbers(on_sheet)}:
+        image = np.asarray(open_rgb(layout.image_path(ids[i]), run.white_level))
+        views[i] = view_of(ids[i], image, layout, dicts, others, threshold, scored=not why_unscored)
+    title = f"{options.name}: {len(ids)} images of {images}, background score {threshold:.2f}"
+    own = None if scores is None else float(scores.together.miou[scores.together.best])
+    known = {"mask from the CAMs": own, **mious}
+    write_sheet(picture_file(options), views_of(on_sheet, views), title, known)
+    gallery = build_gallery(views_of(on_page, views))
+    return CamFindings(
+        options.dict_dir, images, layout.classes, scores or why_unscored, mious, gallery, threshold, threshold_from
+    )
 
 
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """Up to `count` of some images, spread evenly over their list."""
-    return [ids[i] for i in np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)]
+def background_of(folder: Path) -> tuple[float, str]:
+    """A score of the background for images without true masks, and where it comes from."""
+    try:
+        return read_best(folder, weights=""), f"the best of {evaluation_file(folder).name}"
+    except InputError:
+        return USUAL_BACKGROUND, "a usual value"
 
 
-def read_cams(layout: Layout, dicts: Path, image_id: str) -> dict[int, np.ndarray]:
-    """CAMs of an image, in its size."""
-    return read_cam_dict(dicts / f"{image_id}.npy", upright_size(layout.image_path(image_id)), len(layout.classes))
+def score_folder(folder: MaskFolder, layout: Layout, ids: Sequence[str], workers: int) -> float | None:
+    """mIoU in percent of masks that others made; None where they are not there for all images."""
+    if not folder.has_all(ids):
+        return None
+    return score_masks(partial(read_pair, layout, folder), ids, len(layout.classes), workers)
+
+
+def chosen(scores: ImageScores | None, total: int, count: int) -> dict[str, list[int]]:
+    """Numbers of the images that are shown, by group.
+
+    Args:
+        scores: of all images; None where nothing could be scored.
+        total: images there are.
+        count: images of each of three groups.
+    """
+    groups = {} if scores is None else {name: some for name, some in examples(scores.each, count).items() if some}
+    return groups or {"unscored": [*evenly_spaced(total, 3 * count)]}
+
+
+def numbers(groups: Mapping[str, Sequence[int]]) -> list[int]:
+    """All that are in some group."""
+    return [i for members in groups.values() for i in members]
+
+
+def views_of(groups: Mapping[str, Sequence[int]], views: Mapping[int, View]) -> Groups:
+    """Groups with what there is to see of their images."""
+    return {name: [views[i] for i in members] for name, members in groups.items()}
+
+
+def view_of(
+    image_id: str,
+    image: np.ndarray,
+    layout: Layout,
+    dicts: Path,
+    others: Sequence[MaskFolder],
+    threshold: float,
+    scored: bool,
+) -> View:
+    """Everything to see of an image (H, W, 3); see `views.view`."""
+    shape, count = (image.shape[0], image.shape[1]), len(layout.classes)
+    masks = {one.heading: one.read(image_id, shape, count) if one.has_all([image_id]) else None for one in others}
+    cams = read_cam_dict(dicts / f"{image_id}.npy", shape, count)
+    truth = read_truth(layout, image_id) if scored else None
+    return view(image_id, image, cams, truth, masks, threshold, layout.classes)
 
 
 def read_sample(layout: Layout, dicts: Path, image_id: str) -> tuple[dict[int, np.ndarray], np.ndarray]:
@@ -154,9 +217,10 @@ def read_sample(layout: Layout, dicts: Path, image_id: str) -> tuple[dict[int, n
     return read_cam_dict(dicts / f"{image_id}.npy", mask.shape, len(layout.classes)), mask
 
 
-def read_image(layout: Layout, white: float, image_id: str) -> np.ndarray:
-    """An image as (H, W, 3) uint8."""
-    return np.asarray(open_rgb(layout.image_path(image_id), white))
+def read_pair(layout: Layout, folder: MaskFolder, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """A mask that others made, and the true one."""
+    truth = read_truth(layout, image_id)
+    return folder.read(image_id, truth.shape, len(layout.classes)), truth
 
 
 if __name__ == "__main__":

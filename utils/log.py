@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tqdm import tqdm
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch.utils.tensorboard import SummaryWriter
 
 T = TypeVar("T")
@@ -85,13 +86,22 @@ class RunLog:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Logs values by name to TensorBoard."""
-        if self.silent:
-            return
+        if not self.silent:
+            for name, value in values.items():
+                self.events(step).add_scalar(name, value, step)
+
+    def pictures(self, pictures: Mapping[str, "np.ndarray"], step: int) -> None:
+        """Logs pictures by name, (H, W, 3) uint8, to TensorBoard."""
+        if not self.silent:
+            for name, picture in pictures.items():
+                self.events(step).add_image(name, picture, step, dataformats="HWC")
+
+    def events(self, step: int) -> "SummaryWriter":
+        """The TensorBoard writer, created when it is first needed."""
         if self.writer is None:
             # Imported here, because it takes a second and scoring does not need it.
             from torch.utils.tensorboard import SummaryWriter
 
             # Hides values that a killed run wrote for this and later steps.
             self.writer = SummaryWriter(str(self.folder), purge_step=step)
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+        return self.writer

@@ -460,3 +460,13 @@ def test_a_run_of_another_length_is_refused_with_the_reason(tmp_path, toy_voc, f
 def test_a_run_of_one_epoch_is_no_reason_for_a_warning(tmp_path, toy_voc, caplog):
     train(tmp_path, toy_voc, "run", "--epochs 1")
     assert [record for record in caplog.records if record.name.startswith("timm")] == []
+
+
+def test_the_same_images_are_in_tensorboard_at_every_validation(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 2 --val_from 0 --val_list train --W 1 0 0 0 0")
+    reader = EventAccumulator(str(folder))
+    reader.Reload()
+    names = [name for name in reader.Tags()["images"] if name.startswith("cams/")]
+    assert len(names) == 4
+    steps = [[event.step for event in reader.Images(name)] for name in names]
+    assert steps == [[event.step for event in reader.Scalars("mIoU")]] * 4

@@ -24,7 +24,9 @@ from evaluation import main as evaluate
 from tests.helpers import ROOT
 from tests.helpers.toy_data import make_toy_voc, write_json, write_lines
 from tools.report import main
+from utils.animation import encode
 from utils.cams.files import write_cam_dict
+from utils.cams.masks import write_mask
 from utils.errors import InputError
 from utils.log import RunLog
 from utils.options.experiment import save_options
@@ -32,11 +34,13 @@ from utils.options.flags import make_options
 from utils.options.recipes import recipe
 from utils.options.results import ReportOptions
 from utils.options.training import TrainOptions
+from utils.picture_table import GAP
 from utils.report import gallery
+from utils.report import sheet as sheet_of
 from utils.report.charts import nice_ticks
 from utils.report.history import MOST_POINTS, read_losses
 from utils.report.scoring import examples, score_images, sweep_image
-from utils.report.sheet import GAP, SIDE
+from utils.report.sections import LEAST_POINTS, score_range
 from utils.scoring.metrics import ThresholdSweep
 from utils.training.engine import Training
 
@@ -201,12 +205,95 @@ def test_pictures_shrink_where_they_would_be_too_many_bytes(flags, monkeypatch):
 
 def test_its_pictures_are_one_picture_too(folder, flags):
     main([*flags, "--images", "1"])
-    sheet = np.array(Image.open(folder / "report.png"))  # three images, each with image, truth, mask and a CAM or more
-    cell = SIDE + 2 * GAP
-    assert sheet.shape[0] == 3 * (cell + 14)
-    assert sheet.shape[1] % cell == 0
-    assert sheet.shape[1] >= 4 * cell
-    assert (sheet[:, : 4 * cell] != 255).any()
+    with Image.open(folder / "report.png") as sheet:
+        assert sheet.width == 4 * (sheet_of.PNG_SIDE + GAP) + GAP  # image, truth, CAM, mask
+        assert sheet.height > 3 * 100
+
+
+def test_the_picture_can_be_a_small_jpeg_of_some_rows(folder, flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(sheet_of, "JPEG_BYTES", 90_000)
+    sizes = []
+    for rows in ("2", "6"):
+        main([*flags, "--picture", str(tmp_path / "page.jpg"), "--rows", rows])
+        with Image.open(tmp_path / "page.jpg") as picture:
+            assert picture.format == "JPEG"
+            sizes.append(picture.size)
+        assert (tmp_path / "page.jpg").stat().st_size <= 90_000
+    assert sizes[0][0] > sizes[1][0]  # fewer rows, larger pictures
+    assert not (folder / "report.png").exists()
+
+
+def test_rows_that_fit_no_jpeg_are_refused(flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(sheet_of, "JPEG_BYTES", 500)
+    with pytest.raises(InputError, match="show fewer with --rows"):
+        main([*flags, "--picture", str(tmp_path / "page.jpg")])
+    assert not (tmp_path / "page.jpg").exists()
+
+
+def test_masks_of_a_crf_and_of_a_network_are_shown_and_scored(folder, flags, tmp_path):
+    shutil.copytree(tmp_path / "data" / "SegmentationClass", tmp_path / "seg")
+    for path in (tmp_path / "seg").iterdir():
+        mask = np.array(Image.open(path))
+        write_mask(path, np.where(mask == 255, 0, mask).astype(np.uint8))
+        scores = {label: (mask == label).astype(np.float32) for label in {0, *np.unique(mask).tolist()} - {255}}
+        write_cam_dict(folder / "crf" / "4" / f"{path.stem}.npy", scores)
+    parsed = report([*flags, "--seg", str(tmp_path / "seg")])
+    captions = Counter(a["alt"].partition(" of 2007")[0] for a in parsed.all("img"))
+    assert captions["CRF mask, alpha 4, mIoU 100.0 %"] == 6
+    assert captions["segmentation network, mIoU 100.0 %"] == 6
+    perfect = f"{100 * 9 / 21:.2f} %"  # background and the eight classes that the six images have, of 21
+    assert f"mIoU of the same images' CRF mask, alpha 4{perfect}" in parsed.text
+    assert f"mIoU of the same images' segmentation network{perfect}" in parsed.text
+    with Image.open(folder / "report.png") as sheet:
+        assert sheet.width == 6 * (sheet_of.PNG_SIDE + GAP) + GAP
+
+
+def test_a_mask_that_is_not_there_leaves_a_gap(folder, flags, tmp_path):
+    (tmp_path / "seg").mkdir()
+    shutil.copy(tmp_path / "data" / "SegmentationClass" / "2007_000001.png", tmp_path / "seg")
+    parsed = report([*flags, "--seg", str(tmp_path / "seg")])
+    assert len([a for a in parsed.all("img") if "segmentation network" in a["alt"]]) == 1
+    assert "mIoU of the same images'" not in parsed.text
+
+
+@pytest.mark.parametrize(("made", "message"), [(False, "is no folder"), (True, "holds no PNG")])
+def test_a_folder_without_masks_is_refused(flags, tmp_path, made, message):
+    if made:
+        (tmp_path / "seg").mkdir()
+    with pytest.raises(InputError, match=message):
+        main([*flags, "--seg", str(tmp_path / "seg")])
+
+
+def test_a_picture_of_another_kind_is_refused(flags):
+    with pytest.raises(InputError, match=r"--picture must end in \.png or \.jpg"):
+        main([*flags, "--picture", "page.svg"])
+
+
+def test_images_whose_true_masks_are_all_ignored_are_shown(folder, flags):
+    for path in (folder.parent / "data" / "SegmentationClass").iterdir():
+        write_mask(path, np.full_like(np.array(Image.open(path)), 255))
+    assert len(report([*flags, "--images", "1"]).all("figure", **{"class": "sample"})) == 3
+
+
+def test_an_animation_is_shown_where_it_is(folder, flags):
+    data = encode([np.full((8, 8, 3), 40 * i, np.uint8) for i in range(3)], "webp")
+    (folder / "cams.webp").write_bytes(data)
+    shown = report(flags).all("img", **{"class": "wide"})
+    assert [base64.b64decode(a["src"].partition("data:image/webp;base64,")[2]) for a in shown] == [data]
+
+
+def test_another_file_in_its_place_is_refused(folder, flags):
+    (folder / "cams.webp").write_bytes(b"<script>")
+    with pytest.raises(InputError, match=r"cams\.webp is no WebP file"):
+        main(flags)
+
+
+@pytest.mark.parametrize("values", [[61.4, 61.6], [0.0, 0.1], [99.9, 99.8], [50.0], [20.0, 70.0]])
+def test_small_differences_of_scores_make_no_cliff(values):
+    low, high = score_range(values)
+    assert high - low >= LEAST_POINTS
+    assert 0 <= low <= min(values)
+    assert max(values) <= high
 
 
 def test_names_become_text_and_never_markup(tmp_path):
@@ -244,14 +331,14 @@ def test_without_masks_images_and_cams_are_shown_and_the_reason_is_true(folder, 
     parsed = report(flags)
     assert len(parsed.all("figure", **{"class": "sample"})) == 6
     pictures = [a["alt"] for a in parsed.all("img")]
-    assert "image of 2007_000001" in pictures
+    assert "photograph of 2007_000001" in pictures
     assert {"CAM of dog of 2007_000001", "CAM of sofa of 2007_000001"} <= {*pictures}
-    assert not any("mask" in picture for picture in pictures)
+    assert not any("true mask" in picture or "%" in picture for picture in pictures)
     assert f"No epoch has been scored. There are no true masks to score with: they belong into {masks}." in parsed.text
     assert "--val-from" not in parsed.text.partition("What differs from the recipe")[0]
     assert f"not scored: There are no true masks to score with: they belong into {masks}." in capsys.readouterr().out
-    sheet = np.array(Image.open(folder / "report.png"))
-    assert sheet.shape[0] == 6 * (SIDE + 2 * GAP + 14)
+    with Image.open(folder / "report.png") as sheet:
+        assert sheet.width == 3 * (sheet_of.PNG_SIDE + GAP) + GAP  # image, CAM, mask from the CAMs
 
 
 def test_where_some_masks_are_missing_they_are_counted_and_images_shown(folder, flags):

@@ -1,8 +1,11 @@
 """The log of a run: terminal, file and TensorBoard."""
 
+import io
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from utils.log import RunLog, progress
 
@@ -57,6 +60,26 @@ def test_scalars_are_read_back_by_tensorboard(tmp_path):
     reader.Reload()
     assert [(e.step, e.value) for e in reader.Scalars("loss/cls")] == [(10, 0.5), (20, 0.25)]
     assert [(e.step, e.value) for e in reader.Scalars("lr")] == [(10, pytest.approx(1e-3))]
+
+
+def test_pictures_are_read_back_by_tensorboard(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    with RunLog(tmp_path) as log:
+        log.pictures({"cams/a": picture}, 10)
+        log.pictures({"cams/a": picture}, 20)
+    reader = events.EventAccumulator(str(tmp_path))
+    reader.Reload()
+    found = reader.Images("cams/a")
+    assert [event.step for event in found] == [10, 20]
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(found[0].encoded_image_string))), picture)
+
+
+def test_a_silent_log_writes_no_events(tmp_path):
+    with RunLog(tmp_path / "run", silent=True) as log:
+        log.scalars({"lr": 1e-3}, 1)
+        log.pictures({"cams/a": np.zeros((4, 6, 3), np.uint8)}, 1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_progress_passes_everything_on():

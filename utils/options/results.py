@@ -173,8 +173,15 @@ class ReportOptions(ExperimentOptions):
     data_path: str = option("", "data set; empty: the run's")
     list: str = option("", "images to score, a name or a file; empty: the run's validation list")
     images: int = option(3, "images shown of each group: the worst, the median and the best", low=1, high=20)
+    seg: str = option("", "masks of a segmentation network to show beside those of CAMs and CRF: a folder of indexed PNGs")
+    picture: str = option(
+        "", "file of the pictures alone, .png, or .jpg of at most 400 KB; empty: report.png beside the page"
+    )
+    rows: int = option(0, "images in the picture, of all groups together; 0: all that the page shows", low=0, high=60)
     out: str = option("", "file to write; empty: report.html in the experiment")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
 
     def __post_init__(self):
         check_ranges(self)
+        if self.picture and not self.picture.lower().endswith((".png", ".jpg", ".jpeg")):
+            raise InputError(f"--picture must end in .png or .jpg, got {self.picture!r}")

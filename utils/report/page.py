@@ -12,6 +12,7 @@ from .markup import Element, document, tag
 from .scoring import ImageScores
 from .sections import (
     class_section,
+    growth_section,
     headline,
     image_section,
     left_out,
@@ -31,8 +32,11 @@ class CamFindings:
     folder: str
     images: str  # their list
     classes: Sequence[str]  # without background
-    scores: ImageScores | None  # None where masks are missing
+    scores: ImageScores | str  # or why there are none
+    masks: Mapping[str, float | None]  # mIoU of the masks that others made, by what they are; None where not all are there
     gallery: Sequence[Element]
+    threshold: float  # that the masks from the CAMs are made with
+    threshold_from: str  # where it comes from
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,15 @@ class Findings:
     classes: Sequence[str]  # without background; empty where they are not known
     losses: Mapping[str, Curve]
     progress: Mapping[int, Mapping[str, float]]  # see `history.read_progress`
+    unscored: str  # why CAMs cannot be scored; empty where they can
+    animation: bytes  # of the CAMs over the epochs, WebP; empty where there is none
     cams: CamFindings | str  # or why there are none
-    unscored: str = ""  # why CAMs cannot be scored; empty where they can
 
 
 def build_page(found: Findings) -> bytes:
     """The report as one HTML file in UTF-8."""
-    sections = [*training_sections(found), *cam_sections(found.cams, found.unscored), options_of(found)]
+    growth = [growth_section(found.animation)] if found.animation else []
+    sections = [*training_sections(found), *growth, *cam_sections(found.cams), options_of(found)]
     links = [tag("li", tag("a", part.findtext("h2", ""), href=f"#{part.get('id')}")) for part in sections]
     contents = tag("nav", tag("ul", *links), aria_label="Contents")
     top = headline(found.run.name, summary(found), facts(found))
@@ -79,18 +85,15 @@ def training_sections(found: Findings) -> list[Element]:
     return [losses, scored]
 
 
-def cam_sections(cams: CamFindings | str, unscored: str) -> list[Element]:
+def cam_sections(cams: CamFindings | str) -> list[Element]:
     """Classes, threshold and single images."""
     if isinstance(cams, str):
         return [left_out(key, heading, cams) for key, heading in CAM_SECTIONS.items()]
-    if cams.scores is None:
-        scored = [left_out(key, heading, unscored) for key, heading in CAM_SECTIONS.items() if key != "images"]
-        return [*scored, image_section(cams.gallery, None)]
-    return [
-        class_section(cams.scores.together, cams.classes),
-        threshold_section(cams.scores.together),
-        image_section(cams.gallery, cams.scores.threshold),
-    ]
+    images = image_section(cams.gallery, cams.threshold, cams.threshold_from, not isinstance(cams.scores, str))
+    if isinstance(cams.scores, str):
+        missing = [left_out(key, CAM_SECTIONS[key], cams.scores) for key in ("classes", "threshold")]
+        return [*missing, images]
+    return [class_section(cams.scores.together, cams.classes), threshold_section(cams.scores.together), images]
 
 
 def options_of(found: Findings) -> Element:
@@ -114,11 +117,16 @@ def summary(found: Findings) -> str:
 def facts(found: Findings) -> list[tuple[str, str]]:
     """The most important numbers and what they are."""
     result = []
-    if not isinstance(found.cams, str) and found.cams.scores is not None:
+    if not isinstance(found.cams, str) and not isinstance(found.cams.scores, str):
         scores = found.cams.scores
         miou = float(scores.together.miou[scores.together.best])
         result.append((f"{miou:.2f} %", f"mIoU of the seeds from {found.cams.folder}/; 100\u00a0% is perfect"))
         result.append((f"{scores.threshold:.2f}", "the threshold that suits their CAMs best"))
+        result += [
+            (f"{value:.2f} %", f"mIoU of the same images' {name}")
+            for name, value in found.cams.masks.items()
+            if value is not None
+        ]
         result.append((f"{len(scores.each)}", f"images scored: {found.cams.images}"))
     elif found.progress:
         epoch = max(found.progress)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..machine.parallel import in_parallel
-from ..scoring.metrics import IGNORE, SWEEP, Scores, ThresholdSweep
+from ..scoring.metrics import IGNORE, SWEEP, Confusion, Scores, ThresholdSweep
 
 IMAGES_PER_TASK = 8
 
@@ -58,6 +58,33 @@ def score_images(read: Reader, ids: Sequence[str], num_classes: int, workers: in
     return ImageScores(together, each[:, together.best])
 
 
+def score_masks(
+    read: Callable[[str], tuple[np.ndarray, np.ndarray]], ids: Sequence[str], num_classes: int, workers: int
+) -> float:
+    """mIoU in percent of masks that something else than the CAMs' threshold has made.
+
+    Args:
+        read: from an image id to two (H, W) label images, the mask and the truth; called in other processes.
+        ids, num_classes, workers: see `score_images`.
+
+    Raises:
+        InputError: a file is missing, damaged or misshapen, or a process died.
+    """
+    total = Confusion(num_classes)
+    tasks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
+    for counts in in_parallel(partial(count_all, read, num_classes), tasks, workers, "scoring masks"):
+        total.counts += counts
+    return float(total.scores().miou[0])
+
+
+def count_all(read: Callable[[str], tuple[np.ndarray, np.ndarray]], num_classes: int, ids: Sequence[str]) -> np.ndarray:
+    """The counts of `Confusion` of images that are read first."""
+    confusion = Confusion(num_classes)
+    for image_id in ids:
+        confusion.add(*read(image_id))
+    return confusion.counts
+
+
 def sweep_all(read: Reader, ids: Sequence[str]) -> list[tuple[list[int], ThresholdSweep]]:
     """`sweep_image` of images that are read first."""
     return [sweep_image(*read(image_id)) for image_id in ids]
@@ -105,3 +132,11 @@ def examples(each: np.ndarray, count: int) -> dict[str, list[int]]:
     start = max(0, (len(order) - size) // 2)
     median = [i for i in order[start : start + size] if i not in worst and i not in best]
     return {"worst": worst, "median": median, "best": best}
+
+
+def trimmed(groups: Mapping[str, Sequence[int]], total: int) -> dict[str, list[int]]:
+    """Groups of images without their last ones, so that no more than `total` are left, as evenly as can be."""
+    left = {name: [*members] for name, members in groups.items()}
+    while sum(map(len, left.values())) > total:
+        max(reversed(left.values()), key=len).pop()
+    return {name: members for name, members in left.items() if members}

@@ -9,14 +9,19 @@ from ..options.flags import flag_name, show
 from ..options.training import TrainOptions
 from ..scoring.metrics import Scores
 from .charts import Mark, Points, bar_chart, line_chart, nice_ticks, x_axis, y_axis
+from .gallery import data_address
 from .history import Curve
 from .markup import Content, Element, table, tag
 
 LOSSES = {
-    "total": "The sum of the losses below, which training makes small.",
+    "total": "The sum of the losses below, which training makes small. It can rise when a loss begins, and with pred_diff.",
     "cls": "Does the network name what is in the picture?",
-    "pred_diff": "Does it still name it with what the diffusion model sees in the picture?",
-    "cam_consistency": "Do its maps agree with those drawn with the diffusion model's help?",
+    "pred_diff": (
+        "Does the branch that sees with the diffusion model's help name what is in the picture, as the transformer does? "
+        "It can rise although all goes well: at first the transformer's answers are nearly the same for every class, and "
+        "easy to match; the sharper they become, the more there is to match."
+    ),
+    "cam_consistency": "Do the transformer's maps agree with those drawn with the diffusion model's help?",
     "cls_diff": "Does it name what is in the picture after the diffusion model has denoised it?",
     "rcams_consistency": "Are the maps of the picture and of its denoised copy the same?",
 }
@@ -27,6 +32,8 @@ MEASURES = {
 """What is shown of `experiment.SCORES`."""
 ROWS_OF_A_CHART = 12
 MOST_CHARTS = 3
+LEAST_POINTS = 10
+"""What the axis of a score spans at least: less would make a cliff of a chance difference."""
 HEADROOM = 0.15
 """Share of a chart that is left free above its line, for the text of a mark."""
 NOT_IN_TRUTH = "not in the truth"
@@ -93,7 +100,13 @@ def loss_section(curves: Mapping[str, Curve]) -> Element:
             charts.append(loss_card(name, curve[begun:]))
     silent = [name for name, curve in curves.items() if not any(value for _, value in curve)]
     note = [tag("p", f"Zero all along, being switched off or not begun yet: {', '.join(silent)}.")] if silent else []
-    intro = tag("p", "A loss measures what the network still gets wrong. It should fall and level off.")
+    intro = tag(
+        "p",
+        "A loss measures what the network still gets wrong. Those on the labels, cls and cls_diff, should fall and level "
+        "off. "
+        "The others compare answers or maps of the network with each other: such losses are small while it says little, can "
+        "rise as it begins to see something, and need not fall for the maps to get better. All charts start at zero.",
+    )
     return section("losses", "Losses", intro, tag("div", *charts, class_="cards"), *note)
 
 
@@ -133,17 +146,25 @@ def progress_section(scores: Mapping[int, Mapping[str, float]], images: str) -> 
 
 def score_chart(key: str, name: str, outcome: str, points: Points, best: tuple[float, float]) -> Element:
     """A measure over the epochs."""
-    values = [value for _, value in points]
-    top = max(values) + HEADROOM * (max(values) - min(values))
+    low, high = score_range([value for _, value in points])
     return line_chart(
         key,
         f"{name} over the epochs",
         outcome,
         points,
         x_axis("epoch, the first being 0", nice_ticks(points[0][0], points[-1][0], whole=True)),
-        y_axis(f"{name} in %", nice_ticks(min(values), top)),
+        y_axis(f"{name} in %", nice_ticks(low, high)),
         [Mark(*best, f"best {best[1]:.2f}")],
     )
+
+
+def score_range(values: Sequence[float]) -> tuple[float, float]:
+    """What the axis of a score in percent shows: all values, room for a mark, at least `LEAST_POINTS`."""
+    low, high = min(values), max(values)
+    high += HEADROOM * (high - low)
+    missing = max(0.0, LEAST_POINTS - (high - low))
+    low = min(max(0.0, low - missing / 2), 100.0 - LEAST_POINTS)
+    return low, max(high, low + LEAST_POINTS)
 
 
 def class_section(scores: Scores, classes: Sequence[str]) -> Element:
@@ -208,22 +229,35 @@ def threshold_section(scores: Scores) -> Element:
     )
 
 
-def image_section(gallery: Sequence[Element], threshold: float | None) -> Element:
+def growth_section(animation: bytes) -> Element:
+    """How the CAMs of some images went over the epochs.
+
+    Args:
+        animation: a WebP file.
+    """
+    intro = "The same images after every epoch: the network was told what is in them, and finds where."
+    picture = tag("img", src=data_address(animation, "webp"), alt="CAMs of some images from epoch to epoch", class_="wide")
+    return section("growth", "How the CAMs grew", tag("p", intro), picture)
+
+
+def image_section(gallery: Sequence[Element], threshold: float, threshold_from: str, scored: bool) -> Element:
     """Single images.
 
     Args:
         gallery: see `gallery.build_gallery`.
-        threshold: that the masks are made with; None where nothing could be scored.
+        threshold: that the masks from the CAMs are made with.
+        threshold_from: where it comes from.
+        scored: whether there are true masks.
     """
-    intro = "In CAMs, red is a high score and blue a low one"
-    if threshold is None:
-        intro += ". What there is no true mask of cannot be scored, only looked at."
-    else:
-        intro = (
-            f"Ranked by the mIoU of each image by itself, over the classes in its true mask. {intro}; the white line "
-            f"encloses what exceeds the threshold {threshold:.2f}. Masks show the background in grey; pixels of true masks "
-            "that are near-white are not scored. Numbers are the IoU of each class in the image."
-        )
+    ranked = (
+        "Ranked by the mIoU of the mask from the CAMs, over the classes in the true mask of the image. " if scored else ""
+    )
+    ious = " Numbers beside the classes are the IoU of the mask from the CAMs." if scored else ""
+    intro = (
+        f"{ranked}In CAMs, red is a high score and blue a low one; the white line encloses what exceeds the threshold "
+        f"{threshold:.2f}, {threshold_from}. Masks have VOC's colours, and show the background as the image in grey; pale "
+        f"pixels are not scored, or undecided.{ious}"
+    )
     keys = tag("p", "The arrow keys ← and → go from image to image.", class_="keys")
     return section("images", "Images", tag("p", intro), keys, *gallery)
 

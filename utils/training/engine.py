@@ -352,6 +352,7 @@ def score_cams(
     read_truth: Callable[[str], np.ndarray],
     num_classes: int,
     interruptions: Interruptions,
+    watch: Callable[..., None] = lambda sample, cams: None,
 ) -> tuple[Scores, ClassificationScores]:
     """Segmentation scores of CAMs at thresholds 0.01 .. 0.99, and classification scores, over all processes' images.
 
@@ -359,11 +360,13 @@ def score_cams(
         net, loader, precision, interruptions: see `infer_images`.
         read_truth: from an image id to its mask, (H, W) of the size of the CAMs.
         num_classes: number of classes without background.
+        watch: called with every sample of this process and its CAMs.
     """
     sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
     for sample, cams, probabilities in infer_images(net, loader, precision, "validation", interruptions):
         sweep.add(cams, read_truth(sample.image_id))
         tally.add(probabilities, sample.labels.numpy())
+        watch(sample, cams)
     sweep.counts = sum_over_processes(sweep.counts)
     tally.images = [image for images in gather(tally.images) for image in images]
     return sweep.scores(), tally.scores()

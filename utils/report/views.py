@@ -1,0 +1,145 @@
+"""What there is to see of an image: pictures of it, of its CAMs and of its masks, with what these score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..cams.masks import voc_palette
+from ..cams.pictures import cam_overlay
+from ..scoring.metrics import IGNORE, Confusion, label_map
+
+SIDE = 288
+"""Longer side of the pictures in pixels; pages and sheets that have less room shrink them."""
+PALETTE = [(int(red), int(green), int(blue)) for red, green, blue in voc_palette()]
+BACKGROUND = (60, 60, 60)
+"""Stands for the background in legends: pictures of masks show it as the image in grey."""
+
+Color = tuple[int, int, int]
+
+
+class Panel(NamedTuple):
+    """One picture."""
+
+    heading: str  # what it is
+    caption: str  # what it scores, or shows; may be empty
+    picture: np.ndarray | None  # (H, W, 3) uint8; None where there is none of this image
+
+
+class Label(NamedTuple):
+    """A class in an image."""
+
+    name: str
+    color: Color
+    iou: float | None  # of the mask from the CAMs in percent; NaN where the true mask has none; None without a true mask
+
+
+@dataclass(frozen=True)
+class View:
+    """All pictures of an image."""
+
+    image_id: str
+    miou: float | None  # of the mask from its CAMs in percent; None without a true mask
+    image: Panel
+    truth: Panel | None
+    cams: Sequence[Panel]  # of each class
+    largest: int  # of them: the class that covers most of the image
+    masks: Sequence[Panel]  # from the CAMs, and those that others made
+    labels: Sequence[Label]  # background first
+    colors: Mapping[str, Color]  # of all classes in pictures, in the order of the data set
+    undecided: bool  # whether a mask has pixels that are of no class, 255
+
+
+def view(
+    image_id: str,
+    image: np.ndarray,
+    cams: Mapping[int, np.ndarray],
+    truth: np.ndarray | None,
+    others: Mapping[str, np.ndarray | None],
+    threshold: float,
+    classes: Sequence[str],
+) -> View:
+    """Draws and scores an image.
+
+    Args:
+        image_id: its name.
+        image: (H, W, 3) uint8.
+        cams: {class index from 0: (H, W) float32}.
+        truth: (H, W) uint8, 0 background, 1 .. C, 255 ignored; None where there is no true mask.
+        others: masks that others made, like `truth`, by their heading; None where one has none of this image.
+        threshold: score of the background in the mask from the CAMs.
+        classes: names without background.
+    """
+    height, width = image.shape[:2]
+    factor = SIDE / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC))
+
+    seed = label_map({0: np.full((height, width), threshold, np.float32)} | {c + 1: cam for c, cam in cams.items()})
+    iou = None if truth is None else class_iou(seed, truth, len(classes))
+    present = set() if truth is None else {*np.unique(truth).tolist()} - {0, IGNORE}
+    labels = [Label("background", BACKGROUND, None if iou is None else float(iou[0]))]
+    for label in sorted({c + 1 for c in cams} | present):
+        labels.append(Label(classes[label - 1], PALETTE[label], None if iou is None else float(iou[label])))
+
+    masks, shown = [], {c + 1 for c in cams} | ({*np.unique(truth).tolist()} if truth is not None else set())
+    for heading, mask in {"mask from the CAMs": seed, **others}.items():
+        shown |= {*np.unique(mask).tolist()} if mask is not None else set()
+        score = "" if mask is None or truth is None else percent("mIoU", mean_iou(class_iou(mask, truth, len(classes))))
+        masks.append(Panel(heading, score, None if mask is None else painted(small, mask)))
+    return View(
+        image_id,
+        None if iou is None else mean_iou(iou),
+        Panel("photograph", image_id, small),
+        None
+        if truth is None
+        else Panel("true mask", ", ".join(classes[c - 1] for c in sorted(present)), painted(small, truth)),
+        [Panel("CAM", classes[c], outlined(small, np.asarray(cv2.resize(cam, size)), threshold)) for c, cam in cams.items()],
+        largest_class(cams, truth),
+        masks,
+        labels,
+        {classes[label - 1]: PALETTE[label] for label in sorted(shown - {0, IGNORE})},
+        IGNORE in shown,
+    )
+
+
+def class_iou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+    """(C + 1,) IoU in percent of a mask (H, W), background first; NaN for classes that the truth (H, W) has not."""
+    confusion = Confusion(num_classes)
+    confusion.add(mask, truth)
+    scores = confusion.scores()
+    return np.where(scores.pixels > 0, scores.iou[0], np.nan)
+
+
+def mean_iou(iou: np.ndarray) -> float:
+    """The mean over the classes in the truth; NaN where all of it is ignored."""
+    return float("nan") if np.isnan(iou).all() else float(np.nanmean(iou))
+
+
+def largest_class(cams: Mapping[int, np.ndarray], truth: np.ndarray | None) -> int:
+    """Which of the CAMs to show where there is room for one: that of the class with the most pixels, 0 without any."""
+    sizes = [float((cam if truth is None else truth == c + 1).sum()) for c, cam in cams.items()]
+    return int(np.argmax(sizes)) if sizes else 0
+
+
+def painted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A mask in VOC's colours, of the size of an image that shows through in grey where the background is."""
+    mask = np.asarray(cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
+    return np.where(mask[:, :, None] > 0, voc_palette()[mask], np.uint8(0.4 * grey))
+
+
+def outlined(image: np.ndarray, cam: np.ndarray, threshold: float) -> np.ndarray:
+    """A CAM over its image, with a white line in a black one where it crosses the threshold."""
+    picture = cam_overlay(image, cam)
+    line = cv2.morphologyEx((cam > threshold).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    picture[cv2.dilate(line, np.ones((3, 3), np.uint8)) > 0] = 0
+    picture[line > 0] = 255
+    return picture
+
+
+def percent(name: str, value: float) -> str:
+    """A score in a caption."""
+    return "nothing to score" if np.isnan(value) else f"{name} {value:.1f} %"
