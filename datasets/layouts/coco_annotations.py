@@ -149,7 +149,7 @@ def paint_runs(counts: list[int] | str | bytes, height: int, width: int) -> np.n
 
 
 def run_lengths(text: str | bytes) -> list[int]:
-    """Run lengths from COCO's text: five bits per byte, lowest first; from the fourth on differences to the last but one."""
+    """Run lengths from COCO's text: five bits per byte, lowest first; from the fourth on, as the change from two before."""
     counts: list[int] = []
     value = shift = 0
     for byte in text.encode() if isinstance(text, str) else text:
