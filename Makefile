@@ -7,7 +7,11 @@ INSTALLED := .venv/installed
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SCRIPT := PATH="$(CURDIR)/$(BIN):$$PATH" python
 
-.PHONY: check test demo ablation bench soak lint types format clean
+# Photographs in VOC's layout: `make photos DATA=folder`; VOC is downloaded where there is nothing.
+DATA ?= data/VOC2012
+PHOTOS := .venv/photos
+
+.PHONY: check test demo photos ablation bench soak lint types format clean
 
 # After every edit: lint, types and the unit tests, in at most 90 seconds on two CPU cores.
 check: lint types
@@ -24,6 +28,13 @@ demo: $(RUNTIME)
 	$(SCRIPT) infer_trm.py --name toy --dict
 	$(SCRIPT) evaluation.py --name toy
 	$(SCRIPT) -m tools.report --name toy
+
+# The whole way from photographs with labels to a segmentation network, on a CPU. Each step goes on where it was stopped.
+photos: $(PHOTOS)
+	test -d $(DATA)/JPEGImages || $(SCRIPT) -m datasets.prepare voc --download --data-path $(DATA)
+	$(SCRIPT) -m tools.pipeline --name photos --data-path $(DATA) --exp dig_lite --seg_exp seg_lite --alpha 2
+	$(SCRIPT) -m tools.animate --name photos
+	$(SCRIPT) -m tools.report --name photos --list train
 
 # About an hour on two CPU cores, after `make demo`: what each part of the method adds, in experiment/ablation.
 ablation: $(RUNTIME)
@@ -53,10 +64,14 @@ $(RUNTIME): requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $(RUNTIME)
 
-$(INSTALLED): $(RUNTIME) requirements-test.txt requirements-photos.txt
-	$(BIN)/python -m pip install --quiet $(addprefix --requirement ,requirements.txt requirements-test.txt requirements-photos.txt)
+$(PHOTOS): $(RUNTIME) requirements-photos.txt
+	$(BIN)/python -m pip install --quiet $(addprefix --requirement ,requirements.txt requirements-photos.txt)
 	@# Compiles at installation; without a C++ compiler the CRF tests are skipped, and say so.
 	$(BIN)/python -m pip install --quiet pydensecrf2==1.1 || echo "pydensecrf2 could not be built: --crf will not work"
+	touch $(PHOTOS)
+
+$(INSTALLED): $(PHOTOS) requirements-test.txt
+	$(BIN)/python -m pip install --quiet $(addprefix --requirement ,requirements.txt requirements-test.txt requirements-photos.txt)
 	touch $(INSTALLED)
 
 clean:

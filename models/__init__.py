@@ -1,15 +1,34 @@
-"""The network: multi-class-token ViT, LFCA, losses, CAMs, published weights."""
+"""The networks: multi-class-token ViT, LFCA, losses, CAMs, published weights, and networks loaded from experiments."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from .backbones import DEIT_SMALL
 from .cam import normalize_cam
-from .cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
 from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
 from .losses import LOSS_NAMES, DiGLoss
 from .mimetic import init_mimetic
-from .seg_model import SegModel, load_seg_model
-from .segmentation import SEG_WEIGHTS_HINT, SegmentationNet, build_segmenter, load_segmenter
 from .stem import ConvStem, load_stem
 from .weights import imagenet_normalize, load_backbone, load_deit
+
+if TYPE_CHECKING:
+    from .cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
+    from .seg_model import SegModel, load_seg_model
+    from .segmentation import SEG_WEIGHTS_HINT, SegmentationNet, build_segmenter, load_segmenter
+
+LOADED_WHEN_USED = {
+    "WEIGHTS_HINT": "cam_model",
+    "CamModel": "cam_model",
+    "load_cam_model": "cam_model",
+    "load_network": "cam_model",
+    "SegModel": "seg_model",
+    "load_seg_model": "seg_model",
+    "SEG_WEIGHTS_HINT": "segmentation",
+    "SegmentationNet": "segmentation",
+    "build_segmenter": "segmentation",
+    "load_segmenter": "segmentation",
+}
+"""Names by module. They need experiments or segmentation-models-pytorch, which DiG itself does without."""
 
 __all__ = [
     "DEIT_SMALL",
@@ -37,3 +56,10 @@ __all__ = [
     "load_stem",
     "normalize_cam",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the module of a name in `LOADED_WHEN_USED`."""
+    if name not in LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{LOADED_WHEN_USED[name]}", __name__), name)

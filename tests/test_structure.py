@@ -65,6 +65,13 @@ def test_utils_takes_models_as_arguments():
         assert not imported(path) & {"models", "diffusion", "datasets"}, path
 
 
+def test_importing_models_loads_little_else():
+    code = "import sys, models; print(*sys.modules); assert all(hasattr(models, name) for name in models.__all__)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert len([name for name in loaded if name.startswith("utils.")]) <= 6
+    assert "segmentation_models_pytorch" not in loaded
+
+
 @pytest.mark.parametrize("script", [*SCRIPTS, "train_trm_coco.py"])
 def test_importing_a_script_prints_and_writes_nothing(script, tmp_path):
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {Path(script).stem}"]
