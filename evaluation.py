@@ -15,7 +15,7 @@ from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folders, inside_or_path, made_with
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
-from utils.experiment import SEG, kind_of, scored_run_of
+from utils.experiment import SEG, kind_of, require_experiment, scored_run_of
 from utils.files import whole_file
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
@@ -103,6 +103,8 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
     """
     run, classes = scored_run_of(options.folder, options.exp, options.data_path)
     root = Path(run.data_path)
+    if options.name and not (options.dict_dir and Path(options.dict_dir).is_dir()):
+        require_experiment(options.folder)
     predictions = inside_or_path(options.folder, options.dict_dir) if options.dict_dir else usual_predictions(options)
     truth = truth_folder(root, options.gt_dir)
     if not truth.is_dir():

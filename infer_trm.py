@@ -19,8 +19,9 @@ from utils.cams.folders import start_folder
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
-from utils.experiment import epoch_file, latest_epoch
+from utils.experiment import latest_epoch, require_epoch, require_experiment
 from utils.files import place
+from utils.machine.compiler import require_compiler
 from utils.machine.cores import available_cores, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
@@ -45,11 +46,15 @@ from utils.training.engine import infer_images
 def main(args: list[str]) -> None:
     # Options: data set, classes and architecture come from the run
     options = parse_options(InferOptions, args, "infer_trm.py", __doc__)
+    if not options.weights:
+        require_experiment(options.folder)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
     options = options.of_run(run)
     if options.uses_crf:
         require_crf()
     device = prepare_device(options.device)
+    if options.compile:
+        require_compiler(device)
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     record = record_of(options, run, digest_of(weights, WEIGHTS_HINT), precision, layout)
@@ -112,7 +117,7 @@ def writer_count(options: InferOptions) -> int:
 def checkpoint_of(options: InferOptions) -> Path:
     """The experiment's weights file of the requested epoch."""
     epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
-    return epoch_file(options.folder, epoch)
+    return require_epoch(options.folder, epoch)
 
 
 USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined"}

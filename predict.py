@@ -1,5 +1,8 @@
 """Masks and pictures of loose images: python predict.py dog.jpg my_folder --name NAME --labels dog,sofa"""
 
+import glob
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +17,8 @@ from utils.cams.pictures import cam_overlay, save_picture
 from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, run_script
 from utils.experiment import run_of
-from utils.images import IMAGE_SUFFIXES, is_image_name, open_rgb
+from utils.folders import is_hidden
+from utils.images import IMAGE_SUFFIXES, images_in, named_by_reason, open_rgb
 from utils.log import progress
 from utils.machine.device import hardware
 from utils.options.experiment import OPTIONS_FILE
@@ -59,18 +63,39 @@ def images_of(arguments: Iterable[str]) -> list[Path]:
     """The image files that are meant, each once: those named, and those right inside the folders named, sorted.
 
     Raises:
-        InputError: a folder holds none.
+        InputError: a folder holds none, or an argument is no name of a file.
     """
     paths = []
-    for path in map(Path, arguments):
+    for argument in arguments:
+        path = Path(argument)
         if not path.is_dir():
+            require_file_name(argument)
             paths.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if is_image_name(p.name) and p.is_file())
+        inside = list(images_in(path))
+        others = [p for p in sorted(path.iterdir()) if p not in inside and not is_hidden(p.name) and not p.is_dir()]
+        left_out = f"left out of {path}: {named_by_reason(others, path)}" if others else ""
         if not inside:
-            raise InputError(f"{path} holds no image (looked for {' '.join(IMAGE_SUFFIXES)}, not in sub-folders)")
+            looked = f"looked for {' '.join(IMAGE_SUFFIXES)}, not in sub-folders"
+            raise InputError("; ".join((f"{path} holds no image ({looked})", *[left_out] * bool(others))))
+        if left_out:
+            print(left_out)
         paths += inside
     return list(dict.fromkeys(paths))
+
+
+def require_file_name(name: str) -> None:
+    """Raises InputError for what people give to other programs in the place of a file."""
+    if os.path.lexists(name):
+        return
+    if name == "-":
+        raise InputError("- is no image: predict.py reads files and folders, not its standard input")
+    if re.match(r"\w+://", name):
+        raise InputError(f"{name} is an address: download the image, and name the file")
+    if glob.has_magic(name):
+        matches = len(glob.glob(name, recursive=True))  # noqa: PTH207  # of an absolute pattern too
+        why = f"{matches} files match, but its quotes keep them from the shell" if matches else "no file matches it"
+        raise InputError(f"{name} is a pattern: {why}")
 
 
 def background_score(options: PredictOptions) -> tuple[float, str]:
@@ -118,11 +143,11 @@ def require_own_files(paths: Sequence[Path], names: Sequence[str], out: Path) ->
     Raises:
         InputError: one would.
     """
-    images = {path.resolve() for path in paths}
+    images = {os.path.realpath(path) for path in paths}  # which links in a circle do not disturb
     owners: dict[Path, Path] = {}
     for path in paths:
         for file in (mask_file(out, path.stem), *(picture_file(out, path.stem, name) for name in names)):
-            if file.resolve() in images:
+            if os.path.realpath(file) in images:
                 raise InputError(f"{file}, a result of {path}, would replace an image: name another folder with --out")
             if (other := owners.setdefault(file, path)) != path:
                 raise InputError(

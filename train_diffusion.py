@@ -19,6 +19,7 @@ from utils.cams.pictures import save_grid
 from utils.errors import InputError, run_script
 from utils.experiment import open_experiment, parse_run, start_run
 from utils.log import RunLog, progress
+from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device, to_device, upload
 from utils.machine.distributed import (
@@ -55,6 +56,8 @@ def main(args: list[str]) -> None:
     options = parse(args)
     out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
     device = prepare_device(options.device)
+    if options.compile:
+        require_compiler(device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
     images = FolderImages(Path(options.data), options.image_size, options.crop == "crop", options.seed, options.white_level)

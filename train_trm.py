@@ -27,6 +27,7 @@ from utils.experiment import (
     start_run,
 )
 from utils.log import RunLog
+from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
@@ -75,6 +76,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
     # Options
     options = parse(args, program, exp)
     device = prepare_device(options.device)
+    if options.compile:
+        require_compiler(device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
     layout = open_layout(Path(options.data_path), options.sbd_path)

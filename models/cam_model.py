@@ -12,7 +12,7 @@ from torch import Tensor
 
 from utils.cams.inference import DEFAULT_CAP, network_pixels, predict
 from utils.errors import InputError, did_you_mean
-from utils.experiment import epoch_file, latest_epoch, run_of
+from utils.experiment import latest_epoch, require_epoch, require_experiment, run_of
 from utils.images import open_rgb, upright_rgb
 from utils.machine.device import AMP_DTYPES, Precision, prepare_device
 from utils.options.experiment import DEVICES, OPTIONS_FILE
@@ -167,7 +167,8 @@ def load_cam_model(
     """
     folder = Path(experiment)
     if weights is None:
-        weights = epoch_file(folder, latest_epoch(folder) if epoch is None else epoch)
+        require_experiment(folder)
+        weights = require_epoch(folder, latest_epoch(folder) if epoch is None else epoch)
     run, own_classes = run_of(folder, exp, "")
     names = own_classes or classes
     if not names:

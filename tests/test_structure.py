@@ -67,7 +67,9 @@ def test_utils_takes_models_as_arguments():
 
 def test_importing_models_loads_little_else():
     code = "import sys, models; print(*sys.modules); assert all(hasattr(models, name) for name in models.__all__)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert len([name for name in loaded if name.startswith("utils.")]) <= 6
     assert "segmentation_models_pytorch" not in loaded
 

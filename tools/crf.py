@@ -12,6 +12,7 @@ from utils.cams.crf import require_crf
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import crf_folder, inside_or_path, made_with, require_files, unfinished
 from utils.errors import run_script
+from utils.experiment import require_experiment
 from utils.files import place
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
@@ -23,6 +24,7 @@ def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
     options = parse_options(RefineOptions, args, "python -m tools.crf", __doc__)
     require_crf()
+    require_experiment(options.folder)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
 
     ids = layout.read_list(run.val_list)

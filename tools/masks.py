@@ -10,6 +10,7 @@ from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, unfinished
 from utils.errors import InputError, run_script
+from utils.experiment import require_experiment
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options, show
@@ -19,6 +20,7 @@ from utils.options.results import PseudoMaskOptions
 def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
     options = parse_options(PseudoMaskOptions, args, "python -m tools.masks", __doc__)
+    require_experiment(options.folder)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
 
     ids = layout.read_list(run.val_list)

@@ -12,7 +12,7 @@ from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import inside_or_path
 from utils.errors import InputError, run_script
-from utils.experiment import run_of
+from utils.experiment import require_experiment, run_of
 from utils.files import whole_file
 from utils.images import open_rgb
 from utils.machine.locks import reading
@@ -35,8 +35,7 @@ USUAL_BACKGROUND = 0.4
 def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
     options = parse_options(ReportOptions, args, "python -m tools.report", __doc__)
-    if not options.folder.is_dir():
-        raise InputError(f"{options.folder} is missing: give the --name of an experiment, or its folder with --experiments")
+    require_experiment(options.folder)
     run, classes = run_of(options.folder, "", options.data_path, options.list)
     run = dataclasses.replace(run, name=options.name, experiments=options.experiments)
 

@@ -37,18 +37,19 @@ class Stopped(Exception):
         self.number = number
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], nearness: float = 0.6) -> str:
     """A suggestion to append to a message about an unknown word.
 
     Args:
         word: as it was typed.
         known: the valid words.
+        nearness: how similar two words must be, from 0 to 1.
 
     Returns:
         ` (did you mean 'sofa'?)`, or an empty string if no valid word is similar.
     """
     folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), folded, 1)
+    near = difflib.get_close_matches(word.casefold(), folded, 1, nearness)
     return f" (did you mean {folded[near[0]]!r}?)" if near else ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import InputError
+from .errors import InputError, did_you_mean
 from .files import previous_file, whole_file
 from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
 from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
@@ -75,6 +75,30 @@ def latest_epoch(folder: Path, kind: str = TRM) -> int:
     if not epochs:
         raise InputError(f"{folder / 'ckpt'} holds no <epoch>{kind}; train first or give --weights FILE")
     return epochs[-1]
+
+
+def require_epoch(folder: Path, epoch: int, kind: str = TRM) -> Path:
+    """The inference weights of an epoch.
+
+    Raises:
+        InputError: the experiment has other epochs.
+    """
+    path, epochs = epoch_file(folder, epoch, kind), epochs_there(folder, kind)
+    if epochs and epoch not in epochs:
+        near = min(epochs, key=lambda other: abs(other - epoch))
+        raise InputError(
+            f"{path} is missing. Train first, or take one of {len(epochs)} epochs there, {near} is nearest; or copy the "
+            "published 69.3_pascal.pth there, or name a file with --weights"
+        )
+    return path
+
+
+def require_experiment(folder: Path) -> None:
+    """Raises InputError where there is no such experiment, with the one that was perhaps meant."""
+    if not folder.is_dir():
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        others = did_you_mean(folder.name, beside) or ": train one, or name another with --name and --experiments"
+        raise InputError(f"there is no experiment {folder}{others}")
 
 
 def epochs_there(folder: Path, kind: str = TRM) -> list[int]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from utils.cams.masks import read_mask
 from utils.errors import InputError
+from utils.folders import is_hidden
 from utils.scoring.metrics import IGNORE
 
 from ..classes import COCO_CLASSES
@@ -94,7 +95,7 @@ class CocoLayout(Layout):
         """
         folder = self.root / split
         names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
-        ids = sorted(name.removesuffix(".jpg") for name in names if name.endswith(".jpg"))
+        ids = sorted(name.removesuffix(".jpg") for name in names if name.endswith(".jpg") and not is_hidden(name))
         if not ids:
             raise InputError(f"{folder} holds no image")
         return ids

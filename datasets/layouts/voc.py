@@ -80,7 +80,7 @@ class VocLayout(Layout):
         held_out = set(self.read_list("val")) if has_val else set()
         sbd = self.sbd_path or self.root / "SBD"
         main = self.root / "ImageSets" / "Main" / "trainval.txt"
-        augmented = sorted(path.stem for path in (self.root / "SegmentationClassAug").glob("*.png"))
+        augmented = sorted(path.stem for path in (self.root / "SegmentationClassAug").glob("[!.]*.png"))
         if augmented:
             ids, source = augmented, "SegmentationClassAug"
         elif sbd.is_dir():
@@ -116,4 +116,4 @@ def sbd_ids(root: Path) -> list[str]:
     lists = [folder / name for name in ("train.txt", "val.txt") if (folder / name).exists()]
     if lists:
         return sorted({i for path in lists for i in read_ids(path)})
-    return sorted(path.stem for path in (folder / "cls").glob("*.mat"))
+    return sorted(path.stem for path in (folder / "cls").glob("[!.]*.mat"))

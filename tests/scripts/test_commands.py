@@ -146,7 +146,7 @@ def peak_memory(line: str, cwd: Path) -> int:
         ("train_trm.py --name x --batchsize 3", "error: unrecognized arguments: --batchsize 3"),
         ("infer_trm.py --name x", "error: nothing to write"),
         ("evaluation.py --task seg", "error: argument --task: invalid choice"),
-        ("train_diffusion.py --name x --data nowhere", "error: nowhere holds no image"),
+        ("train_diffusion.py --name x --data nowhere", "error: --data nowhere does not exist: name a folder of images"),
     ],
 )
 def test_wrong_input_ends_with_one_line_and_code_2(tmp_path, line, message):

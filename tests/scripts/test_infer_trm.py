@@ -247,6 +247,35 @@ def test_an_image_smaller_than_a_patch_is_refused_by_name(trained):
         infer(trained[0], "--dict --infer-size 4")
 
 
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (infer_trm.main, "--name ruin --dict"),
+        (evaluation.main, "--name ruin"),
+        (crf_tool.main, "--name ruin"),
+        (masks_tool.main, "--name ruin --threshold 0.3"),
+    ],
+)
+def test_a_misspelt_experiment_is_told_which_was_meant(trained, command, line):
+    if command is crf_tool.main:
+        pytest.importorskip("pydensecrf")
+    with pytest.raises(InputError, match=r"^there is no experiment \S+/ruin \(did you mean 'run'\?\)$"):
+        command(f"{line} --experiments {trained[0]}".split())
+
+
+def test_an_epoch_that_is_not_there_is_told_with_the_nearest(trained):
+    with pytest.raises(
+        InputError, match=r"007net_trm\.pth is missing\. Train first, or take one of 2 epochs there, 1 is nearest"
+    ):
+        infer(trained[0], "--dict --load_epo 7")
+
+
+def test_compiling_without_a_compiler_is_refused_at_the_start(trained, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler -O3")
+    with pytest.raises(InputError, match=r"^--compile needs a compiler, and no-such-compiler -O3 is not found: install it"):
+        infer(trained[0], "--dict --compile")
+
+
 def test_what_is_there_is_not_written_again_and_what_is_not_is(trained):
     root, _ = trained
     folder = infer(root, "--dict --vis") / "dict"

@@ -134,6 +134,29 @@ def test_a_bad_image_does_not_keep_the_others_from_being_done(root, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{DOG}.png", f"{DOG}_dog.png"]
 
 
+def test_links_in_a_circle_companions_of_macos_and_unread_files_are_told_as_such(root, tmp_path):
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    for name in ("._mac.jpg", "raw.nef"):
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
+    with pytest.raises(InputError) as caught:
+        run(root, tmp_path / "out", "--labels dog", *(tmp_path / name for name in ("loop.jpg", "._mac.jpg", "raw.nef")))
+    assert str(caught.value).replace(f"{tmp_path}/", "") == (
+        "3 of 3 images cannot be used: loop.jpg is a link that leads nowhere; ._mac.jpg is no readable image: macOS keeps "
+        "such a file beside each of its own; raw.nef is no readable image: raw files are not read: save it as PNG"
+    )
+
+
+def test_what_a_folder_holds_beside_images_is_named(root, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("raw.nef", "._mac.jpg"):
+        (tmp_path / "in" / name).touch()
+    with pytest.raises(InputError, match=r"in holds no image .*; left out of \S+/in: raw\.nef \(raw files are not read"):
+        run(root, tmp_path / "out", "--labels dog", tmp_path / "in")
+    Image.new("RGB", (30, 30)).save(tmp_path / "in" / "a.png")
+    run(root, tmp_path / "out", "--labels dog", tmp_path / "in")
+    assert f"left out of {tmp_path}/in: raw.nef (raw files are not read: save it as PNG)\n" in capsys.readouterr().out
+
+
 def test_two_images_of_one_stem_are_refused_before_anything_is_written(root, tmp_path):
     twin = tmp_path / f"{DOG}.png"
     Image.new("RGB", (30, 30)).save(twin)
@@ -174,6 +197,22 @@ def test_class_names_that_lead_elsewhere_are_refused(root, tmp_path):
         ("nowhere.jpg", "--load_epo 9", r"009net_trm\.pth is missing"),
         ("nowhere.jpg", "--labels dog", r"1 of 1 images cannot be used: nowhere\.jpg is missing$"),
         ("", "", "the following arguments are required: IMAGE"),
+        ("-", "", r"- is no image: predict\.py reads files and folders, not its standard input"),
+        ("https://example.org/dog.jpg", "", r"https://example\.org/dog\.jpg is an address: download the image, and name"),
+        (
+            "{root}/VOC2012/JPEGImages/*.jpg",
+            "",
+            r"\*\.jpg is a pattern: 6 files match, but its quotes keep",
+        ),
+        ("*.jpg", "", r"\*\.jpg is a pattern: no file matches it"),
+        ("nowhere.jpg", "--labels dgo", r"'dgo' is no class of \S+ \(did you mean 'dog'\?\)$"),
+        ("nowhere.jpg", "--treshold 0.3", r"; --treshold \(did you mean '--threshold'\?\)"),
+        ("nowhere.jpg", "--name rum", r"there is no experiment \S+/rum \(did you mean 'run'\?\)$"),
+        (
+            "nowhere.jpg",
+            "--load_epo 9",
+            r"009net_trm\.pth is missing\. Train first, or take one of 1 epochs there, 0 is nearest",
+        ),
         ("{root}/run", "", r"run holds no image \(looked for .*not in sub-folders\)"),
     ],
 )

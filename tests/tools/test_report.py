@@ -411,7 +411,7 @@ def test_the_command_ends_with_one_line_where_there_is_no_experiment(tmp_path):
     result = command(["--name", "nobody", "--experiments", str(tmp_path)])
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        f"error: {tmp_path}/nobody is missing: give the --name of an experiment, or its folder with --experiments"
+        f"error: there is no experiment {tmp_path}/nobody: train one, or name another with --name and --experiments"
     ]
 
 

@@ -128,11 +128,22 @@ def memory_advice(cls: type) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises InputError instead of printing its usage and exiting."""
+    """An ArgumentParser that raises InputError instead of printing its usage and exiting, and suggests flags."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Called by argparse for every line."""
+        self.unknown = [name for arg in args or () if (name := arg.partition("=")[0]) not in self._option_string_actions]
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for an invalid command line."""
-        raise InputError(f"{message} (see --help)")
+        known: Iterable[str] = ()
+        if message.startswith("unrecognized arguments"):
+            known = self._option_string_actions
+        elif message.startswith("the following arguments are required"):  # perhaps one of them is there, misspelt
+            known = [flag for flag in self._option_string_actions if flag in re.split(r"[:, ]+", message)]
+        meant = (f"{name}{near}" for name in self.unknown if name.startswith("--") and (near := did_you_mean(name, known)))
+        raise InputError(f"{'; '.join((message, *meant))} (see --help)")
 
 
 def build_parser(cls: type, program: str, description: str | None, known: Collection[str] = ()) -> Parser:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def recipe(name: str, recipes: Mapping[str, Recipe] = RECIPES) -> Recipe:
     """
     if name not in recipes:
         known = ", ".join(f"{known} ({r.summary})" for known, r in recipes.items())
-        raise InputError(f"--exp {name} is no recipe; there are {known}")
+        raise InputError(f"--exp {name} is no recipe{did_you_mean(name, recipes, 0.8) or f'; there are {known}'}")
     return recipes[name]
 
 

@@ -332,6 +332,21 @@ def test_options_of_the_denoiser_are_not_taken_for_those_of_a_run(tmp_path):
         load_run(options.folder)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--name x --bath-size 3", "unrecognized arguments: --bath-size 3; --bath-size (did you mean '--batch-size'?)"),
+        ("--name x --epoch=3", "unrecognized arguments: --epoch=3; --epoch (did you mean '--epochs'?)"),
+        ("--nmae x", "the following arguments are required: --name; --nmae (did you mean '--name'?)"),
+        ("--name x --qqq", "unrecognized arguments: --qqq (see --help)"),
+    ],
+)
+def test_a_misspelt_flag_is_told_which_was_meant(line, message):
+    with pytest.raises(InputError) as caught:
+        parse_options(TrainOptions, line.split(), "train_trm.py", "")
+    assert str(caught.value).startswith(message)
+
+
 def test_saved_options_are_plain_json(tmp_path):
     options = train("--experiments", str(tmp_path))
     options.folder.mkdir()

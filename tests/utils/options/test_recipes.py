@@ -78,6 +78,11 @@ def test_a_line_without_a_recipe_takes_the_paper_recipe(args):
     assert named_recipe(args) is RECIPES["dig_eccv24"]
 
 
+def test_a_recipe_that_is_nearly_one_is_told_which():
+    with pytest.raises(InputError, match=r"^--exp dig_nanno is no recipe \(did you mean 'dig_nano'\?\)$"):
+        named_recipe(["--exp", "dig_nanno"])
+
+
 def test_a_misspelt_recipe_on_the_command_line_is_refused():
     with pytest.raises(InputError, match="--exp nano is no recipe"):
         named_recipe(["--name", "run", "--exp=nano"])
