@@ -27,8 +27,12 @@ WORK = (
     (training, "--amp bf16 --guidance shared"),
     (training, "--grad-checkpoint"),
     (training, "--grad-checkpoint --update-in-backward"),
+    (training, "--backbone vit_small_patch14_dinov2"),
+    (training, "--backbone vit_small_patch16_dinov3"),
     (inference, ""),
     (inference, "--amp bf16"),
+    (inference, "--backbone vit_small_patch14_dinov2"),
+    (inference, "--backbone vit_small_patch16_dinov3"),
     (evaluation, ""),
 )
 # Dense matrix products in TF32 and in bfloat16, FLOP/s, as the makers' data sheets have them.

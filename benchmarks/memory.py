@@ -40,6 +40,8 @@ WORK = (
     "dig --accum 2",
     "dig --accum 4 --grad-checkpoint",
     "dig --amp bf16",
+    "dig --backbone vit_small_patch14_dinov2",
+    "dig --backbone vit_small_patch16_dinov3",
     "denoiser",
     "denoiser --accum 2",
     "denoiser --grad-checkpoint",

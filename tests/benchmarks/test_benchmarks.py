@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import evaluation
+from benchmarks import evaluation, inference
 from benchmarks.__main__ import BATCH, GPUS, SHARES, estimates
 from benchmarks.measure import Measurement, matrix_rate, report
 from benchmarks.training import kept_bytes
@@ -45,6 +45,12 @@ def test_both_sizes_of_cams_are_scored_and_score_the_same():
     full, patch = evaluation.measure(["--images", "4", "--repeats", "1"])
     assert "full-size" in full.work
     assert patch.note == "mIoU at most 0.000000 points from full-size CAMs'"
+
+
+def test_a_backbone_is_measured_in_the_place_of_deit():
+    measured = inference.measure(["--backbone", "test_vit", "--size", "160", "160", "--repeats", "1", "--device", "cpu"])
+    assert measured.work == "test_vit: CAM of a 160 x 160 image with mirror, cpu in float32"
+    assert 0 < measured.flops < 1e9
 
 
 def test_flags_are_for_the_parts(monkeypatch):
