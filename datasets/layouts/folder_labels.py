@@ -43,6 +43,9 @@ def class_folders(root: Path) -> list[Path]:
     """
     folders = visible_folders(root)
     remedy = "write labels.csv, lines image,label,…, or labels.json, or put every image into the sub-folder of its class"
+    misnamed = [entry.name for entry in entries(root) if Path(entry.name).stem.casefold() == "labels" and is_file(entry)]
+    if misnamed:
+        remedy += f" ({misnamed[0]} is not read: save it as labels.csv)"
     for place in (root, root / "images"):
         if holds_images(place):
             raise InputError(f"{place} holds images, and nothing says what is in them: {remedy}")
@@ -230,6 +233,9 @@ class ImageFiles:
             InputError: no file has this name, or several have.
         """
         path = PurePosixPath(name)
+        if path.is_absolute() and path.is_relative_to(self.root.absolute()):
+            path = path.relative_to(self.root.absolute())
+            name = str(path)
         if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name:
             raise InputError(f"{place} names {name!r}, which is no image inside {self.root} (folders are told apart by /)")
         found = self.spelt(name)

@@ -52,6 +52,17 @@ def test_images_of_sub_folders_have_them_in_their_ids(root):
     assert from_table(root, "trip/c.jpeg,dog") == {"trip__c": ["dog"]}
 
 
+def test_an_image_may_be_named_by_its_absolute_path(root):
+    assert from_table(root, f"{root}/images/b.PNG,dog") == {"b": ["dog"]}
+
+
+@pytest.mark.parametrize("name", ["Labels.CSV", "labels.tsv", "labels.xlsx"])
+def test_a_table_under_another_name_is_told_how_to_call_it(root, name):
+    touch(root / name)
+    with pytest.raises(InputError, match=rf"write labels\.csv, .* \({name} is not read: save it as labels\.csv\)$"):
+        class_folders(root)
+
+
 def test_an_image_without_labels_is_one_of_the_images(root):
     assert from_table(root, "a.jpg", "b,") == {"a": [], "b": []}
 
