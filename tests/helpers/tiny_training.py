@@ -27,6 +27,7 @@ def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None =
         net: arguments of `build_dig`.
         options: arguments of `Training`.
     """
+    torch.manual_seed(0)
     sizes = {**TINY, **(net or {})}
     guidance = Guidance(build_denoiser(8, sizes["image_size"]), (0, 1), 100, "exact", sizes.pop("stride", 16))
     channels = guidance.denoiser.model.feature_channels
@@ -40,6 +41,7 @@ def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None =
 
 def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> train_diffusion.Training:
     """A training of the denoiser, with the fused optimiser also on the CPU; `options` are those of `build_denoiser`."""
+    torch.manual_seed(0)
     denoiser = build_denoiser(8, 32, **options).to(device)
     ema = EMA(denoiser, beta=0.9, update_every=1)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-3, torch.device("meta" if device == "meta" else "cuda"))
