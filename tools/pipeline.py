@@ -17,7 +17,7 @@ from typing import Any
 
 from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
-from utils.experiment import SEG, epoch_file, latest_epoch
+from utils.experiment import AFF, SEG, epoch_file, latest_epoch
 from utils.files import claim_file, whole_file
 from utils.machine.interruptions import SAVE, Interruptions
 from utils.machine.locks import writing
@@ -110,6 +110,8 @@ class Chain:
         scored = all(self.layout.mask_path(i).exists() for i in self.ids)
         makers = [self.train_denoiser] * self.trains_denoiser + [self.train_cams, self.infer_cams]
         makers += [self.score_cams] * scored
+        if self.options.refine == "affinity":
+            makers += [self.make_sure_masks, self.train_affinities]
         if self.options.refine != "none":
             makers += [self.refine] + [self.score_refined] * scored
         if self.options.source == "crf":
@@ -163,12 +165,36 @@ class Chain:
         outputs = self.files(self.folder / "dict", self.ids, ".npy")
         return Step("CAMs", command, (self.last_epoch(self.folder),), outputs)
 
+    def make_sure_masks(self) -> Step:
+        """Masks that say 255 where the CAMs are not sure."""
+        flags = ["--low", f"{self.options.low:g}", "--high", f"{self.options.high:g}", "--png-dir", "sure"]
+        command = self.command("-m tools.masks", self.options.name, *flags, *self.made_of())
+        outputs = self.files(self.folder / "sure", self.ids, ".png")
+        return Step("sure masks", command, (claim_file(self.folder / "dict"),), outputs)
+
+    def train_affinities(self) -> Step:
+        """Affinities of places, learnt from them."""
+        name = f"{self.options.name}_aff"
+        flags = [*self.on_masks(self.options.aff_exp, "sure"), *shlex.split(self.options.aff_flags)]
+        folder = self.folder.with_name(name)
+        outputs = (folder / "options.json", self.last_epoch(folder, AFF))
+        command = self.command("train_affinity.py", name, *flags)
+        return Step("affinities", command, (claim_file(self.folder / "sure"),), outputs)
+
+    def on_masks(self, exp: str, masks: str) -> list[str]:
+        """Flags of trainings on masks of the training images."""
+        flags = ["--exp", exp, "--data-path", self.options.data_path, "--masks", str(self.folder / masks)]
+        return [*flags, "--train-list", self.list, *self.common(seed=True)]
+
     def refine(self) -> Step:
-        """CAMs carried along colours or attention."""
+        """CAMs carried along colours, attention or affinities."""
         flags = ("--method", self.options.refine, *self.made_of(), "--device", self.options.device)
         outputs = self.files(self.folder / self.dict, self.ids, ".npy")
         command = self.command("-m tools.refine", self.options.name, *flags)
-        return Step("refinement", command, (claim_file(self.folder / "dict"),), outputs)
+        inputs = [claim_file(self.folder / "dict")]
+        if self.options.refine == "affinity":
+            inputs.append(self.last_epoch(self.folder.with_name(f"{self.options.name}_aff"), AFF))
+        return Step("refinement", command, tuple(inputs), outputs)
 
     def made_of(self) -> tuple[str, ...]:
         """Flags of commands that make files of the training images' files."""
@@ -195,8 +221,7 @@ class Chain:
 
     def train_segmentation(self) -> Step:
         """The segmentation network."""
-        flags = ["--exp", self.options.seg_exp, "--data-path", self.options.data_path, "--masks", str(self.folder / "png")]
-        flags += ["--train-list", self.list, *self.common(seed=True), *shlex.split(self.options.seg_flags)]
+        flags = [*self.on_masks(self.options.seg_exp, "png"), *shlex.split(self.options.seg_flags)]
         command = self.command("train_seg.py", self.seg_name, *flags)
         outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
         return Step("segmentation network", command, (claim_file(self.folder / "png"),), outputs)

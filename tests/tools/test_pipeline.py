@@ -9,6 +9,7 @@ import torch
 import evaluation
 import infer_seg
 import infer_trm
+import train_affinity
 import train_diffusion
 import train_seg
 import train_trm
@@ -26,6 +27,7 @@ FLAGS = {
     "cam-flags": "--input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --feature-steps 0 2 --batch-size 2"
     " --num-workers 0 --epochs 1",
     "infer-flags": "--num-workers 0",
+    "aff-flags": "--crop-size 32 --batch-size 2 --epochs 1 --num-workers 0 --arch-options decoder_channels=(8,8,8,8,8)",
     "seg-flags": "--crop-size 32 --batch-size 2 --epochs 1 --num-workers 0 --arch-options decoder_channels=(8,8,8,8,8)",
 }
 
@@ -35,6 +37,7 @@ MAINS = {
     "train_trm.py": train_trm.main,
     "infer_trm.py": infer_trm.main,
     "train_seg.py": train_seg.main,
+    "train_affinity.py": train_affinity.main,
     "infer_seg.py": infer_seg.main,
     "evaluation.py": evaluation.main,
     "tools.crf": crf.main,
@@ -108,9 +111,10 @@ def test_own_images_with_labels_alone_end_in_masks(tmp_path, commands, capsys):
 
 def test_coco_goes_the_same_way(tmp_path, commands, capsys):
     coco = make_toy_coco(tmp_path / "COCO2014", masks=True)
-    chain(tmp_path, coco, "dig_coco_nano", "--source dict --val-list val2014")
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("CAM mIoU", "val2014 mIoU"))]
-    assert len(lines) == 2
+    chain(tmp_path, coco, "dig_coco_nano", "--source dict --val-list val2014 --refine affinity --aff-exp aff_toy")
+    wanted = ("CAM mIoU", "affinity mIoU", "val2014 mIoU")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(wanted)]
+    assert len(lines) == 3
 
 
 def steps_of(tmp_path: Path, data: Path, **options) -> list[str]:

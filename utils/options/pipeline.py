@@ -14,7 +14,14 @@ class PipelineOptions(ExperimentOptions):
     exp: str = option("dig_eccv24", "recipe of train_trm.py and its denoiser")
     seg_exp: str = option("seg_deeplab", "recipe of train_seg.py")
     denoiser: str = option("", "file of a denoiser; empty: the recipe's published one, else one is trained in NAME_denoiser")
-    refine: str = option("none", "step of tools.refine between CAMs and masks", choices=("none", "pamr", "attention"))
+    refine: str = option(
+        "none",
+        "method of tools.refine between CAMs and masks; affinity trains NAME_aff first",
+        choices=("none", "pamr", "attention", "affinity"),
+    )
+    aff_exp: str = option("aff_resnet", "recipe of train_affinity.py")
+    low: float = option(0.15, "background score; where CAMs say the same at both, affinities learn", low=0, high=1)
+    high: float = option(0.45, "see --low", low=0, high=1)
     source: str = option("crf", "what masks are made of: crf: CRF scores; dict: CAMs at THRESHOLD", choices=("crf", "dict"))
     alpha: float = option(4.0, "exponent of the background for the CRF", low=0)
     threshold: str = option("best", "background score of masks of CAMs; best: by the true masks, where there are some")
@@ -25,6 +32,7 @@ class PipelineOptions(ExperimentOptions):
     denoiser_flags: str = option("", "further flags of train_diffusion.py")
     cam_flags: str = option("", "further flags of train_trm.py")
     infer_flags: str = option("", "further flags of infer_trm.py")
+    aff_flags: str = option("", "further flags of train_affinity.py")
     seg_flags: str = option("", "further flags of train_seg.py")
 
     def __post_init__(self):
