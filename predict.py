@@ -11,12 +11,12 @@ from PIL import Image
 
 from datasets.classes import require_class_names
 from datasets.layouts.base import classes_at
-from models import CamModel, load_cam_model
+from models import CamModel, SegModel, load_cam_model, load_seg_model
 from utils.cams.masks import write_mask
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, run_script
-from utils.experiment import run_of
+from utils.experiment import SEG, kind_of, run_of
 from utils.folders import is_hidden
 from utils.images import IMAGE_SUFFIXES, images_in, named_by_reason, open_rgb
 from utils.log import progress
@@ -33,14 +33,16 @@ def main(args: list[str]) -> None:
     # Options
     options = parse_options(PredictOptions, args, "predict.py", __doc__)
     paths, out = images_of(options.image), Path(options.out)
-    background, source = background_score(options)
 
     # Network, and the classes that it knows
     model = load_model(options)
-    if options.named_labels is not None:
+    if isinstance(model, CamModel) and options.named_labels is not None:
         model.indices_of(options.named_labels)  # says which is unknown
-    require_own_files(paths, options.named_labels or model.classes, out)
-    print(f"{model.weights} on {hardware(model.precision)}: {len(paths)} images, background score {background:g} ({source})")
+    background, source = background_score(options)
+    segments = isinstance(model, SegModel)
+    require_own_files(paths, () if segments else options.named_labels or model.classes, out)
+    how = "masks of a segmentation network" if segments else f"background score {background:g} ({source})"
+    print(f"{model.weights} on {hardware(model.precision)}: {len(paths)} images, {how}")
 
     # Loop: an image that cannot be used does not keep the others from being done
     bad = []
@@ -48,11 +50,18 @@ def main(args: list[str]) -> None:
     for path in bar:
         try:
             image = open_rgb(path, model.white)
-            cams, words = predict(model, image, options)
+            if isinstance(model, SegModel):
+                mask, words = segment(model, image)
+                cams: dict[str, np.ndarray] = {}
+            else:
+                cams, words = predict(model, image, options)
+                mask = mask_of(cams, model, image, background)
         except InputError as error:
             bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
-        write_results(path, np.asarray(image), cams, model, background, out)
+        for name, cam in cams.items():
+            save_picture(cam_overlay(np.asarray(image), cam), picture_file(out, path.stem, name))
+        write_mask(mask_file(out, path.stem), mask)
         bar.write(f"{path}: {words} -> {mask_file(out, path.stem)}")
     if bad:
         others = "; all others are done" if len(bad) < len(paths) else ""
@@ -108,8 +117,14 @@ def background_score(options: PredictOptions) -> tuple[float, str]:
         return DEFAULT_BACKGROUND, "the default"
 
 
-def load_model(options: PredictOptions) -> CamModel:
-    """The network, with class names that files can be named after."""
+def load_model(options: PredictOptions) -> CamModel | SegModel:
+    """The network, with class names that files can be named after.
+
+    Raises:
+        InputError: there is none, or flags are given that its kind does without.
+    """
+    if kind_of(options.folder) == SEG:
+        return load_segmentation(options)
     run, classes = run_of(options.folder, options.exp, options.data_path)
     if classes is None:
         classes = classes_at(Path(run.data_path))
@@ -120,6 +135,15 @@ def load_model(options: PredictOptions) -> CamModel:
     return load_cam_model(
         options.folder, epoch, weights, options.device, exp=options.exp, classes=classes, infer_size=size, infer_cap=cap
     )
+
+
+def load_segmentation(options: PredictOptions) -> SegModel:
+    """The segmentation network of a run of train_seg.py."""
+    if options.named_labels is not None or options.threshold >= 0:
+        raise InputError(f"{options.folder} is a segmentation network, which needs neither --labels nor --threshold")
+    epoch = options.load_epo if options.load_epo >= 0 else None
+    size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
+    return load_seg_model(options.folder, epoch, options.weights or None, options.device, infer_size=size, infer_cap=cap)
 
 
 def mask_file(out: Path, stem: str) -> Path:
@@ -169,14 +193,17 @@ def predict(model: CamModel, image: Image.Image, options: PredictOptions) -> tup
     return cams, words or f"no class of probability {options.label_threshold:g} or more"
 
 
-def write_results(
-    path: Path, image: np.ndarray, cams: dict[str, np.ndarray], model: CamModel, background: float, out: Path
-) -> None:
-    """Writes the mask of an image (H, W, 3), and a picture of each CAM."""
-    for name, cam in cams.items():
-        save_picture(cam_overlay(image, cam), picture_file(out, path.stem, name))
+def mask_of(cams: dict[str, np.ndarray], model: CamModel, image: Image.Image, background: float) -> np.ndarray:
+    """The mask of an image from its CAMs, (H, W) uint8."""
     by_index = {index: cams[name] for name, index in model.indices_of(tuple(cams)).items()}
-    write_mask(mask_file(out, path.stem), threshold_mask(by_index, image.shape[:2], (background,)))
+    return threshold_mask(by_index, (image.height, image.width), (background,))
+
+
+def segment(model: SegModel, image: Image.Image) -> tuple[np.ndarray, str]:
+    """The mask that a segmentation network makes of an image and its mirror, and what it shows in words."""
+    mask = model.mask(image, mirror=True)
+    shares = {model.classes[c - 1]: (mask == c).mean() for c in np.unique(mask) if c}
+    return mask, ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items()) or "background alone"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from PIL import Image
 import evaluation
 import infer_seg
 import infer_trm
+import predict
 import train_seg
 from models import load_seg_model
 from tests.helpers.folders import names_in, states
@@ -91,6 +92,18 @@ def test_python_gives_the_bits_of_the_files(trained):
     assert [*probabilities] == ["background", *model.classes]
     for c, score in written.items():
         np.testing.assert_array_equal([*probabilities.values()][c], score)
+
+
+def test_loose_images_get_masks_without_labels(trained, tmp_path, capsys):
+    run = infer(trained, "--png --mirror")
+    image = trained / "VOC2012/JPEGImages/2007_000009.jpg"
+    place = f"--name run --experiments {trained} --out {tmp_path} --device cpu"
+    predict.main(f"{image} {place}".split())
+    assert names_in(tmp_path) == {"2007_000009.png"}
+    np.testing.assert_array_equal(read(tmp_path / "2007_000009.png"), read(run / "png" / "2007_000009.png"))
+    assert "masks of a segmentation network" in capsys.readouterr().out
+    with pytest.raises(InputError, match="is a segmentation network, which needs neither --labels nor --threshold"):
+        predict.main(f"{image} {place} --labels dog".split())
 
 
 def test_inference_goes_on_where_it_stopped(trained):
