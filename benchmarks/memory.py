@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 import train_diffusion
 from diffusion import GaussianDiffusion, build_denoiser
+from models.weights import channel_table
 from utils.log import RunLog
 from utils.machine.device import Precision, make_deterministic
 from utils.machine.interruptions import Interruptions
@@ -179,9 +180,14 @@ def loss(step: TrainingStep, count: int, device: str) -> Tensor:
     return sum(step(image01, torch.ones(count, NUM_CLASSES, device=device), noise, 0).values())
 
 
-def fake_tensors() -> FakeTensorMode:
+@contextlib.contextmanager
+def fake_tensors() -> Iterator[None]:
     """Context with fake tensors, in which parameters on the meta device can be moved to another device."""
-    return FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        channel_table.cache_clear()  # what it has cached here has no values
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from benchmarks.memory import LiveBytes, fake_tensors, kept_of_an_image, parse, peak_bytes, row
+from models import imagenet_normalize
 
 GB = 10**9
 
@@ -67,3 +68,9 @@ def test_a_row_names_the_flags():
     assert row(["denoiser", *flags.split()]).startswith(
         "| the denoiser, width 64, batch 1 | `--batch-size 1` `--grad-checkpoint` |"
     )
+
+
+def test_no_fake_tensor_outlives_the_count():
+    with fake_tensors():
+        imagenet_normalize(torch.zeros(3, 2, 2, dtype=torch.float64))
+    assert imagenet_normalize(torch.ones(3, 2, 2, dtype=torch.float64)).numpy().shape == (3, 2, 2)
