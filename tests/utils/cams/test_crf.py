@@ -250,5 +250,5 @@ def test_the_command_is_found_in_utils_and_refuses_in_one_line(densecrf, tmp_pat
     command = [sys.executable, "-m", "tools.crf", "--name", "none", "--experiments", str(tmp_path), "--data-path", "nowhere"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: --data-path nowhere does not exist")
+    assert result.stderr.startswith(f"error: there is no experiment {tmp_path / 'none'}")
     assert len(result.stderr.splitlines()) == 1
