@@ -80,7 +80,7 @@ class ConvStem(nn.Module):
     @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:
         """Sets mean and standard deviation of each channel from some training images (B, 3, H, W), normalised."""
-        features = self.features(image).float()
+        features = torch.cat([self.features(part).float() for part in image.split(8)])  # little memory at a time
         self.center.copy_(features.mean((0, 2, 3))[:, None, None])
         self.spread.copy_(features.std((0, 2, 3), correction=0).clamp_min(1e-5)[:, None, None])
 

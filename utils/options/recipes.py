@@ -113,6 +113,7 @@ LITE = Recipe(
         "start_epoch": 2,
         "epochs": 8,
         "batch_size": 16,
+        "accum": 2,
         "lr": 3.2e-2,
         "lr_by": "step",
         "ema_decay": 0.99,
