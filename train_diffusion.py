@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from ema_pytorch import EMA
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from datasets.check import check_images
-from datasets.images import FolderImages, epoch_loader
+from datasets.images import EpochLoader, FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
 from utils.cams.pictures import save_grid
 from utils.errors import InputError, run_script
@@ -227,12 +226,12 @@ class Training:
         log.info(f"resuming after step {self.step} from {path}")
 
 
-def batches(loader: DataLoader, steps: range) -> Iterator[list[Tensor]]:
+def batches(loader: EpochLoader, steps: range) -> Iterator[list[Tensor]]:
     """Batches of the given steps, counted from 1; each depends only on its step, so that a run can be resumed."""
     step = steps.start - 1
     while step < steps.stop - 1:
-        loader.sampler.epoch, offset = divmod(step, len(loader))
-        loader.sampler.skip = offset
+        epoch, offset = divmod(step, len(loader))
+        loader.start(epoch, offset)
         for batch in islice(loader, min(len(loader) - offset, steps.stop - 1 - step)):
             yield batch
             step += 1

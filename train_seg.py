@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from timm.optim import param_groups_weight_decay
-from torch.utils.data import DataLoader
 
 from datasets.check import check_images, check_masks
-from datasets.images import epoch_loader, inference_loader
+from datasets.images import EpochLoader, InferenceLoader, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
 from datasets.segmentation import SegmentationImages, check_pairs, require_masks
 from models import SegmentationNet, build_segmenter
@@ -42,7 +41,6 @@ from utils.machine.distributed import (
     require_common_start,
     restarted_job,
     shard,
-    wrap_ddp,
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
@@ -54,6 +52,7 @@ from utils.segmentation.affinity import AffinityStep
 from utils.segmentation.training import SegmentationStep, score_masks
 from utils.training.checkpoint import save_file
 from utils.training.engine import Training
+from utils.training.step import Step
 
 MOMENTUM = 0.9
 
@@ -101,7 +100,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
         log.info(f"{options.arch} on {options.encoder}" + ("" if options.resume else f", {source}"))
         step = build_step(net, precision, options).to(device)
         if options.compile:
-            step.compile_networks()
+            net.compile_model()
 
         # Optimiser
         optimizer = build_optimizer(net, options)
@@ -120,7 +119,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
         if options.resume:
             training.load()
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
-        training.step = wrap_ddp(step, device)
+        training.wrap_ddp()
         if is_main():
             claim_masks(options)
             start_run(options, layout.classes, job())
@@ -155,16 +154,16 @@ def shards(args: list[str], goal: Goal = CLASSES) -> int:
     return parse(args, goal).batch_size
 
 
-def build_step(
-    net: SegmentationNet, precision: Precision, options: SegOptions | AffinityOptions
-) -> SegmentationStep | AffinityStep:
+def build_step(net: SegmentationNet, precision: Precision, options: SegOptions | AffinityOptions) -> Step[SegmentationNet]:
     """What lies between a batch and its losses."""
     if isinstance(options, AffinityOptions):
         return AffinityStep(net, precision, **options.reach)
     return SegmentationStep(net, precision)
 
 
-def training_loader(layout: Layout, options: MaskOptions, device: torch.device, log: RunLog) -> DataLoader:
+def training_loader(
+    layout: Layout, options: MaskOptions, device: torch.device, log: RunLog
+) -> EpochLoader[SegmentationImages]:
     """Loader of the images and their masks, by `datasets.images.Visit`."""
     ids, source = layout.training_ids(options.train_list)
     paths, masks = [layout.image_path(i) for i in ids], mask_paths(layout, ids, options.masks)
@@ -207,7 +206,7 @@ def claim_masks(options: MaskOptions) -> None:
     claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
 
 
-def validation_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> DataLoader | None:
+def validation_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
     """Loader of this process's share of the validation list, whole images; None where true masks or `val` are missing."""
     if options.val_list == SegOptions.val_list and not has_list(layout, options.val_list):
         log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")

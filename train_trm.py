@@ -4,17 +4,28 @@ import logging
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
-from torch.utils.data import DataLoader
 
 from datasets.check import check_images, check_masks
-from datasets.images import TrainingImages, Visit, epoch_loader, inference_loader
+from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance, build_denoiser
-from models import DEIT_SMALL, LFCA_PREFIXES, DiG, DiGLoss, build_dig, init_mimetic, load_backbone, load_deit, load_stem
+from models import (
+    DEIT_SMALL,
+    LFCA_PREFIXES,
+    ConvStem,
+    DiG,
+    DiGLoss,
+    build_dig,
+    init_mimetic,
+    load_backbone,
+    load_deit,
+    load_stem,
+)
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import (
@@ -42,7 +53,6 @@ from utils.machine.distributed import (
     require_equal_parts,
     restarted_job,
     shard,
-    wrap_ddp,
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
@@ -93,12 +103,14 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
         guided = criterion.uses_features or criterion.uses_denoised(options.epochs - 1)
         denoiser = load_denoiser(options, log) if guided else None
-        channels = denoiser.model.feature_channels if criterion.uses_features else None
+        channels = denoiser.model.feature_channels if denoiser is not None and criterion.uses_features else None
         net = build_network(len(layout.classes), channels, options, log)
-        guidance = build_guidance(denoiser, net.patch_size, options) if guided else None
+        guidance = build_guidance(denoiser, net.patch_size, options) if denoiser is not None else None
         step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device)
         if options.compile:
-            step.compile_networks()
+            net.compile_blocks()
+            if guidance is not None:
+                guidance.compile_denoiser()
 
         # Optimiser
         optimizer = build_optimizer(net, options)
@@ -106,8 +118,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             update_in_backward(optimizer)
         scheduler = build_scheduler(optimizer, options)
         interruptions = Interruptions(options.ckpt_minutes)
-        if options.stem and not options.resume:
-            calibrate_stem(net, train_loader.dataset)
+        if net.stem is not None and not options.resume:
+            calibrate_stem(net.stem, net, train_loader.dataset)
         training = Training(
             step,
             optimizer,
@@ -117,13 +129,13 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             options.print_freq,
             interruptions,
             options.accum,
-            schedule=lambda done: scheduler.step(done if options.lr_by == "step" else int(done)),
+            schedule=partial(set_learning_rate, scheduler, options),
             ema_decay=options.ema_decay,
         )
         if options.resume:
             training.load()
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
-        training.step = wrap_ddp(step, device)
+        training.wrap_ddp()
         if is_main():
             start_run(options, layout.classes, job())
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
@@ -172,18 +184,18 @@ def report_scores(
         add_score(options.folder, epoch, {name.lower(): value for name, value in found.items()})
 
 
-def training_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader:
+def training_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> EpochLoader[TrainingImages]:
     """Loader of the images with at least one label, by `Visit`."""
     ids, source = layout.training_ids(options.train_list)
     with first_on_each_machine():
         labels = layout.labels(ids)
     for note in layout.notes:
         log.info(note)
-    labelled = labels.any(1)
-    log.info(f"training on {labelled.sum()} images of {source}; {(~labelled).sum()} left out for having no label")
+    labelled = np.flatnonzero(labels.any(1))
+    log.info(f"training on {len(labelled)} images of {source}; {len(ids) - len(labelled)} left out for having no label")
     counts = zip(layout.classes, labels.sum(0).tolist(), strict=True)
     log.info(f"images of each class: {', '.join(f'{name} {count}' for name, count in counts)}")
-    paths = [layout.image_path(i) for i, keep in zip(ids, labelled, strict=True) if keep]
+    paths = [layout.image_path(ids[i]) for i in labelled]
     with first_on_each_machine():
         check_images(layout.root, paths, options.check_data, options.white_level, log.info)
     images = TrainingImages(
@@ -201,7 +213,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     return epoch_loader(images, options.batch_size, options.seed, workers, device)
 
 
-def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> DataLoader | None:
+def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
     """Loader of this process's share of the validation list, whole images, one at a time; None where masks are missing."""
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
@@ -278,12 +290,12 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
         grad_checkpoint=options.grad_checkpoint,
         **options.architecture,
     )
-    if options.stem and options.stem_lr == 0:
-        net.patch_embed.freeze()
+    if net.stem is not None and options.stem_lr == 0:
+        net.stem.freeze()
     if options.resume:
         return net  # its weights are in the checkpoint
-    if options.stem:
-        log.info(f"stem: {options.stem}, {load_stem(net.patch_embed, options.stem_weights)}")
+    if net.stem is not None:
+        log.info(f"stem: {options.stem}, {load_stem(net.stem, options.stem_weights)}")
     log.info(f"transformer: {describe(net)}, {options.transformer_weights.replace('none', 'random')}")
     initialize_transformer(net, options.transformer_weights)
     return net
@@ -327,11 +339,11 @@ def initialize_transformer(net: DiG, source: str) -> None:
         raise InputError(f"{source} does not fit the network: {error}") from error
 
 
-def calibrate_stem(net: DiG, images: TrainingImages) -> None:
+def calibrate_stem(stem: ConvStem, net: DiG, images: TrainingImages) -> None:
     """Brings the channels of the stem's features to one size, on the same training images in every process."""
     picked = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).round().int().tolist()
     pixels = torch.stack([images[Visit(0, index)].image for index in picked])
-    net.patch_embed.calibrate(net.normalize(pixels.to(net.cls_token.device).float() / 255))
+    stem.calibrate(net.normalize(pixels.to(net.cls_token.device).float() / 255))
 
 
 def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
@@ -357,6 +369,12 @@ def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> 
         warmup_t=options.warmup_epochs,
         warmup_lr_init=options.warmup_lr,
     )
+
+
+def set_learning_rate(scheduler: CosineLRScheduler, options: TrainOptions, epochs_done: float) -> None:
+    """Sets the learning rate of a step, from the number of epochs done; their fraction counts with `--lr-by step` alone."""
+    done = epochs_done if options.lr_by == "step" else int(epochs_done)
+    scheduler.step(done)  # type: ignore[arg-type]  # timm declares int, and computes with fractions
 
 
 def save_inference_weights(net: DiG, path: Path) -> None:

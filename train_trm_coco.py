@@ -11,12 +11,12 @@ from utils.machine.distributed import in_processes
 from utils.options.flags import memory_advice
 from utils.options.training import TrainOptions
 
-COCO = {"program": "train_trm_coco.py", "exp": "dig_coco_eccv24"}
+PROGRAM, EXP = "train_trm_coco.py", "dig_coco_eccv24"
 
 
 def main(args: list[str]) -> None:
-    train_trm.main(args, **COCO)
+    train_trm.main(args, PROGRAM, EXP)
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, partial(train_trm.shards, **COCO)), memory_advice(TrainOptions))
+    run_script(in_processes(main, partial(train_trm.shards, program=PROGRAM, exp=EXP)), memory_advice(TrainOptions))

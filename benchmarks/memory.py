@@ -176,7 +176,7 @@ def kept_of_an_image(device: str) -> int:
 def loss(step: TrainingStep, count: int, device: str) -> Tensor:
     """Sum of the losses of `count` images."""
     image01 = torch.zeros(count, 3, SIDE, SIDE, device=device)
-    noise = {t: torch.zeros_like(image01) for t in step.diffusion_steps(epoch=0)}
+    noise = {t: torch.zeros_like(image01) for t in step.noise_shapes(image01, epoch=0)}
     return sum(step(image01, torch.ones(count, NUM_CLASSES, device=device), noise, 0).values())
 
 

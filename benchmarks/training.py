@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion import Guidance, build_denoiser
-from models import DiGLoss, build_dig
+from models import DiG, DiGLoss, build_dig
 from utils.machine.device import Precision, prepare_device
 from utils.options.training import TrainOptions
 from utils.training.backward_updates import update_in_backward
@@ -41,9 +41,8 @@ def measure(args: Sequence[str]) -> Measurement:
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     # Networks
-    step = build_step(precision, options.guidance, options.grad_checkpoint, options.backbone).to(device).train()
-    if options.compile:
-        step.compile_networks()
+    step = build_step(precision, options.guidance, options.grad_checkpoint, options.backbone, options.compile)
+    step.to(device).train()
     optimizer = torch.optim.AdamW(step.net.parameters(), lr=1e-5, fused=True)
     if options.update_in_backward:
         update_in_backward(optimizer)
@@ -51,7 +50,7 @@ def measure(args: Sequence[str]) -> Measurement:
     # Measure
     image01 = torch.rand(options.batch_size, 3, SIDE, SIDE, device=device)
     labels = (torch.rand(options.batch_size, NUM_CLASSES, device=device) < 0.1).float()
-    noise = {t: torch.randn_like(image01) for t in step.diffusion_steps(epoch=0)}
+    noise = {t: torch.randn_like(image01) for t in step.noise_shapes(image01, epoch=0)}
 
     def loss(count: int) -> Tensor:
         part = {t: n[:count] for t, n in noise.items()}
@@ -80,7 +79,9 @@ def measure(args: Sequence[str]) -> Measurement:
     return Measurement(work, seconds, flops, rate, memory, note)
 
 
-def build_step(precision: Precision, guidance: str, grad_checkpoint: bool, backbone: str) -> TrainingStep:
+def build_step(
+    precision: Precision, guidance: str, grad_checkpoint: bool, backbone: str, compiled: bool = False
+) -> TrainingStep[DiG]:
     """The training step of the paper's recipe, with all losses from epoch 0 on.
 
     Args:
@@ -88,11 +89,15 @@ def build_step(precision: Precision, guidance: str, grad_checkpoint: bool, backb
         guidance: exact or shared.
         grad_checkpoint: see `TrainOptions`.
         backbone: timm's name of a transformer that replaces DeiT-S; empty: DeiT-S.
+        compiled: compile the expensive parts of the networks at the first step.
     """
     recipe = TrainOptions(name="benchmark", backbone=backbone)
     net = build_dig(NUM_CLASSES, grad_checkpoint=grad_checkpoint, **recipe.architecture)
     denoiser = build_denoiser(recipe.diffusion_dim, recipe.input_size)
     guide = Guidance(denoiser, recipe.feature_steps, recipe.image_step, guidance, net.patch_size)
+    if compiled:
+        net.compile_blocks()
+        guide.compile_denoiser()
     return TrainingStep(net, guide, DiGLoss(recipe.W, recipe.T, recipe.A, start_epoch=0), net.normalize, precision)
 
 

@@ -1,9 +1,10 @@
 """Images as PyTorch data sets and loaders. Pixels stay uint8 until they are on the device."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from utils.training.seeding import Stream, derive_seed, seeded
 
 from .layouts.base import Layout
 from .pixels import open_rgb
+
+ImagesT = TypeVar("ImagesT", bound="VisitedImages")
 
 
 class Visit(NamedTuple):
@@ -67,6 +70,19 @@ class EpochSampler(Sampler[Visit]):
         return (Visit(self.epoch, index) for index in order.flatten().tolist())
 
 
+class VisitedImages(Dataset[Any], ABC):
+    """Image files, indexed by `Visit`: samples differ between epochs."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @abstractmethod
+    def __getitem__(self, visit: Visit) -> Any:
+        """The sample of one image in one epoch."""
+
+
 class TrainingSample(NamedTuple):
     """One image with its labels; the loader forms batches of them."""
 
@@ -75,7 +91,7 @@ class TrainingSample(NamedTuple):
     index: int  # type: ignore[assignment]  # index in the data set
 
 
-class TrainingImages(Dataset):
+class TrainingImages(VisitedImages):
     """Randomly cropped and mirrored images with their labels, indexed by `Visit`.
 
     Args:
@@ -113,9 +129,6 @@ class TrainingImages(Dataset):
             ]
         )
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, visit: Visit) -> TrainingSample:
         image = open_rgb(self.paths[visit.index], self.white)
         with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
@@ -146,8 +159,23 @@ def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image
         raise InputError(f"--aa {policy} is no policy of timm, such as rand-m9-mstd0.5-inc1") from error
 
 
-def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, device: torch.device) -> DataLoader:
-    """Loader of this process's shard of every batch; set `loader.sampler.epoch` before each epoch.
+class EpochLoader(DataLoader[Any], Generic[ImagesT]):
+    """A loader whose order depends on the epoch; see `epoch_loader`."""
+
+    dataset: ImagesT
+    sampler: EpochSampler
+
+    def start(self, epoch: int, skip: int = 0) -> None:
+        """Chooses the epoch that is iterated over next, without its first `skip` batches."""
+        self.sampler.epoch, self.sampler.skip = epoch, skip
+
+    def names_of(self, indices: Sequence[int]) -> list[str]:
+        """Names of images by their indices in the data set."""
+        return [self.dataset.paths[index].stem for index in indices]
+
+
+def epoch_loader(images: ImagesT, batch_size: int, seed: int, workers: int, device: torch.device) -> EpochLoader[ImagesT]:
+    """Loader of this process's shard of every batch; `start` it before each epoch.
 
     Args:
         images: data set indexed by `Visit`.
@@ -160,10 +188,10 @@ def epoch_loader(images: Dataset, batch_size: int, seed: int, workers: int, devi
         InputError: there are fewer images than one batch, or the number of processes does not divide the batch.
     """
     own_batch_size = local_batch_size(batch_size)
-    count = len(images)  # type: ignore[arg-type]  # PyTorch declares no length
+    count = len(images)
     if count < batch_size:
         raise InputError(f"there are {count} images to train on, fewer than --batch-size {batch_size}")
-    return DataLoader(
+    return EpochLoader(
         images,
         own_batch_size,
         sampler=EpochSampler(count, seed, batch_size, rank(), world_size()),
@@ -183,7 +211,7 @@ class InferenceSample(NamedTuple):
     size: tuple[int, int]  # height and width of the upright image file
 
 
-class InferenceImages(Dataset):
+class InferenceImages(Dataset[InferenceSample]):
     """Whole images in order.
 
     Args:
@@ -224,6 +252,12 @@ class InferenceImages(Dataset):
         return InferenceSample(self.ids[index], pixels, labels, size)
 
 
+class InferenceLoader(DataLoader[InferenceSample]):
+    """A loader of whole images; see `inference_loader`."""
+
+    dataset: InferenceImages
+
+
 def inference_loader(
     layout: Layout,
     ids: Sequence[str],
@@ -234,7 +268,7 @@ def inference_loader(
     scales: Sequence[float] = (1.0,),
     cap: int = DEFAULT_CAP,
     white: float = 0.0,
-) -> DataLoader:
+) -> InferenceLoader:
     """Loader of `InferenceSample`s, one at a time.
 
     Args:
@@ -246,12 +280,12 @@ def inference_loader(
         device: the device that images are copied to; for CUDA they are in pinned memory.
     """
     images = InferenceImages(ids, [layout.image_path(i) for i in ids], labels, shorter_side, scales, cap, white)
-    return DataLoader(
+    return InferenceLoader(
         images, None, num_workers=workers, worker_init_fn=leave_process_group, pin_memory=device.type == "cuda"
     )
 
 
-class FolderImages(Dataset):
+class FolderImages(VisitedImages):
     """Square images from a folder and its sub-folders for the denoiser, indexed by `Visit`.
 
     Args:
@@ -280,9 +314,6 @@ class FolderImages(Dataset):
         self.white = white
         resize = [v2.Resize(size), v2.RandomCrop(size)] if crop else [v2.Resize((size, size))]
         self.transform = v2.Compose([*resize, v2.RandomHorizontalFlip(), v2.PILToTensor()])
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     def __getitem__(self, visit: Visit) -> tuple[Tensor, int]:
         """(3, size, size) uint8 and the index."""

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -18,7 +17,7 @@ from utils.scoring.metrics import IGNORE
 from utils.training.seeding import Stream, seeded
 
 from .check import in_threads, refuse_bad
-from .images import Visit
+from .images import Visit, VisitedImages
 from .labels import cache_path
 from .pixels import open_rgb, turned_like, upright_size
 
@@ -36,7 +35,7 @@ class SegmentationSample(NamedTuple):
     index: int  # type: ignore[assignment]  # in the data set
 
 
-class SegmentationImages(Dataset):
+class SegmentationImages(VisitedImages):
     """Randomly scaled, cropped, mirrored and coloured images with their masks, indexed by `Visit`.
 
     Args:
@@ -78,9 +77,6 @@ class SegmentationImages(Dataset):
                 *([v2.ColorJitter(jitter, jitter, jitter, HUE * jitter)] if jitter else []),
             ]
         )
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     def __getitem__(self, visit: Visit) -> SegmentationSample:
         image, mask = self.read(visit.index)

@@ -1,6 +1,7 @@
 """Self-attention that also returns its attention matrix and its queries, built from any attention layer of timm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 QUERY_ROWS = 256
 """Queries processed at a time. A training image has fewer tokens; a photograph of 1000 x 750 pixels has 2900."""
 
-KINDS = (Attention, AttentionRope, EvaAttention)
+TimmAttention = Attention | AttentionRope | EvaAttention
 """Attention layers of timm that `LocalizingAttention` can replace."""
 
 LAYERS = ("qkv", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "norm", "gate", "proj")
@@ -28,7 +29,19 @@ class LocalizingAttention(nn.Module):
         num_prefix_tokens: tokens before the patches, to which rotary positions do not apply.
     """
 
-    def __init__(self, theirs: nn.Module, num_prefix_tokens: int):
+    qkv: nn.Linear | None
+    q_proj: nn.Linear  # these three only where there is no `qkv`
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    q_bias: nn.Parameter | None
+    v_bias: nn.Parameter  # where there is a `q_bias`
+    q_norm: nn.Module | None
+    k_norm: nn.Module  # where there is a `q_norm`
+    norm: nn.Module | None
+    gate: nn.Module | None
+    proj: nn.Linear
+
+    def __init__(self, theirs: TimmAttention, num_prefix_tokens: int):
         super().__init__()
         for name in LAYERS:
             self.add_module(name, getattr(theirs, name, None))
@@ -38,7 +51,7 @@ class LocalizingAttention(nn.Module):
         self.scale = theirs.scale
         self.num_prefix_tokens = num_prefix_tokens
         self.rotate_half = getattr(theirs, "rotate_half", False)
-        self.attend = attend
+        self.attend: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = attend
         self.kept: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, rope: Tensor | None = None, **_masks: object) -> Tensor:
@@ -59,9 +72,9 @@ class LocalizingAttention(nn.Module):
             q, k = self.rotate(q, rope).type_as(v), self.rotate(k, rope).type_as(v)
         k, v = k.transpose(-2, -1).contiguous(), v.contiguous()
         parts = [self.attend(rows, k, v) for rows in (q * self.scale).split(QUERY_ROWS, dim=2)]
-        out, attention = zip(*parts, strict=True)
+        attended, attention = zip(*parts, strict=True)
         self.kept = torch.cat(attention, dim=1), queries
-        out = torch.cat(out, dim=2).transpose(1, 2).reshape(B, L, D)
+        out = torch.cat(attended, dim=2).transpose(1, 2).reshape(B, L, D)
         if self.norm is not None:
             out = self.norm(out)
         if self.gate is not None:
@@ -98,16 +111,24 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tenso
     return attention @ values, attention.mean(dim=1)
 
 
+def attention_of(block: nn.Module) -> LocalizingAttention:
+    """The attention of a block of timm, after it was replaced."""
+    return cast(LocalizingAttention, block.attn)
+
+
 def localize(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Runs a block of timm on tokens (B, L, D) and collects what its `LocalizingAttention` kept.
 
     Returns:
         tokens (B, L, D), attention averaged over heads (B, L, L), and queries (B, L, D) before norm and rotation.
     """
+    layer = attention_of(block)
     try:
         x = block(x) if rope is None else block(x, rope=rope)
-        attention, queries = block.attn.kept
+        kept = layer.kept
     # Also on an exception: activation checkpointing stops its recomputation early by raising one inside the block.
     finally:
-        block.attn.kept = None
-    return x, attention, queries
+        layer.kept = None
+    if kept is None:
+        raise RuntimeError(f"{type(block).__name__} did without its attention")
+    return x, *kept

@@ -5,19 +5,22 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import timm
 import torch
-from timm.layers import Format
+from timm.data import resolve_model_data_config
+from timm.layers import Format, PatchEmbed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from utils.errors import InputError, did_you_mean
 
-from .attention import KINDS
+from .attention import TimmAttention
 
+Transformer = VisionTransformer | Eva
+"""Kinds of timm's models that can have one token per class; see `plain`."""
 DEIT_SMALL = "deit_small_patch16_224"
 WHAT_WORKS = (
     f"plain vision transformers work, such as {DEIT_SMALL}, vit_small_patch14_dinov2 and vit_small_patch16_dinov3; "
@@ -64,7 +67,9 @@ def is_deit(backbone: str) -> bool:
     return not backbone or family_of(backbone) is DEIT
 
 
-def build_deit(image_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float) -> nn.Module:
+def build_deit(
+    image_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float
+) -> Transformer:
     """timm's DeiT of any size; its weights are not initialised yet.
 
     Raises:
@@ -77,10 +82,10 @@ def build_deit(image_size: int, patch_size: int, embed_dim: int, depth: int, num
     if depth < 2:
         raise ValueError(f"depth must be at least 2, got {depth}")
     sizes = {"patch_size": patch_size, "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
-    return create(DEIT_SMALL, img_size=image_size, mlp_ratio=mlp_ratio, weight_init="skip", **sizes)
+    return plain(create(DEIT_SMALL, img_size=image_size, mlp_ratio=mlp_ratio, weight_init="skip", **sizes))
 
 
-def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
+def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> Transformer:
     """A transformer of timm by name, with random weights and without a classifier.
 
     Args:
@@ -95,12 +100,11 @@ def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn
     if clash := sorted(set(options) & set(OWN_OPTIONS)):
         raise InputError(f"--backbone-options {clash[0]} cannot be chosen: the network sets it itself")
     try:
-        vit = create(name, img_size=image_size, **options)
+        model = create(name, img_size=image_size, **options)
     # timm's constructors raise many kinds of exceptions for wrong arguments.
     except Exception as error:
         raise InputError(f"--backbone {name} cannot be built with {options or 'its own sizes'}: {error!r}") from error
-    if problem := obstacle(vit):
-        raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
+    vit = plain_backbone(name, model)
     if vit.embed_dim % 8:
         raise InputError(f"--backbone {name} has tokens of width {vit.embed_dim}, which must be a multiple of 8")
     patch_size = patch_side(vit)
@@ -115,11 +119,12 @@ def build_backbone(name: str, image_size: int, options: Mapping[str, Any]) -> nn
 
 def create(name: str, **options: Any) -> nn.Module:
     """timm's model without a classifier, for images of any size; its patch embedding returns (B, D, h, w)."""
-    vit = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
-    if isinstance(getattr(vit, "patch_embed", None), nn.Module):
-        vit.patch_embed.output_fmt = Format.NCHW
-        vit.patch_embed.img_size = None
-    return vit
+    model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
+    patch_embed = getattr(model, "patch_embed", None)
+    if isinstance(patch_embed, PatchEmbed):
+        patch_embed.output_fmt = Format.NCHW
+        patch_embed.img_size = None
+    return model
 
 
 @functools.cache
@@ -131,8 +136,7 @@ def require_usable(name: str) -> None:
     """
     if not timm.is_model(name):
         raise InputError(f"--backbone {name} is no model of timm{did_you_mean(name, timm.list_models())}; {WHAT_WORKS}")
-    if problem := obstacle(on_meta(name)):
-        raise InputError(f"--backbone {name} {problem}; {WHAT_WORKS}")
+    plain_backbone(name, on_meta(name))
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:
@@ -141,30 +145,52 @@ def on_meta(name: str, **options: Any) -> nn.Module:
         return timm.create_model(name, **options)
 
 
-def obstacle(model: nn.Module) -> str:
-    """Why a model of timm cannot have one token per class; empty if it can."""
-    if type(model) not in (VisionTransformer, Eva):
-        return f"is a {type(model).__name__}"
-    if type(model.patch_embed).__name__ != "PatchEmbed":
-        return f"has a {type(model.patch_embed).__name__} in place of a patch embedding"
+def plain_backbone(name: str, model: nn.Module) -> Transformer:
+    """The model that `--backbone` names, if it can have one token per class.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        return plain(model)
+    except ValueError as obstacle:
+        raise InputError(f"--backbone {name} {obstacle}; {WHAT_WORKS}") from obstacle
+
+
+def plain(model: nn.Module) -> Transformer:
+    """A model of timm, if it can have one token per class.
+
+    Raises:
+        ValueError: it cannot; the message goes on after the model's name.
+    """
+    if type(model) is not VisionTransformer and type(model) is not Eva:
+        raise ValueError(f"is a {type(model).__name__}")
+    if type(model.patch_embed) is not PatchEmbed:
+        raise ValueError(f"has a {type(model.patch_embed).__name__} in place of a patch embedding")
     if len(set(model.patch_embed.patch_size)) > 1:
-        return f"has patches that are not square: {model.patch_embed.patch_size}"
+        raise ValueError(f"has patches that are not square: {model.patch_embed.patch_size}")
     if len(model.blocks) < 2:
-        return "has fewer than 2 blocks"
+        raise ValueError("has fewer than 2 blocks")
     for block in model.blocks:
-        attention = getattr(block, "attn", None)
-        if type(attention) not in KINDS:
-            return f"has blocks of the kind {type(block).__name__} with {type(attention).__name__}"
+        attention: Any = getattr(block, "attn", None)
+        if type(attention) not in get_args(TimmAttention):
+            raise ValueError(f"has blocks of the kind {type(block).__name__} with {type(attention).__name__}")
         if attention.head_dim * attention.num_heads != model.embed_dim or getattr(attention, "num_kv_groups", 1) > 1:
-            return "has attention whose heads are not as wide together as its tokens"
-    return ""
+            raise ValueError("has attention whose heads are not as wide together as its tokens")
+    return model
 
 
-def patch_side(vit: nn.Module) -> int:
+def patch_side(vit: Transformer) -> int:
     """Patch size of a transformer of timm in pixels."""
     return vit.patch_embed.patch_size[0]
 
 
-def num_registers(vit: nn.Module) -> int:
+def num_registers(vit: Transformer) -> int:
     """Number of register tokens of a transformer of timm."""
     return 0 if vit.reg_token is None else vit.reg_token.shape[1]
+
+
+def channel_statistics(vit: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel that a model of timm was pretrained with."""
+    config = resolve_model_data_config(vit)
+    return tuple(config["mean"]), tuple(config["std"])

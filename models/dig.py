@@ -1,7 +1,8 @@
 """DiG: a multi-class-token ViT with a patch CAM, and a diffusion branch that fuses a denoiser's features through LFCA."""
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +63,9 @@ class Prediction(NamedTuple):
     def cams_at_once(self, index: int, labels: Tensor, size: tuple[int, int]) -> Tensor:
         """`cams` for all labels in one go."""
         # Upsampling is linear, so image and mirror were summed on the patch grid; scales differ in grid and are summed here.
-        maps = [maps[index, labels, None] for maps in self.maps]  # (K, 1, h, w); K may be 0
-        return normalize_cam(sum(F.interpolate(m, size, mode="bilinear") for m in maps)[:, 0])
+        maps = (maps[index, labels, None] for maps in self.maps)  # (K, 1, h, w); K may be 0
+        full = (F.interpolate(m, size, mode="bilinear") for m in maps)
+        return normalize_cam(functools.reduce(torch.add, full)[:, 0])
 
 
 def spread(cam: Tensor, patch_attention: Tensor) -> Tensor:
@@ -95,6 +97,9 @@ class DiG(MultiClassTokenViT):
         **vit_options: see `MultiClassTokenViT`.
     """
 
+    LFCA0: LFCA  # for the queries of the last block
+    LFCA1: LFCA  # for those of the one before it
+
     def __init__(
         self,
         num_classes: int = 20,
@@ -103,7 +108,7 @@ class DiG(MultiClassTokenViT):
         feature_channels: int = 1024,
         lfca_drop_path: float = 0.1,
         cam: str = "refined",
-        **vit_options,
+        **vit_options: Any,
     ):
         super().__init__(num_classes, **vit_options)
         if cam not in CAM_KINDS:
@@ -187,6 +192,6 @@ class DiG(MultiClassTokenViT):
         return Prediction(tuple(maps), (torch.stack(logits).mean(0) / 2).sigmoid())
 
 
-def build_dig(num_classes: int = 20, **options) -> DiG:
+def build_dig(num_classes: int = 20, **options: Any) -> DiG:
     """Builds the network (see `DiG`); without options the published one on DeiT-S, with 213.7 M parameters."""
     return DiG(num_classes, **options)

@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, h, w), or (B, C_in / steps, h, w) for shared features -> (B, C_out, h, w), non-negative."""
         conv, *rest = self.convbnrelu1
-        hidden = F.conv2d(x, summed_over_steps(conv.weight, x.shape[1]), padding=1)
+        hidden = F.conv2d(x, summed_over_steps(conv.get_parameter("weight"), x.shape[1]), padding=1)
         for layer in (*rest, *self.convbn2):
             hidden = layer(hidden)
         return F.relu(hidden + F.conv2d(x, summed_over_steps(self.branch.weight, x.shape[1])))

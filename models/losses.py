@@ -1,7 +1,7 @@
 """The losses of DiG: functions, and the table `LOSSES` with their names and inputs."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 from .cam import normalize_cam
 from .dig import DiGOutput
 
+InputT = TypeVar("InputT", Tensor, DiGOutput)
 PUBLISHED_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 10.0)
 """W of the paper, for the first rows of `LOSSES`."""
 
@@ -24,6 +25,17 @@ class LossInputs(NamedTuple):
     alpha: float  # A, weight of the image labels in `pred_diff`
 
 
+def given(part: InputT | None) -> InputT:
+    """A part of the inputs that may be left out, for a loss that needs it.
+
+    Raises:
+        ValueError: it was left out.
+    """
+    if part is None:
+        raise ValueError("a loss needs denoiser features or denoised images, which were not given")
+    return part
+
+
 def cls(inputs: LossInputs) -> Tensor:
     """Loss 1: image-level classification."""
     return classification(inputs.original, inputs.labels)
@@ -32,26 +44,25 @@ def cls(inputs: LossInputs) -> Tensor:
 def pred_diff(inputs: LossInputs) -> Tensor:
     """Loss 2: the diffusion branch learns from the labels and from the transformer's softened predictions."""
     labels, output, T = inputs.labels, inputs.original, inputs.temperature
-    supervised = multilabel(output.diffusion_cls_logits, labels) + multilabel(output.diffusion_patch_logits, labels)
-    distilled = distillation(output.diffusion_cls_logits, output.cls_logits, T) + distillation(
-        output.diffusion_patch_logits, output.patch_logits, T
-    )
+    cls_logits, patch_logits = given(output.diffusion_cls_logits), given(output.diffusion_patch_logits)
+    supervised = multilabel(cls_logits, labels) + multilabel(patch_logits, labels)
+    distilled = distillation(cls_logits, output.cls_logits, T) + distillation(patch_logits, output.patch_logits, T)
     return inputs.alpha * supervised + (1 - inputs.alpha) * T**2 * distilled / 2
 
 
 def cam_consistency(inputs: LossInputs) -> Tensor:
     """Loss 3: the patch CAM follows the CAM of the diffusion branch."""
-    return cam_distance(inputs.original.diffusion_cam, inputs.original.patch_cam, inputs.labels)
+    return cam_distance(given(inputs.original.diffusion_cam), inputs.original.patch_cam, inputs.labels)
 
 
 def cls_diff(inputs: LossInputs) -> Tensor:
     """Loss 4: image-level classification of the denoised images."""
-    return classification(inputs.denoised, inputs.labels)
+    return classification(given(inputs.denoised), inputs.labels)
 
 
 def rcams_consistency(inputs: LossInputs) -> Tensor:
     """Loss 5: the refined CAMs of the denoised images follow those of the images."""
-    return cam_distance(inputs.original.refined_cam, inputs.denoised.refined_cam, inputs.labels)
+    return cam_distance(inputs.original.refined_cam, given(inputs.denoised).refined_cam, inputs.labels)
 
 
 class Loss(NamedTuple):

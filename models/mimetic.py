@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .attention import LocalizingAttention
+from .attention import LocalizingAttention, attention_of
 from .vit import MultiClassTokenViT
 
 QUERY_KEY = 0.7
@@ -23,7 +23,7 @@ def init_mimetic(net: MultiClassTokenViT) -> None:
     """Overwrites the attention weights and the patch positions of a network; the rest keeps its values."""
     D = net.embed_dim
     for block in net.blocks:
-        attention = block.attn
+        attention = attention_of(block)
         query, key, value = projections(attention)
         d = D // attention.num_heads
         for rows in range(0, D, d):  # of a head

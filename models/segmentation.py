@@ -40,14 +40,14 @@ class SegmentationNet(nn.Module):
         self.mean, self.std = mean, std
         self.freeze_bn = freeze_bn
         # The coarsest map of a transformer has half the grid of its patches.
-        patches = getattr(model.encoder, "output_strides", None)
+        patches = getattr(self.encoder, "output_strides", None)
         self.stride = 2 * max(patches) if patches else STRIDE
 
     def train(self, mode: bool = True) -> "SegmentationNet":
         """Switches all but an encoder whose batch statistics stay as they are."""
         super().train(mode)
         if self.freeze_bn:
-            for module in self.model.encoder.modules():
+            for module in self.encoder.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
@@ -68,9 +68,14 @@ class SegmentationNet(nn.Module):
         self.model.compile()
 
     @property
+    def encoder(self) -> nn.Module:
+        """The model's encoder."""
+        return self.model.get_submodule("encoder")
+
+    @property
     def encoder_parameters(self) -> set[int]:
         """Which parameters are the encoder's, by identity."""
-        return {id(parameter) for parameter in self.model.encoder.parameters()}
+        return {id(parameter) for parameter in self.encoder.parameters()}
 
 
 def build_segmenter(

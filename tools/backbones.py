@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import timm
 
-from models.backbones import FAMILIES, family_of, num_registers, obstacle, on_meta, patch_side
+from models.backbones import FAMILIES, family_of, num_registers, on_meta, patch_side, plain
 from utils.errors import InputError, run_script
 from utils.options.flags import check_ranges, option, parse_options
 
@@ -24,7 +24,7 @@ class BackboneOptions:
 
     filter: str = option("*", "names to list, with * for any letters, such as '*dino*'")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
 
 
@@ -76,8 +76,10 @@ def rows(names: list[str]) -> Iterator[Row]:
         name, _, tag = full_name.partition(".")
         tags.setdefault(name, []).append(tag)
     for name in names:
-        model = on_meta(name, num_classes=0)
-        if obstacle(model):
+        built = on_meta(name, num_classes=0)
+        try:
+            model = plain(built)
+        except ValueError:
             continue
         spellings = (name, *(f"{name}.{tag}" for tag in tags.get(name, ())))
         families = {family.name: None for family in map(family_of, spellings) if family}

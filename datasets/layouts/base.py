@@ -42,7 +42,7 @@ class Layout(ABC):
     usual_list: ClassVar[str] = "train"
     """The default training list."""
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         LAYOUTS.append(cls)
 
     @classmethod

@@ -16,7 +16,7 @@ An image's id is its path inside the folder or its `images/`, without suffix and
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +79,14 @@ class FolderLayout(Layout):
         """Whether there are images in the folder, its `images/` or another sub-folder."""
         return any(map(holds_images, (root, root / "images", *visible_folders(root))))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for names in (LABEL_FILES, ("masks", "SegmentationClass")):
             if all((self.root / name).exists() for name in names):
                 raise InputError(f"{self.root} has both {names[0]} and {names[1]}: move the one away that does not count")
         if not label_files(self.root):
             class_folders(self.root)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[[Path], "FolderLayout"], tuple[Path]]:
         # Pickled by its path: each worker process reads the labels once instead of receiving them with every task.
         return reopened, (self.root,)
 

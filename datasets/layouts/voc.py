@@ -37,7 +37,7 @@ class VocLayout(Layout):
         """The data set in a folder, with the given SBD release."""
         return cls(root, sbd_path)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.mark(self.root):
             raise InputError(f"{self.root}/JPEGImages is missing: --data-path must name a folder {self.description}")
 

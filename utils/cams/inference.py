@@ -30,6 +30,9 @@ class CamNetwork(Protocol):
 
     patch_size: int
 
+    def eval(self) -> object:
+        """Switches to evaluation mode."""
+
     def predict(self, scales: Sequence[Tensor]) -> Any:
         """CAMs and probabilities (`models.Prediction`) of B images in [0, 1], (B, 3, H, W) for each scale."""
 

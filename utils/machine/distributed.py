@@ -221,11 +221,6 @@ def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
     )
 
 
-def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel; any other module itself."""
-    return module.module if isinstance(module, DistributedDataParallel) else module
-
-
 def unsynchronized(module: nn.Module) -> contextlib.AbstractContextManager:
     """Context in which gradients accumulate locally; the next backward pass outside of it averages them over processes."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()

@@ -23,7 +23,7 @@ class PrepareCocoOptions(PrepareOptions):
     )
     out: str = option("", "folder of the masks and tables; empty: SegmentationClass and annotations in DATA_PATH")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
 
 
@@ -35,7 +35,7 @@ class PrepareVocOptions(PrepareOptions):
     sbd_path: str = option("", "the SBD release; empty: SBD in DATA_PATH")
     download: bool = option(False, "fetch what is missing of VOC 2012 and SBD, through torchvision")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
 
 
@@ -49,5 +49,5 @@ class ToyOptions:
     size: int = option(64, "longer side of an image in pixels", low=32, high=4096)
     seed: int = option(0, "seed of the images", low=0, high=2**31 - 1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)

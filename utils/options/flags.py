@@ -130,7 +130,7 @@ def memory_advice(cls: type) -> str:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises InputError instead of printing its usage and exiting, and suggests flags."""
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Called by argparse for every line."""
         self.unknown = [name for arg in args or () if (name := arg.partition("=")[0]) not in self._option_string_actions]
         return super().parse_known_args(args, namespace)

@@ -59,7 +59,7 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
         choices=("none", "threshold", "crf"),
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.dict or self.vis or self.crf or self.png != "none"):
             raise InputError("nothing to write: give --dict, --vis or --crf, or --png threshold or crf")
@@ -116,7 +116,7 @@ class PredictOptions(ExperimentOptions):
             return None
         return tuple(dict.fromkeys(name.strip() for name in self.labels.split(",")))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if self.named_labels is not None and "" in self.named_labels:
             raise InputError(f"--labels takes auto or names with commas between, such as dog,sofa, got {self.labels!r}")

@@ -21,7 +21,7 @@ class AnimateOptions(ExperimentOptions):
     out: str = option("", "file to write, .webp or .gif; empty: cams.webp in the experiment, which the report shows")
     device: str = device_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if len(self.images) > MOST_IMAGES:
             raise InputError(f"--images takes {MOST_IMAGES} at most, got {len(self.images)}")
@@ -55,7 +55,7 @@ class DenoisedOptions:
     out: str = option("denoised", "folder that scores and pictures go to; those of the same names are replaced")
     device: str = device_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if len(set(self.steps)) < len(self.steps):
             raise InputError(f"--steps must all differ, got {show(self.steps)}")

@@ -35,5 +35,5 @@ class PipelineOptions(ExperimentOptions):
     aff_flags: str = option("", "further flags of train_affinity.py")
     seg_flags: str = option("", "further flags of train_seg.py")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)

@@ -33,7 +33,7 @@ class CrfOptions(CrfSettings):
         (4.0, 8.0), "exponents of the background score (1 - max CAM)^alpha: a larger one, less background", low=0
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if len({f"{alpha:g}" for alpha in self.alphas}) < len(self.alphas):
             raise InputError(f"--alphas must all differ, got {show(self.alphas)}")
@@ -112,7 +112,7 @@ class WalkOptions(FilesOptions):
     load_epo: int = option(-1, "epoch whose network gives attention or affinities; -1: the last one there", low=-1)
     device: str = device_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
 
 
@@ -131,7 +131,7 @@ class PseudoMaskOptions(ThresholdOptions, FilesOptions):
 
     png_dir: str = option("png", "folder in the experiment that the masks go to")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if self.png_dir in (".", "..", "") or "/" in self.png_dir:
             raise InputError(f"--png-dir takes a plain name without slashes, got {self.png_dir!r}")
@@ -161,7 +161,7 @@ class EvaluationOptions(ExperimentOptions):
     json: str = option("", "file to write the scores to")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
 
 
@@ -181,7 +181,7 @@ class ReportOptions(ExperimentOptions):
     out: str = option("", "file to write; empty: report.html in the experiment")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core", low=-1, high=256)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if self.picture and not self.picture.lower().endswith((".png", ".jpg", ".jpeg")):
             raise InputError(f"--picture must end in .png or .jpg, got {self.picture!r}")

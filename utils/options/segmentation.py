@@ -96,7 +96,7 @@ class MaskOptimizationOptions:
 class MaskOptions(MaskOptimizationOptions, MaskNetworkOptions, MaskDataOptions, LoopOptions, RunOptions):
     """What all trainings on masks have."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if self.scale[0] > self.scale[1]:
             raise InputError(f"--scale takes the smaller number first, got {self.scale}")
@@ -161,7 +161,7 @@ class SegInferOptions(CrfSettings, MachineOptions, ExperimentOptions):
     )
     overwrite: bool = option(False, "remove what other weights or options have written there, instead of refusing")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if not (self.png or self.dict or self.server):
             raise InputError("nothing to write: give --png, --dict or --server")

@@ -232,7 +232,7 @@ class TrainOptions(
 ):
     """`train_trm.py`."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         for name in ("scale", "ratio"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
@@ -314,7 +314,7 @@ class DenoiserOptions(MemoryOptions, LoopOptions, RunOptions):
     num_samples: int = option(25, "images of a sample grid", low=1)
     sample_steps: int = option(50, "DDIM steps of a sample", low=1, high=1000)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         for name in ("dim", "image_size"):
             if getattr(self, name) % 8:

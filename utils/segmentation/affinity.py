@@ -1,7 +1,5 @@
 """A training step of affinities, and CAMs carried along what was learnt (PSA: https://arxiv.org/abs/1803.10464)."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +8,7 @@ from ..cams.walk import affinity_weights, disc_offsets, pair_affinity, walk
 from ..machine.device import Precision, to_device
 from ..machine.distributed import mean_over_processes
 from ..scoring.metrics import IGNORE
+from ..training.step import NetworkT, Step
 
 EPSILON = 1e-5
 SHARES = {"background": 0.25, "object": 0.25, "different": 0.5}
@@ -33,7 +32,7 @@ def pairs(maps: Tensor, y: int, x: int) -> tuple[Tensor, Tensor]:
     return maps[..., : height - y, left:right], maps[..., y:, left + x : right + x]
 
 
-class AffinityStep(nn.Module):
+class AffinityStep(Step[NetworkT]):
     """Everything between a batch and its losses, as `utils.training.engine.Training` takes it.
 
     Args:
@@ -42,10 +41,8 @@ class AffinityStep(nn.Module):
         stride, radius: which pairs of places count.
     """
 
-    def __init__(self, net: nn.Module, precision: Precision, stride: int, radius: int):
-        super().__init__()
-        self.net: Any = net
-        self.precision = precision
+    def __init__(self, net: NetworkT, precision: Precision, stride: int, radius: int):
+        super().__init__(net, precision)
         self.stride = stride
         self.offsets = half_disc(radius)
 
@@ -77,14 +74,6 @@ class AffinityStep(nn.Module):
             counts = counts + kinds.sum((1, 2, 3))
         means = sums / mean_over_processes(counts).clamp_min(1)
         return {name: share * mean for (name, share), mean in zip(SHARES.items(), means.unbind(), strict=True)}
-
-    def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
-        """No denoiser guides this training."""
-        return ()
-
-    def compile_networks(self) -> None:
-        """Compiles what takes the time, at the first step."""
-        self.net.compile_model()
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """A training step of a segmentation network, and its score between epochs."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +14,17 @@ from ..machine.device import Precision
 from ..machine.distributed import is_main, mean_over_processes, sum_over_processes
 from ..machine.interruptions import SAVE, Interruptions
 from ..scoring.metrics import IGNORE, Confusion, Scores
+from ..training.step import NetworkT, Step
 from .inference import segment
 
 
-class SegmentationStep(nn.Module):
+class SegmentationStep(Step[NetworkT]):
     """Everything between a batch and its loss, as `utils.training.engine.Training` takes it.
 
     Args:
         net: `models.SegmentationNet`.
         precision: of it.
     """
-
-    def __init__(self, net: nn.Module, precision: Precision):
-        super().__init__()
-        self.net: Any = net
-        self.precision = precision
 
     def forward(self, image01: Tensor, mask: Tensor, noise: dict[int, Tensor], epoch: int) -> dict[str, Tensor]:
         """Args:
@@ -48,14 +43,6 @@ class SegmentationStep(nn.Module):
         total = F.cross_entropy(rows, truth, ignore_index=IGNORE, reduction="sum")
         counted = mean_over_processes((truth != IGNORE).sum().float())
         return {"ce": total / counted.clamp_min(1)}
-
-    def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
-        """No denoiser guides this training."""
-        return ()
-
-    def compile_networks(self) -> None:
-        """Compiles what takes the time, at the first step."""
-        self.net.compile_model()
 
 
 def segment_images(

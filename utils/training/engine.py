@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any, Generic, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..cams.inference import batches_of_one_size, predict
+from ..cams.inference import CamNetwork, batches_of_one_size, predict
 from ..errors import InputError, Stopped
 from ..log import RunLog, progress
 from ..machine.device import Precision, to_device
@@ -23,7 +24,7 @@ from ..machine.distributed import (
     rank,
     sum_over_processes,
     unsynchronized,
-    unwrap,
+    wrap_ddp,
 )
 from ..machine.interruptions import SAVE, Interruptions
 from ..scoring.classification import ClassificationScores, ClassificationTally
@@ -31,9 +32,10 @@ from ..scoring.metrics import Scores, ThresholdSweep
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from .loop import after_step
 from .seeding import Stream, derive_seed, sample_noise
+from .step import Criterion, Guide, NetworkT, Step
 
 
-class TrainingStep(nn.Module):
+class TrainingStep(Step[NetworkT]):
     """Computes the losses of a batch: denoiser, network and criterion.
 
     Args:
@@ -46,61 +48,74 @@ class TrainingStep(nn.Module):
 
     def __init__(
         self,
-        net: nn.Module,
-        guidance: nn.Module | None,
-        criterion: Callable,
+        net: NetworkT,
+        guidance: Guide | None,
+        criterion: Criterion,
         normalize: Callable[[Tensor], Tensor],
         precision: Precision,
     ):
-        super().__init__()
-        self.net = net
+        super().__init__(net, precision)
         self.guidance = guidance
         self.criterion = criterion
         self.normalize = normalize
-        self.precision = precision
 
     def forward(self, image01: Tensor, labels: Tensor, noise: dict[int, Tensor], epoch: int) -> dict[str, Tensor]:
         """Args:
             image01: (B, 3, S, S) in [0, 1].
             labels: (B, C) in {0, 1}.
-            noise: standard normal (B, 3, s, s) for each of `diffusion_steps`, of the size that the denoiser sees.
+            noise: standard normal (B, 3, s, s) for each of `noise_shapes`, of the size that the denoiser sees.
             epoch: counted from 0.
 
         Returns:
             Weighted losses by name.
         """
         features = denoised01 = denoised = None
+        guidance = self.guidance
         with self.precision.autocast():
             # The denoiser runs first, so that its activations and the network's are never in memory together.
-            if self.criterion.uses_features:
-                features = self.guidance.features(image01, noise)
-            if self.criterion.uses_denoised(epoch):
-                denoised01 = self.guidance.denoised(image01, noise)
+            if guidance is not None and self.criterion.uses_features:
+                features = guidance.features(image01, noise)
+            if guidance is not None and self.criterion.uses_denoised(epoch):
+                denoised01 = guidance.denoised(image01, noise)
             original = self.net(self.normalize(image01), features)
             if denoised01 is not None:
                 denoised = self.net(self.normalize(denoised01))
         return self.criterion(original, denoised, labels, epoch)
 
-    def compile_networks(self) -> None:
-        """Compiles the expensive parts of both networks with torch.compile, at the first step."""
-        self.net.compile_blocks()
-        if self.guidance is not None:
-            self.guidance.compile_denoiser()
-
-    def diffusion_steps(self, epoch: int) -> tuple[int, ...]:
-        """Diffusion steps whose noise `forward` needs, because a loss of this epoch uses the denoiser's pass at them."""
-        features = self.guidance.feature_steps if self.criterion.uses_features else ()
-        return (*features, *((self.guidance.image_step,) if self.criterion.uses_denoised(epoch) else ()))
+    def noise_shapes(self, image01: Tensor, epoch: int) -> dict[int, tuple[int, int, int]]:
+        """See `Step`: a loss of this epoch uses the denoiser's pass at these diffusion steps."""
+        if self.guidance is None:
+            return {}
+        steps = [*self.guidance.feature_steps] if self.criterion.uses_features else []
+        if self.criterion.uses_denoised(epoch):
+            steps.append(self.guidance.image_step)
+        return dict.fromkeys(steps, self.guidance.noise_shape(image01))
 
 
-class Training:
+class EpochLoader(Protocol):
+    """Batches in an order of their own in every epoch: `datasets.images.EpochLoader`."""
+
+    def __len__(self) -> int:
+        """Number of batches of a whole epoch."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches (images, labels, indices) of this process."""
+
+    def start(self, epoch: int, skip: int) -> None:
+        """Chooses the epoch that is iterated over next, without its first `skip` batches."""
+
+    def names_of(self, indices: Sequence[int]) -> list[str]:
+        """Names of images by their indices."""
+
+
+class Training(Generic[NetworkT]):
     """The state of a training run, its loop over steps, and its checkpoints.
 
     Order, augmentation and noise depend only on (seed, epoch, step, sample), so no random state needs to be saved: a resumed
     run is bit-identical to an uninterrupted one.
 
     Args:
-        step: a `TrainingStep`; with several processes, `wrap_ddp` it before the first epoch.
+        step: the losses of a batch, such as a `TrainingStep`; call `wrap_ddp` before the first epoch.
         optimizer: of the network.
         seed: seed of all randomness.
         last: path of the run's last checkpoint.
@@ -115,7 +130,7 @@ class Training:
 
     def __init__(
         self,
-        step: nn.Module,
+        step: Step[NetworkT],
         optimizer: torch.optim.Optimizer,
         seed: int,
         last: Path,
@@ -127,6 +142,7 @@ class Training:
         ema_decay: float = 0.0,
     ):
         self.step = step
+        self.parallel: nn.Module = step  # in DDP, if there are several processes
         self.optimizer = optimizer
         self.seed = seed
         self.last = last
@@ -135,8 +151,8 @@ class Training:
         self.interruptions = interruptions
         self.accum = accum
         self.schedule = schedule
-        self.ema = ModelEmaV3(unwrap(step).net, ema_decay) if ema_decay else None
-        self.precision: Precision = unwrap(step).precision
+        self.ema = ModelEmaV3(step.net, ema_decay) if ema_decay else None
+        self.precision = step.precision
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over these steps
@@ -144,11 +160,15 @@ class Training:
         self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last report, on the device, and their images
 
     @property
-    def result(self) -> nn.Module:
+    def result(self) -> NetworkT:
         """The network for inference: with averaged weights if there is an EMA."""
-        return self.ema.module if self.ema is not None else unwrap(self.step).net
+        return self.ema.module if self.ema is not None else self.step.net
 
-    def train_epoch(self, loader: DataLoader, epoch: int) -> dict[str, float]:
+    def wrap_ddp(self) -> None:
+        """Wraps the step in DDP, which averages gradients over all processes."""
+        self.parallel = wrap_ddp(self.step, self.precision.device)
+
+    def train_epoch(self, loader: EpochLoader, epoch: int) -> dict[str, float]:
         """Trains for one epoch, or the rest of it after a resume, and saves.
 
         Losses are copied from the device only every `print_freq` steps, so that it never idles in between.
@@ -166,8 +186,8 @@ class Training:
         """
         if epoch != self.epoch:
             self.epoch, self.steps_done, self.sums = epoch, 0, {}
-        self.step.train()
-        loader.sampler.epoch, loader.sampler.skip = epoch, self.steps_done
+        self.parallel.train()
+        loader.start(epoch, skip=self.steps_done)
         first, started = self.steps_done, time.perf_counter()
         bar = progress(loader, f"epoch {epoch}", len(loader) - first, shown=is_main())
         for image, labels, index in bar if first < len(loader) else ():
@@ -198,27 +218,26 @@ class Training:
         for start in range(0, len(samples), size):
             part = slice(start, start + size)
             is_last = part.stop == len(samples)
-            with contextlib.nullcontext() if is_last else unsynchronized(self.step):
+            with contextlib.nullcontext() if is_last else unsynchronized(self.parallel):
                 losses = self.losses(image[part], labels[part], samples[part])
-                self.precision.backward(sum(losses.values()))
+                self.precision.backward(reduce(torch.add, losses.values()))
             totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
         self.precision.step(self.optimizer)
         if self.ema is not None:
-            self.ema.update(unwrap(self.step).net)
+            self.ema.update(self.step.net)
         return totals
 
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
         """Losses of images (B, 3, S, S) uint8 with labels (B, C), divided by `accum`."""
         image01 = image.float() / 255
-        step = unwrap(self.step)
         noise = {
-            t: sample_noise(self.seed, self.epoch, samples, t, step.guidance.noise_shape(image01), image.device)
-            for t in step.diffusion_steps(self.epoch)
+            t: sample_noise(self.seed, self.epoch, samples, t, shape, image.device)
+            for t, shape in self.step.noise_shapes(image01, self.epoch).items()
         }
-        losses = self.step(image01, labels, noise, self.epoch)
+        losses = self.parallel(image01, labels, noise, self.epoch)
         return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
 
-    def report(self, names: list[str], loader: DataLoader, pace: float) -> None:
+    def report(self, names: list[str], loader: EpochLoader, pace: float) -> None:
         """Logs the mean of the losses since the last report.
 
         Raises:
@@ -229,8 +248,8 @@ class Training:
         if not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0, 0])
             samples = gather(self.waiting[step][1])
-            names_of = [loader.dataset.paths[i].stem for part in samples for i in part]
-            check_finite(values, names, self.epoch, self.steps_done - len(values), names_of)
+            images = loader.names_of([i for part in samples for i in part])
+            check_finite(values, names, self.epoch, self.steps_done - len(values), images)
         self.waiting.clear()
         for name, column in zip(names, values.T, strict=True):
             self.sums[name] = self.sums.get(name, 0.0) + float(column.sum())
@@ -252,7 +271,7 @@ class Training:
         Raises:
             InputError: a weight is not finite, or the file cannot be written.
         """
-        net = unwrap(self.step).net
+        net = self.step.net
         require_finite(net)
         if is_main():
             content = {
@@ -275,7 +294,7 @@ class Training:
             InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(self.last, self.log.info)
-        load_strictly(unwrap(self.step).net, state_dict_of(content, self.last), self.last)
+        load_strictly(self.step.net, state_dict_of(content, self.last), self.last)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
             self.precision.scaler.load_state_dict(content["scaler"])
@@ -308,7 +327,7 @@ def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: i
 
 
 def infer_images(
-    net: nn.Module,
+    net: CamNetwork,
     loader: DataLoader,
     precision: Precision,
     description: str,
@@ -346,7 +365,7 @@ def infer_images(
 
 
 def score_cams(
-    net: nn.Module,
+    net: CamNetwork,
     loader: DataLoader,
     precision: Precision,
     read_truth: Callable[[str], np.ndarray],

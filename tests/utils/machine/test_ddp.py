@@ -3,15 +3,12 @@
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from tests.helpers.tiny_training import batch, denoiser_training, dig_training
-from utils.machine.distributed import unwrap, wrap_ddp
 
 pytestmark = pytest.mark.slow
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +28,8 @@ class Traffic:
         optimizer: of its parameters; here it steps nowhere, so that gradients can be looked at.
     """
 
-    def __init__(self, ddp: nn.Module, optimizer: torch.optim.Optimizer, monkeypatch: pytest.MonkeyPatch):
-        self.weights = {name: p for name, p in unwrap(ddp).named_parameters() if p.requires_grad}
+    def __init__(self, ddp: DistributedDataParallel, optimizer: torch.optim.Optimizer, monkeypatch: pytest.MonkeyPatch):
+        self.weights = {name: p for name, p in ddp.module.named_parameters() if p.requires_grad}
         self.sent: list[str] = []
         self.without: list[str] = []
         self.buffers: set[int] = set()
@@ -60,8 +57,8 @@ class Traffic:
 @pytest.mark.parametrize("accum", [1, 2])
 def test_every_gradient_of_dig_is_averaged_once_a_step_where_it_lies(tmp_path, net, accum, monkeypatch):
     training = dig_training(tmp_path, net=net, accum=accum)
-    training.step = wrap_ddp(training.step, CPU)
-    traffic = Traffic(training.step, training.optimizer, monkeypatch)
+    training.wrap_ddp()
+    traffic = Traffic(training.parallel, training.optimizer, monkeypatch)
     assert not any(name.startswith("guidance.") for name in traffic.weights)
     for training.epoch in (0, 1):  # without the losses that wait, and with all
         traffic.sent.clear()
