@@ -13,9 +13,9 @@ PHOTOS := .venv/photos
 
 .PHONY: check test demo photos ablation bench soak lint types format clean
 
-# After every edit: lint, types and the unit tests, in at most 90 seconds on two CPU cores.
+# After every edit: lint, types and the unit tests, in at most 90 seconds on two CPU cores. `test` runs the scripts too.
 check: lint types
-	$(PYTEST) -m "not parity and not end_to_end and not slow"
+	$(PYTEST) -m "not parity and not end_to_end and not slow" $(addprefix --ignore=tests/,scripts faults benchmarks)
 
 test: lint types
 	$(PYTEST)

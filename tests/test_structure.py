@@ -66,6 +66,7 @@ def test_utils_takes_models_as_arguments():
         assert not imported(path) & {"models", "diffusion", "datasets"}, path
 
 
+@pytest.mark.slow
 def test_importing_models_loads_little_else():
     code = "import sys, models; print(*sys.modules); assert all(hasattr(models, name) for name in models.__all__)"
     loaded = subprocess.run(
@@ -75,6 +76,7 @@ def test_importing_models_loads_little_else():
     assert "segmentation_models_pytorch" not in loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [*SCRIPTS, "train_trm_coco.py"])
 def test_importing_a_script_prints_and_writes_nothing(script, tmp_path):
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {Path(script).stem}"]
@@ -83,6 +85,7 @@ def test_importing_a_script_prints_and_writes_nothing(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_scoring_starts_without_pytorch():
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import evaluation; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

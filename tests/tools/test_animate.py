@@ -17,6 +17,8 @@ from tools.animate import main
 from utils import animation
 from utils.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 
 

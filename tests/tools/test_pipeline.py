@@ -148,6 +148,8 @@ def test_a_signal_reaches_the_command_and_the_chain_waits_for_it(tmp_path):
     code = f"""
 import signal, sys, time
 from pathlib import Path
+
+pytestmark = pytest.mark.slow
 def save(*_):
     Path({str(saved)!r}).touch()
     sys.exit(143)

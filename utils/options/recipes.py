@@ -94,6 +94,7 @@ LITE = Recipe(
     "the whole method on photographs for two CPU cores, on a trunk whose ImageNet weights come with a package",
     train={
         "train_list": "train",
+        "val_list": "val",
         "infer_size": 320,
         "infer_scales": (1.0, 1.4),
         "cam": "spread",

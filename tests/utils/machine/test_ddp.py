@@ -9,6 +9,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from tests.helpers.tiny_training import batch, denoiser_training, dig_training
 from utils.machine.distributed import unwrap, wrap_ddp
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -14,6 +14,8 @@ from utils.cams.inference import predict
 from utils.machine.device import Precision
 from utils.training import engine
 
+pytestmark = pytest.mark.slow
+
 META = torch.device("meta")
 
 

@@ -9,6 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.helpers.tiny_training import batch, denoiser_training, dig_training
 from utils.machine.device import upload
 
+pytestmark = pytest.mark.slow
+
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
 """Operations whose result the host needs, or whose output's size depends on values."""
 
