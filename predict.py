@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,7 @@ from PIL import Image
 from datasets.classes import require_class_names
 from datasets.layouts.base import classes_at
 from models import CamModel, SegModel, load_cam_model, load_seg_model
-from utils.cams.masks import write_mask
-from utils.cams.pictures import cam_overlay, save_picture
-from utils.cams.pseudo_masks import threshold_mask
+from utils.cams.predictions import Found, Predictions
 from utils.errors import InputError, run_script
 from utils.experiment import SEG, kind_of, run_of
 from utils.folders import is_hidden
@@ -24,46 +22,43 @@ from utils.machine.device import hardware
 from utils.options.experiment import OPTIONS_FILE
 from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import PredictOptions
-from utils.scoring.best_threshold import evaluation_file, read_best
-
-DEFAULT_BACKGROUND = 0.4
+from utils.scoring.best_threshold import background_of
 
 
 def main(args: list[str]) -> None:
     # Options
     options = parse_options(PredictOptions, args, "predict.py", __doc__)
-    paths, out = images_of(options.image), Path(options.out)
+    paths = images_of(options.image)
 
     # Network, and the classes that it knows
     model = load_model(options)
+    segments = isinstance(model, SegModel)
     if isinstance(model, CamModel) and options.named_labels is not None:
         model.indices_of(options.named_labels)  # says which is unknown
     background, source = background_score(options)
-    segments = isinstance(model, SegModel)
-    require_own_files(paths, () if segments else options.named_labels or model.classes, out)
+
+    # Files
+    said = {"weights": str(model.weights), "background_score": None if segments else background}
+    out = Predictions(Path(options.out), paths, model.classes, said, options.export, options.tolerance)
+    out.require_own_files(() if segments else options.named_labels or model.classes)
     how = "masks of a segmentation network" if segments else f"background score {background:g} ({source})"
     print(f"{model.weights} on {hardware(model.precision)}: {len(paths)} images, {how}")
 
     # Loop: an image that cannot be used does not keep the others from being done
-    bad = []
     bar = progress(paths, "prediction")
-    for path in bar:
-        try:
-            image = open_rgb(path, model.white)
-            if isinstance(model, SegModel):
-                mask, words = segment(model, image)
-                cams: dict[str, np.ndarray] = {}
-            else:
-                cams, words = predict(model, image, options)
-                mask = mask_of(cams, model, image, background)
-        except InputError as error:
-            bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-            continue
-        for name, cam in cams.items():
-            save_picture(cam_overlay(np.asarray(image), cam), picture_file(out, path.stem, name))
-        write_mask(mask_file(out, path.stem), mask)
-        bar.write(f"{path}: {words} -> {mask_file(out, path.stem)}")
-    if bad:
+    try:
+        for path in bar:
+            try:
+                image = open_rgb(path, model.white)
+                found = segment(model, image) if isinstance(model, SegModel) else predict(model, image, options, background)
+            except InputError as error:
+                out.fail(path, str(error) if str(path) in str(error) else f"{path}: {error}")
+                continue
+            out.add(path, np.asarray(image), found)
+            bar.write(f"{path}: {found.words} -> {out.mask_file(path.stem)}")
+    finally:  # what was done before Ctrl-C counts too
+        out.close()
+    if bad := [one["reason"] for one in out.failed]:
         others = "; all others are done" if len(bad) < len(paths) else ""
         raise InputError(f"{len(bad)} of {len(paths)} images cannot be used: {'; '.join(bad)}{others}")
 
@@ -109,12 +104,7 @@ def require_file_name(name: str) -> None:
 
 def background_score(options: PredictOptions) -> tuple[float, str]:
     """The background's score in the masks, and where it is from."""
-    if options.threshold >= 0:
-        return options.threshold, "--threshold"
-    try:
-        return read_best(options.folder, weights=""), f"the best of {evaluation_file(options.folder)}"
-    except InputError:
-        return DEFAULT_BACKGROUND, "the default"
+    return (options.threshold, "--threshold") if options.threshold >= 0 else background_of(options.folder)
 
 
 def load_model(options: PredictOptions) -> CamModel | SegModel:
@@ -146,64 +136,30 @@ def load_segmentation(options: PredictOptions) -> SegModel:
     return load_seg_model(options.folder, epoch, options.weights or None, options.device, infer_size=size, infer_cap=cap)
 
 
-def mask_file(out: Path, stem: str) -> Path:
-    """Where the mask of an image goes."""
-    return out / f"{stem}.png"
-
-
-def picture_file(out: Path, stem: str, name: str) -> Path:
-    """Where the picture of a class in an image goes."""
-    return out / f"{stem}_{name}.png"
-
-
-def require_own_files(paths: Sequence[Path], names: Sequence[str], out: Path) -> None:
-    """Sees to it that no result takes the place of another one or of an image.
-
-    Args:
-        paths: the images.
-        names: classes that may get a picture.
-        out: where results go.
-
-    Raises:
-        InputError: one would.
-    """
-    images = {os.path.realpath(path) for path in paths}  # which links in a circle do not disturb
-    owners: dict[Path, Path] = {}
-    for path in paths:
-        for file in (mask_file(out, path.stem), *(picture_file(out, path.stem, name) for name in names)):
-            if os.path.realpath(file) in images:
-                raise InputError(f"{file}, a result of {path}, would replace an image: name another folder with --out")
-            if (other := owners.setdefault(file, path)) != path:
-                raise InputError(
-                    f"{other} and {path} would both be written to {file}: rename one, or give them in two calls"
-                )
-
-
-def predict(model: CamModel, image: Image.Image, options: PredictOptions) -> tuple[dict[str, np.ndarray], str]:
-    """CAMs of the classes in an image, and these in words.
+def predict(model: CamModel, image: Image.Image, options: PredictOptions, background: float) -> Found:
+    """What a network finds of the classes in an image.
 
     Raises:
         InputError: the image cannot be used.
     """
-    labels = options.named_labels
-    if labels is not None:
-        return model.cam(image, labels), ", ".join(labels)
-    cams, found = model.found(image, options.label_threshold)
-    words = ", ".join(f"{name} {p:.2f}" for name, p in found.items())
-    return cams, words or f"no class of probability {options.label_threshold:g} or more"
+    prediction, size = model.predict(image)
+    probabilities = model.probable(prediction, 0.0)
+    names = options.named_labels
+    if names is None:
+        names = tuple(model.probable(prediction, options.label_threshold))
+        words = ", ".join(f"{name} {probabilities[name]:.2f}" for name in names)
+        words = words or f"no class of probability {options.label_threshold:g} or more"
+    else:
+        words = ", ".join(names)
+    cams = model.named_cams(prediction, model.indices_of(names), size)
+    return Found(model.mask_of(cams, size, background), words, cams, {name: probabilities[name] for name in names})
 
 
-def mask_of(cams: dict[str, np.ndarray], model: CamModel, image: Image.Image, background: float) -> np.ndarray:
-    """The mask of an image from its CAMs, (H, W) uint8."""
-    by_index = {index: cams[name] for name, index in model.indices_of(tuple(cams)).items()}
-    return threshold_mask(by_index, (image.height, image.width), (background,))
-
-
-def segment(model: SegModel, image: Image.Image) -> tuple[np.ndarray, str]:
-    """The mask that a segmentation network makes of an image and its mirror, and what it shows in words."""
+def segment(model: SegModel, image: Image.Image) -> Found:
+    """What a segmentation network finds in an image and its mirror."""
     mask = model.mask(image, mirror=True)
     shares = {model.classes[c - 1]: (mask == c).mean() for c in np.unique(mask) if c}
-    return mask, ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items()) or "background alone"
+    return Found(mask, ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items()) or "background alone")
 
 
 if __name__ == "__main__":

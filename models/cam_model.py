@@ -2,28 +2,26 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from utils.cams.inference import DEFAULT_CAP, network_pixels, predict
+from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, did_you_mean
 from utils.experiment import latest_epoch, require_epoch, require_experiment, run_of
-from utils.images import open_rgb, upright_rgb
 from utils.machine.device import AMP_DTYPES, Precision, prepare_device
 from utils.options.experiment import DEVICES, OPTIONS_FILE
 from utils.options.training import TrainOptions
+from utils.scoring.best_threshold import DEFAULT_BACKGROUND, background_of
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
+from .image_like import ImageLike, as_rgb, name_of
 
 WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
-ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
-"""An image file, a PIL image, an array (H, W, 3) uint8 RGB, or a tensor (3, H, W) in [0, 1], which is rounded to 8 bits."""
 
 
 class CamModel:
@@ -37,6 +35,7 @@ class CamModel:
         weights: the file that it was loaded from.
         white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
         scales: sizes that an image is seen at, relative to that.
+        background: score of the background in masks, in [0, 1].
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class CamModel:
         cap: int = DEFAULT_CAP,
         white: float = 0.0,
         scales: Sequence[float] = (1.0,),
+        background: float = DEFAULT_BACKGROUND,
     ):
         self.net = net.eval()
         self.classes = tuple(classes)
@@ -56,6 +56,7 @@ class CamModel:
         self.cap = cap
         self.white = white
         self.scales = scales
+        self.background = background
         self.precision = precision
         self.weights = weights
 
@@ -88,8 +89,7 @@ class CamModel:
         Raises:
             InputError: the image cannot be used.
         """
-        prediction, _ = self.predict(image)
-        return dict(zip(self.classes, prediction.probabilities[0].tolist(), strict=True))
+        return self.probable(self.predict(image)[0], 0.0)
 
     def found(self, image: ImageLike, threshold: float = 0.5) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """CAMs and probabilities of the classes that the network itself finds, from one pass.
@@ -102,9 +102,56 @@ class CamModel:
             InputError: the image cannot be used.
         """
         prediction, size = self.predict(image)
-        probabilities = dict(zip(self.classes, prediction.probabilities[0].tolist(), strict=True))
-        probabilities = {name: p for name, p in probabilities.items() if p >= threshold}
+        probabilities = self.probable(prediction, threshold)
         return self.named_cams(prediction, self.indices_of(tuple(probabilities)), size), probabilities
+
+    def mask(
+        self,
+        image: ImageLike,
+        labels: str | Sequence[str] | None = None,
+        background: float | None = None,
+        threshold: float = 0.5,
+    ) -> np.ndarray:
+        """The mask of an image: at each pixel the class with the largest CAM.
+
+        Args:
+            image: see `ImageLike`.
+            labels: names of the classes in the image; None: those that the network itself finds.
+            background: score that a CAM must exceed, in [0, 1]; None: the model's.
+            threshold: probability from which a class counts as found.
+
+        Returns:
+            (H, W) uint8 of the image's upright size: 0 background, 1 .. C.
+
+        Raises:
+            InputError: the network knows no such class, or the image cannot be used.
+        """
+        names = (labels,) if isinstance(labels, str) else labels
+        indices = None if names is None else self.indices_of(tuple(names))
+        prediction, size = self.predict(image)
+        if indices is None:
+            indices = self.indices_of(tuple(self.probable(prediction, threshold)))
+        return self.mask_of(self.named_cams(prediction, indices, size), size, background)
+
+    def masks(
+        self,
+        images: Iterable[ImageLike],
+        labels: Sequence[str] | None = None,
+        background: float | None = None,
+        threshold: float = 0.5,
+    ) -> list[np.ndarray]:
+        """The masks of several images, one after the other; `labels` are those of all of them; see `mask`."""
+        return [self.mask(image, labels, background, threshold) for image in images]
+
+    def mask_of(self, cams: Mapping[str, np.ndarray], size: tuple[int, int], background: float | None = None) -> np.ndarray:
+        """The mask (H, W) uint8 of CAMs by class name; see `mask`."""
+        by_index = {index: cams[name] for name, index in self.indices_of(tuple(cams)).items()}
+        return threshold_mask(by_index, size, (self.background if background is None else background,))
+
+    def probable(self, prediction: Prediction, threshold: float) -> dict[str, float]:
+        """Probabilities by class name, of those classes that reach a threshold."""
+        probabilities = zip(self.classes, prediction.probabilities[0].tolist(), strict=True)
+        return {name: p for name, p in probabilities if p >= threshold}
 
     def predict(self, image: ImageLike) -> tuple[Prediction, tuple[int, int]]:
         """The network's prediction, on its device, and the height and width of the upright image.
@@ -116,9 +163,8 @@ class CamModel:
             InputError: the image cannot be used.
         """
         picture = as_rgb(image, self.white)
-        name = str(image) if isinstance(image, (str, os.PathLike)) else "the image"
         pixels = network_pixels(picture, self.shorter_side, self.scales, self.cap)
-        return predict(self.net, [(name, pixels)], self.precision), (picture.height, picture.width)
+        return predict(self.net, [(name_of(image), pixels)], self.precision), (picture.height, picture.width)
 
     def named_cams(self, prediction: Prediction, indices: Mapping[str, int], size: tuple[int, int]) -> dict[str, np.ndarray]:
         """CAMs by class name, (H, W) float32 in [0, 1)."""
@@ -142,7 +188,7 @@ def load_cam_model(
     experiment: str | os.PathLike,
     epoch: int | None = None,
     weights: str | os.PathLike | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     amp: str = "off",
     *,
     exp: str = "",
@@ -162,6 +208,8 @@ def load_cam_model(
         classes: class names, for such a folder; otherwise the run's are used.
         infer_size, infer_cap: replace the run's flags of these names.
 
+    The background's score in masks is the best that evaluation.py has found for the experiment, else 0.4.
+
     Raises:
         InputError: weights or class names are missing, damaged or do not fit, or the device is not available.
     """
@@ -177,20 +225,23 @@ def load_cam_model(
     net = load_network(Path(weights), len(names), run).to(precision.device)
     size = run.infer_size if infer_size is None else infer_size
     cap = run.infer_cap if infer_cap is None else infer_cap
-    return CamModel(net, names, size, precision, Path(weights), cap, run.white_level, run.infer_scales)
+    return CamModel(
+        net, names, size, precision, Path(weights), cap, run.white_level, run.infer_scales, background_of(folder)[0]
+    )
 
 
-def precision_of(device: str, amp: str) -> Precision:
+def precision_of(device: str | torch.device, amp: str) -> Precision:
     """A device that was set up as the scripts do, with the precision of a network on it.
 
     Raises:
         InputError: there is no such device or precision.
     """
-    if not re.fullmatch(DEVICES[0], device):
-        raise InputError(f"device must be {DEVICES[1]}, got {device!r}")
+    name = str(device)
+    if not re.fullmatch(DEVICES[0], name):
+        raise InputError(f"device must be {DEVICES[1]}, got {name!r}")
     if amp not in AMP_DTYPES:
         raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)}, got {amp!r}")
-    return Precision(amp, prepare_device(device))
+    return Precision(amp, prepare_device(name))
 
 
 def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
@@ -198,37 +249,3 @@ def load_network(path: Path, num_classes: int, run: TrainOptions) -> DiG:
     net = build_dig(num_classes, lfca=False, **run.architecture)
     load_strictly(net, state_dict_of(load_file(path, WEIGHTS_HINT), path), path, ignore=LFCA_PREFIXES)
     return net
-
-
-def as_rgb(image: ImageLike, white: float = 0.0) -> Image.Image:
-    """An image of any kind as an upright RGB image; `white` is that of `utils.images.to_rgb`.
-
-    Raises:
-        InputError: it is none of these kinds, or cannot be read.
-    """
-    if isinstance(image, (str, os.PathLike)):
-        return open_rgb(Path(image), white)
-    if isinstance(image, Image.Image):
-        return upright_rgb(image, white)
-    if isinstance(image, Tensor):
-        image = array_of(image)
-    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"an image is a path, an image of PIL's, (H, W, 3) uint8 or a tensor (3, H, W), not {found}")
-    if not image.size:
-        raise InputError("the image has no pixels")
-    return Image.fromarray(image)
-
-
-def array_of(image: Tensor) -> np.ndarray:
-    """A float tensor (3, H, W) in [0, 1] as (H, W, 3) uint8, rounded.
-
-    Raises:
-        InputError: shape, type or values are not those of an image.
-    """
-    if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
-        raise InputError(f"an image as a tensor is (3, H, W) of floats, not {image.dtype} {tuple(image.shape)}")
-    image = image.detach().float().cpu()
-    if not ((image >= 0) & (image <= 1)).all():
-        raise InputError("an image as a tensor has values from 0 to 1")
-    return (image * 255).round().byte().permute(1, 2, 0).numpy()

@@ -1,10 +1,11 @@
 """A segmentation network for use from Python: `load_seg_model("experiment/x_seg").mask("dog.jpg")`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from utils.cams.inference import network_pixels
@@ -13,7 +14,8 @@ from utils.machine.device import Precision
 from utils.options.segmentation import SegInferOptions
 from utils.segmentation.inference import segment
 
-from .cam_model import ImageLike, as_rgb, precision_of
+from .cam_model import precision_of
+from .image_like import ImageLike, as_rgb
 from .segmentation import SegmentationNet, load_segmenter
 
 
@@ -51,6 +53,10 @@ class SegModel:
         """(H, W) uint8 of the image's upright size: 0 background, 1 .. C; see `probabilities`."""
         return self.predict(image, scales, mirror).argmax(0).byte().cpu().numpy()
 
+    def masks(self, images: Iterable[ImageLike], scales: Sequence[float] = (1.0,), mirror: bool = False) -> list[np.ndarray]:
+        """The masks of several images, one after the other; see `mask`."""
+        return [self.mask(image, scales, mirror) for image in images]
+
     def probabilities(
         self, image: ImageLike, scales: Sequence[float] = (1.0,), mirror: bool = False
     ) -> dict[str, np.ndarray]:
@@ -79,7 +85,7 @@ def load_seg_model(
     experiment: str | os.PathLike,
     epoch: int | None = None,
     weights: str | os.PathLike | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     amp: str = "off",
     *,
     infer_size: int | None = None,

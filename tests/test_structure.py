@@ -18,6 +18,7 @@ READERS = {
     "train_affinity.py": "train_seg.py",
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
+    "-m tools.polygons": "tools/polygons.py",
     "-m tools.refine": "tools/refine.py",
     "-m tools.pipeline": "tools/pipeline.py",
     "-m tools.report": "tools/report.py",

@@ -10,6 +10,7 @@ from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
 from utils.options.pictures import AnimateOptions, DenoisedOptions
 from utils.options.pipeline import PipelineOptions
+from utils.options.polygons import PolygonOptions
 from utils.options.recipes import RECIPES
 from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
 from utils.options.seg_recipes import AFFINITY_RECIPES, SEG_RECIPES
@@ -28,6 +29,7 @@ COMMANDS = {
     "-m tools.crf": RefineOptions,
     "-m tools.refine": WalkOptions,
     "-m tools.masks": PseudoMaskOptions,
+    "-m tools.polygons": PolygonOptions,
     "-m tools.pipeline": PipelineOptions,
     "-m tools.report": ReportOptions,
     "-m tools.animate": AnimateOptions,

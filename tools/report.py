@@ -26,10 +26,7 @@ from utils.report.page import CamFindings, Findings, build_page, name_flags
 from utils.report.scoring import ImageScores, examples, score_images, score_masks, trimmed
 from utils.report.sheet import write_sheet
 from utils.report.views import View, view
-from utils.scoring.best_threshold import evaluation_file, read_best
-
-USUAL_BACKGROUND = 0.4
-"""Score of the background where nothing could be scored; predict.py takes the same."""
+from utils.scoring.best_threshold import DEFAULT_BACKGROUND, evaluation_file, read_best
 
 
 def main(args: list[str]) -> None:
@@ -161,7 +158,7 @@ def background_of(folder: Path) -> tuple[float, str]:
     try:
         return read_best(folder, weights=""), f"the best of {evaluation_file(folder).name}"
     except InputError:
-        return USUAL_BACKGROUND, "a usual value"
+        return DEFAULT_BACKGROUND, "a usual value"
 
 
 def score_folder(folder: MaskFolder, layout: Layout, ids: Sequence[str], workers: int) -> float | None:

@@ -4,7 +4,7 @@ import errno
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -79,11 +79,11 @@ def why_unread(name: str) -> str:
     return UNREAD.get(suffix, f"{suffix} is no suffix of images" if suffix else "it has no suffix")
 
 
-def open_rgb(path: Path, white: float = 0.0) -> Image.Image:
+def open_rgb(path: Path | BinaryIO, white: float = 0.0) -> Image.Image:
     """Opens an image file as RGB, turned upright by its EXIF orientation.
 
     Args:
-        path: the file.
+        path: the file, or an open one.
         white: see `to_rgb`.
 
     Raises:
@@ -92,8 +92,9 @@ def open_rgb(path: Path, white: float = 0.0) -> Image.Image:
     return open_with_depth(path, white)[0]
 
 
-def open_with_depth(path: Path, white: float = 0.0) -> tuple[Image.Image, Depth | None]:
+def open_with_depth(path: Path | BinaryIO, white: float = 0.0) -> tuple[Image.Image, Depth | None]:
     """The image of `open_rgb`, and how more than 8 bits were reduced to 8; None for 8 bits."""
+    name = path if isinstance(path, Path) else getattr(path, "name", "the open file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -101,13 +102,13 @@ def open_with_depth(path: Path, white: float = 0.0) -> tuple[Image.Image, Depth 
             with Image.open(path, formats=FORMATS) as file:
                 return to_rgb(file, white)
     except InputError as error:
-        raise InputError(f"{path} {error}") from error
+        raise InputError(f"{name} {error}") from error
     # A damaged file, or damaged EXIF data in it, can raise nearly anything.
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP):
+        if isinstance(path, Path) and isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP):
             raise InputError(f"{path} {why_missing(path)}") from error
-        reason = why_unread(path.name) or str(error)
-        raise InputError(f"{path} is no readable image: {reason}") from error
+        reason = (isinstance(path, Path) and why_unread(path.name)) or str(error)
+        raise InputError(f"{name} is no readable image: {reason}") from error
 
 
 def why_missing(path: Path) -> str:

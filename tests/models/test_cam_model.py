@@ -10,13 +10,13 @@ from PIL import Image
 import infer_trm
 from datasets.classes import VOC_CLASSES
 from models import CamModel, build_dig, load_cam_model
-from models.cam_model import as_rgb
-from tests.datasets.test_pixels import STORED, save_turned
 from tests.helpers.toy_data import make_toy_voc
 from utils.errors import InputError
 from utils.experiment import epoch_file, start_run
 from utils.options.flags import make_options
 from utils.options.training import TrainOptions
+from utils.scoring.best_threshold import write_best
+from utils.scoring.metrics import label_map
 from utils.training.checkpoint import save_file
 
 TINY = {"input_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -90,35 +90,50 @@ def test_an_unknown_label_is_refused_with_the_classes(model, experiment):
 def test_every_kind_of_image_gives_the_same_cam(model, experiment):
     expected = model.cam(file_of(experiment), "dog")["dog"]
     picture = Image.open(file_of(experiment)).convert("RGB")
-    tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
-    for image in (str(file_of(experiment)), picture, np.array(picture), tensor, tensor.double()):
-        np.testing.assert_array_equal(model.cam(image, "dog")["dog"], expected)
+    tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    with file_of(experiment).open("rb") as file:
+        for image in (str(file_of(experiment)), file, picture, np.array(picture), tensor, tensor / 255):
+            np.testing.assert_array_equal(model.cam(image, "dog")["dog"], expected)
 
 
-def test_pil_images_are_turned_upright_as_files_are(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (10, 20, 3), np.uint8)
-    for orientation in STORED:
-        save_turned(picture, tmp_path / "turned.png", orientation)
-        np.testing.assert_array_equal(np.asarray(as_rgb(Image.open(tmp_path / "turned.png"))), picture)
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((9, 9, 3)), r"not float64 \(9, 9, 3\)"),
-        (np.zeros((9, 9), np.uint8), r"not uint8 \(9, 9\)"),
-        (np.zeros((0, 9, 3), np.uint8), "has no pixels"),
-        (torch.zeros(9, 9, 3), r"\(3, H, W\) of floats"),
-        (torch.zeros(3, 9, 9, dtype=torch.uint8), r"\(3, H, W\) of floats, not torch\.uint8"),
-        (torch.full((3, 9, 9), 255.0), "values from 0 to 1"),
-        (torch.full((3, 9, 9), float("nan")), "values from 0 to 1"),
-        (None, "not NoneType"),
-        ("nowhere.jpg", r"nowhere\.jpg is missing"),
-    ],
-)
-def test_what_is_no_image_is_refused(model, image, message):
-    with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize("image", [np.zeros((9, 9, 5), np.uint8), torch.full((3, 9, 9), 255.0), None, "nowhere.jpg"])
+def test_what_is_no_image_is_refused(model, image):
+    with pytest.raises(InputError, match=r"an image is |the image has |nowhere\.jpg is missing"):
         model.cam(image, "dog")
+
+
+def test_a_mask_is_that_of_the_cams_of_its_labels(model, experiment):
+    cams = model.cam(file_of(experiment), ["dog", "sofa"])
+    scores = {0: np.full(cams["dog"].shape, 0.3, np.float32), 12: cams["dog"], 18: cams["sofa"]}
+    mask = model.mask(file_of(experiment), ["dog", "sofa"], background=0.3)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, label_map(scores))
+    assert set(np.unique(model.mask(file_of(experiment), "dog"))) <= {0, 12}
+
+
+def test_a_mask_without_labels_is_of_what_the_network_finds(model, experiment):
+    threshold = sorted(model.probabilities(file_of(experiment)).values())[-2]
+    names = tuple(model.found(file_of(experiment), threshold)[1])
+    assert len(names) == 2
+    np.testing.assert_array_equal(
+        model.mask(file_of(experiment), threshold=threshold), model.mask(file_of(experiment), names)
+    )
+    assert not model.mask(file_of(experiment), threshold=1.0).any()
+
+
+def test_masks_are_those_of_the_images_one_by_one(model, experiment):
+    paths = sorted(experiment[1].iterdir())[:3]
+    for mask, path in zip(model.masks(paths, "dog"), paths, strict=True):
+        np.testing.assert_array_equal(mask, model.mask(path, "dog"))
+
+
+def test_the_background_score_is_the_experiments_best(tmp_path, toy_voc):
+    folder = make_run(tmp_path, toy_voc)
+    assert load_cam_model(folder, device="cpu").background == 0.4
+    write_best(folder, 0.27, 50.0, "val", toy_voc, "")
+    model = load_cam_model(folder, device="cpu")
+    image = toy_voc / "JPEGImages" / f"{IMAGE}.jpg"
+    np.testing.assert_array_equal(model.mask(image, "dog"), model.mask(image, "dog", background=0.27))
 
 
 def test_an_image_smaller_than_a_patch_is_refused_by_name(experiment, tmp_path, toy_voc):
@@ -187,11 +202,18 @@ def test_weights_without_a_run_take_names_and_recipe_from_the_caller(experiment,
         ({"weights": "nowhere.pth"}, r"nowhere\.pth is missing"),
         ({"amp": "fp8"}, "amp must be one of off, bf16, fp16, got 'fp8'"),
         ({"device": "tpu"}, "device must be one of auto, cuda, cuda:N, mps and cpu, got 'tpu'"),
+        ({"device": "cuda:x"}, "device must be one of auto, cuda, cuda:N, mps and cpu, got 'cuda:x'"),
+        ({"device": "cuda:1"}, "--device cuda:1: PyTorch finds no such device here; it finds cpu"),
+        ({"device": torch.device("cuda", 1)}, "--device cuda:1: PyTorch finds no such device here; it finds cpu"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused(experiment, arguments, message):
     with pytest.raises(InputError, match=message):
         load_cam_model(experiment[0], **{"device": "cpu", **arguments})
+
+
+def test_a_device_of_pytorchs_is_one_too(experiment):
+    assert load_cam_model(experiment[0], device=torch.device("cpu")).precision.device == torch.device("cpu")
 
 
 def test_an_empty_experiment_is_refused(tmp_path):

@@ -94,12 +94,33 @@ def test_python_gives_the_bits_of_the_files(trained):
         np.testing.assert_array_equal([*probabilities.values()][c], score)
 
 
+def test_python_takes_every_kind_of_image_and_several(trained):
+    model = load_seg_model(trained / "run", device="cpu")
+    path = trained / "VOC2012/JPEGImages/2007_000009.jpg"
+    picture = np.array(Image.open(path).convert("RGB"))
+    with path.open("rb") as file:
+        expected = model.mask(path)
+        for mask in model.masks([str(path), file, picture, picture / 255, torch.from_numpy(picture).permute(2, 0, 1)]):
+            np.testing.assert_array_equal(mask, expected)
+    assert model.mask(picture[:, :, 0]).shape == expected.shape
+
+
+def test_a_gpu_that_is_not_there_is_named(trained):
+    with pytest.raises(InputError, match="--device cuda:1: PyTorch finds no such device here; it finds cpu"):
+        load_seg_model(trained / "run", device="cuda:1")
+
+
 def test_loose_images_get_masks_without_labels(trained, tmp_path, capsys):
     run = infer(trained, "--png --mirror")
     image = trained / "VOC2012/JPEGImages/2007_000009.jpg"
     place = f"--name run --experiments {trained} --out {tmp_path} --device cpu"
     predict.main(f"{image} {place}".split())
-    assert names_in(tmp_path) == {"2007_000009.png"}
+    assert names_in(tmp_path) == {"2007_000009.png", "2007_000009_overlay.jpg", "predictions.json"}
+    (one,) = json.loads((tmp_path / "predictions.json").read_text())["images"]
+    shown = {c["value"]: c["share"] for c in one["classes"]}
+    mask = read(tmp_path / "2007_000009.png")
+    assert shown == {c: pytest.approx((mask == c).mean()) for c in np.unique(mask).tolist() if c}
+    assert one["background_score"] is None
     np.testing.assert_array_equal(read(tmp_path / "2007_000009.png"), read(run / "png" / "2007_000009.png"))
     assert "masks of a segmentation network" in capsys.readouterr().out
     with pytest.raises(InputError, match="is a segmentation network, which needs neither --labels nor --threshold"):

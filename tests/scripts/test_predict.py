@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 import predict
 from datasets.classes import VOC_CLASSES
@@ -25,6 +26,7 @@ from utils.scoring.best_threshold import evaluation_file
 from utils.scoring.metrics import label_map
 from utils.training.checkpoint import save_file
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 DOG, CAT = "2007_000001", "2007_000000"
 
 
@@ -42,6 +44,11 @@ def line(root: Path, images: str, extra: str) -> list[str]:
 
 def image_of(root: Path, name: str = DOG) -> Path:
     return root / "VOC2012" / "JPEGImages" / f"{name}.jpg"
+
+
+def files(*classes: str, stem: str = DOG) -> list[str]:
+    """Names of all files after one image, sorted."""
+    return sorted([f"{stem}.png", f"{stem}_overlay.jpg", *(f"{stem}_{name}.png" for name in classes), "predictions.json"])
 
 
 def run(root: Path, out: Path, extra: str, *images: Path) -> list[str]:
@@ -62,7 +69,7 @@ def test_the_size_that_the_network_sees_can_be_told(root, tmp_path, flag):
 
 def test_an_image_gets_a_mask_and_a_picture_of_each_label(root, tmp_path):
     names = run(root, tmp_path, "--labels dog,sofa --threshold 0.3")
-    assert names == [f"{DOG}.png", f"{DOG}_dog.png", f"{DOG}_sofa.png"]
+    assert names == files("dog", "sofa")
     cams = load_cam_model(root / "run", device="cpu").cam(image_of(root), ["dog", "sofa"])
     scores = {0: np.full(cams["dog"].shape, 0.3, np.float32), 12: cams["dog"], 18: cams["sofa"]}
     mask = read_mask(tmp_path / f"{DOG}.png", cams["dog"].shape, 20)
@@ -87,12 +94,12 @@ def test_auto_takes_the_classes_that_the_network_finds_and_says_so(root, tmp_pat
     second, first = sorted(probabilities.values())[-2:]
     name = max(probabilities, key=probabilities.get)
     names = run(root, tmp_path, f"--label_threshold {(first + second) / 2}")
-    assert names == [f"{DOG}.png", f"{DOG}_{name}.png"]
+    assert names == files(name)
     assert f"{DOG}.jpg: {name} {first:.2f} -> {tmp_path}/{DOG}.png" in capsys.readouterr().out
 
 
 def test_auto_that_finds_nothing_makes_a_mask_of_background(root, tmp_path, capsys):
-    assert run(root, tmp_path, "--label_threshold 1") == [f"{DOG}.png"]
+    assert run(root, tmp_path, "--label_threshold 1") == files()
     assert not read_mask(tmp_path / f"{DOG}.png", None, 20).any()
     assert "no class of probability 1 or more" in capsys.readouterr().out
 
@@ -100,7 +107,8 @@ def test_auto_that_finds_nothing_makes_a_mask_of_background(root, tmp_path, caps
 def test_a_folder_means_the_images_in_it_and_each_counts_once(root, tmp_path, capsys):
     folder = root / "VOC2012" / "JPEGImages"
     names = run(root, tmp_path, "--labels cat", folder, folder / f"{CAT}.jpg")
-    assert [name for name in names if "cat" not in name] == [f"{path.stem}.png" for path in sorted(folder.iterdir())]
+    masks = [name for name in names if name.endswith(".png") and "cat" not in name]
+    assert masks == [f"{path.stem}.png" for path in sorted(folder.iterdir())]
     assert "6 images" in capsys.readouterr().out
 
 
@@ -131,7 +139,11 @@ def test_a_bad_image_does_not_keep_the_others_from_being_done(root, tmp_path):
         InputError, match=r"2 of 3 images .*bad\.jpg is no .*small\.png: the image is 3 x 3 .*; all others are done$"
     ):
         run(root, tmp_path / "out", "--labels dog", bad, small, image_of(root))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{DOG}.png", f"{DOG}_dog.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files("dog")
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [one["file"] for one in content["images"]] == [str(image_of(root))]
+    assert [one["file"] for one in content["failed"]] == [str(bad), str(small)]
+    assert content["failed"][1]["reason"].startswith(f"{small}: the image is 3 x 3")
 
 
 def test_links_in_a_circle_companions_of_macos_and_unread_files_are_told_as_such(root, tmp_path):
@@ -195,7 +207,8 @@ def test_class_names_that_lead_elsewhere_are_refused(root, tmp_path):
         ("nowhere.jpg", "--labels dog,", "--labels takes auto or names with commas between, such as dog,sofa"),
         ("nowhere.jpg", "--threshold 2", "--threshold must be at most 1"),
         ("nowhere.jpg", "--load_epo 9", r"009net_trm\.pth is missing"),
-        ("nowhere.jpg", "--labels dog", r"1 of 1 images cannot be used: nowhere\.jpg is missing$"),
+        ("nowhere.jpg", "--export voc", r"argument --export: invalid choice: 'voc' \(choose from '?coco'?, '?labelme'?\)"),
+        ("nowhere.jpg", "--tolerance -1", "--tolerance must be at least 0"),
         ("", "", "the following arguments are required: IMAGE"),
         ("-", "", r"- is no image: predict\.py reads files and folders, not its standard input"),
         ("https://example.org/dog.jpg", "", r"https://example\.org/dog\.jpg is an address: download the image, and name"),
@@ -223,12 +236,91 @@ def test_wrong_input_is_refused_in_one_line(root, tmp_path, monkeypatch, images,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_no_image_can_be_used_the_reasons_are_kept(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"1 of 1 images cannot be used: nowhere\.jpg is missing$"):
+        predict.main(line(root, "nowhere.jpg", "--labels dog"))
+    content = json.loads(Path("predictions/predictions.json").read_text())
+    assert content == {"images": [], "failed": [{"file": "nowhere.jpg", "reason": "nowhere.jpg is missing"}]}
+
+
+def test_predictions_say_what_is_where(root, tmp_path):
+    run(root, tmp_path, "--labels dog,sofa --threshold 0.3")
+    (one,) = json.loads((tmp_path / "predictions.json").read_text())["images"]
+    mask = read_mask(tmp_path / f"{DOG}.png", None, 20)
+    probabilities = load_cam_model(root / "run", device="cpu").probabilities(image_of(root))
+    assert (one["file"], one["height"], one["width"]) == (str(image_of(root)), *mask.shape)
+    assert (one["background_score"], one["weights"]) == (0.3, f"{root}/run/ckpt/000net_trm.pth")
+    assert (one["mask"], one["overlay"]) == (f"{DOG}.png", f"{DOG}_overlay.jpg")
+    assert one["classes"] == [
+        {
+            "name": name,
+            "value": value,
+            "share": pytest.approx((mask == value).mean()),
+            "probability": probabilities[name],
+            "picture": f"{DOG}_{name}.png",
+        }
+        for name, value in (("dog", 12), ("sofa", 18))
+    ]
+
+
+def test_what_was_done_before_a_stop_is_in_the_predictions(root, tmp_path, monkeypatch):
+    cat, dog = image_of(root, CAT), image_of(root)
+    opened = predict.open_rgb
+
+    def stop_at_dog(path: Path, white: float) -> Image.Image:
+        if path == dog:
+            raise KeyboardInterrupt
+        return opened(path, white)
+
+    monkeypatch.setattr(predict, "open_rgb", stop_at_dog)
+    with pytest.raises(KeyboardInterrupt):
+        run(root, tmp_path, "--labels cat", cat, dog)
+    assert [one["file"] for one in json.loads((tmp_path / "predictions.json").read_text())["images"]] == [str(cat)]
+
+
+def test_polygons_are_those_of_the_masks(root, tmp_path):
+    images = root / "VOC2012" / "JPEGImages"
+    names = run(root, tmp_path, "--labels cat,dog --export coco --export labelme --tolerance 0", images)
+    assert {"annotations.json", f"{DOG}.json", f"{CAT}.json"} <= {*names}
+    coco = COCO(str(tmp_path / "annotations.json"))
+    assert [coco.cats[c]["name"] for c in sorted(coco.cats)] == [*VOC_CLASSES]
+    assert len(coco.imgs) == 6
+    for image in coco.imgs.values():
+        assert (images / image["file_name"]).is_file()
+        mask = read_mask(tmp_path / Path(image["file_name"]).with_suffix(".png"), None, 20)
+        drawn = np.zeros_like(mask)
+        for annotation in coco.imgToAnns[image["id"]]:
+            drawn[coco.annToMask(annotation) > 0] = annotation["category_id"]
+            assert 0 < annotation["score"] < 1
+        np.testing.assert_array_equal(drawn, mask)
+        document = json.loads((tmp_path / f"{Path(image['file_name']).stem}.json").read_text())
+        assert (tmp_path / document["imagePath"]).samefile(images / image["file_name"])
+        assert len(document["shapes"]) == len(coco.imgToAnns[image["id"]])
+
+
+def test_a_larger_tolerance_gives_fewer_corners(root, tmp_path):
+    sizes = []
+    for tolerance in (0, 2):
+        run(root, tmp_path / str(tolerance), f"--labels dog --export coco --tolerance {tolerance}")
+        content = json.loads((tmp_path / str(tolerance) / "annotations.json").read_text())
+        sizes.append(sum(len(one["segmentation"][0]) for one in content["annotations"]))
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_an_image_that_is_called_like_the_file_for_all_is_refused(root, tmp_path):
+    Image.new("RGB", (30, 30)).save(tmp_path / "predictions.jpg")
+    with pytest.raises(InputError, match=r"predictions\.json, a result of .*jpg, is the name of the file for all images"):
+        run(root, tmp_path / "out", "--export labelme", tmp_path / "predictions.jpg")
+    run(root, tmp_path / "out", "--export coco", tmp_path / "predictions.jpg")
+
+
 def test_published_weights_need_no_run_and_no_data_set(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     architecture = make_options(TrainOptions, {**RECIPES["dig_nano"].train, "name": "by_hand"}).architecture
     save_file(build_dig(20, **architecture, feature_channels=8).state_dict(), Path("experiment/by_hand/ckpt/019net_trm.pth"))
     predict.main(f"{image_of(root)} --name by_hand --exp dig_nano --labels dog --device cpu".split())
-    assert sorted(path.name for path in Path("predictions").iterdir()) == [f"{DOG}.png", f"{DOG}_dog.png"]
+    assert sorted(path.name for path in Path("predictions").iterdir()) == files("dog")
 
 
 def test_the_command_ends_with_code_2_and_one_line_after_the_others_were_done(root, tmp_path, monkeypatch, capsys):

@@ -34,6 +34,9 @@ def save_grid(images: np.ndarray, path: Path) -> None:
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Writes (H, W, 3) uint8 as a PNG that appears only when it is complete."""
+    """Writes (H, W, 3) uint8 as a PNG, or as a JPEG if it is called .jpg; the file appears only when it is complete."""
     with whole_file(path) as file:
-        Image.fromarray(picture).save(file, "png")
+        if path.suffix == ".jpg":
+            Image.fromarray(picture).save(file, "jpeg", quality=90, subsampling=0)  # which keeps the edges of colours
+        else:
+            Image.fromarray(picture).save(file, "png")

@@ -68,8 +68,8 @@ def check_ranges(options: Any) -> None:
                 raise InputError(f"{flag} takes {kind.__name__}, got {v!r}")
             if kind in (int, float) and isinstance(v, int | float):
                 check_number(flag, v, f.metadata["low"], f.metadata["high"])
-        if f.metadata["choices"] and value not in f.metadata["choices"]:
-            raise InputError(f"{flag} must be one of {', '.join(f.metadata['choices'])}, got {value!r}")
+            if f.metadata["choices"] and v not in f.metadata["choices"]:
+                raise InputError(f"{flag} must be one of {', '.join(f.metadata['choices'])}, got {v!r}")
         if f.metadata["pattern"] and not re.fullmatch(f.metadata["pattern"][0], value):
             raise InputError(f"{flag} must be {f.metadata['pattern'][1]}, got {value!r}")
         if f.name == "name" and (value in (".", "..") or "/" in value or "\\" in value or value == "" != f.default):
@@ -169,6 +169,8 @@ def build_parser(cls: type, program: str, description: str | None, known: Collec
             continue
         shown = "" if f.default in ("", (), dataclasses.MISSING) else f" (default: {show(f.default)})"
         extra = {"choices": f.metadata["choices"]} if f.metadata["choices"] else {"metavar": f.name.upper()}
+        if f.metadata["choices"] and count:  # `--export coco --export labelme` means both
+            extra["action"] = "extend"
         parser.add_argument(
             flag_name(f.name), dest=f.name, type=kind, nargs=count, required=required, help=text + shown, **extra
         )

@@ -6,6 +6,7 @@ from typing import Any, Self
 from ..errors import InputError
 from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option, device_option
 from .flags import check_ranges, option, show
+from .polygons import POLYGON_FORMATS, ToleranceOptions
 from .results import CrfOptions, ThresholdOptions
 from .training import CAP_HELP, TrainOptions
 
@@ -86,7 +87,7 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(ExperimentOptions):
+class PredictOptions(ToleranceOptions, ExperimentOptions):
     """`predict.py`. Classes and architecture come from the run."""
 
     image: tuple[str, ...] = option(..., "image files, and folders whose images are meant", positional=True)
@@ -108,6 +109,11 @@ class PredictOptions(ExperimentOptions):
         high=1,
     )
     out: str = option("predictions", "folder that masks and pictures go to; those of the same names are replaced")
+    export: tuple[str, ...] = option(
+        (),
+        "polygons of the masks too, coco: annotations.json for all images; labelme: a file beside each mask",
+        choices=POLYGON_FORMATS,
+    )
 
     @property
     def named_labels(self) -> tuple[str, ...] | None:

@@ -6,6 +6,9 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import whole_file
 
+DEFAULT_BACKGROUND = 0.4
+"""The background's score in masks where nothing has been scored."""
+
 
 def evaluation_file(folder: Path) -> Path:
     """The file of an experiment that holds the best threshold."""
@@ -64,3 +67,11 @@ def read_best(folder: Path, weights: str) -> float:
     if scored and weights and scored != weights:
         raise InputError(f"{path} is of CAMs of other weights, {scored}, not {weights}: score these, or give a number")
     return threshold
+
+
+def background_of(folder: Path) -> tuple[float, str]:
+    """The background's score in the masks of an experiment's network, and where it is from, in words."""
+    try:
+        return read_best(folder, weights=""), f"the best of {evaluation_file(folder)}"
+    except InputError:
+        return DEFAULT_BACKGROUND, "the default"

@@ -1,0 +1,82 @@
+"""Polygons of a folder of masks: files, what they hold, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from datasets.classes import VOC_CLASSES
+from tests.helpers.folders import names_in
+from tests.helpers.toy_data import make_toy_voc
+from tests.models.test_cam_model import make_run
+from tools import polygons
+from utils.cams.masks import write_mask
+from utils.errors import InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+IDS = ("2007_000000", "2007_000001")
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """A folder with the experiment `run`, which has two masks, and the data set `VOC2012`."""
+    make_run(tmp_path, make_toy_voc(tmp_path / "VOC2012"))
+    for value, image_id in enumerate(IDS, 3):
+        with Image.open(tmp_path / "VOC2012" / "JPEGImages" / f"{image_id}.jpg") as image:
+            mask = np.zeros((image.height, image.width), np.uint8)
+        mask[2:12, 3:20] = value
+        mask[5:8, 6:9] = 0
+        mask[20:, :] = 255
+        write_mask(tmp_path / "run" / "png" / f"{image_id}.png", mask)
+    return tmp_path
+
+
+def export(root: Path, extra: str) -> None:
+    polygons.main(f"--name run --experiments {root} {extra}".split())
+
+
+def test_coco_gets_one_file_for_all_masks(root, capsys):
+    export(root, "--format coco --tolerance 0")
+    coco = COCO(str(root / "run" / "coco" / "annotations.json"))
+    assert [image["file_name"] for image in coco.imgs.values()] == [f"{image_id}.jpg" for image_id in IDS]
+    for number, annotations in coco.imgToAnns.items():
+        mask = np.asarray(Image.open(root / "run" / "png" / f"{IDS[number - 1]}.png"))
+        (one,) = annotations
+        assert coco.cats[one["category_id"]]["name"] == VOC_CLASSES[one["category_id"] - 1]
+        np.testing.assert_array_equal(coco.annToMask(one) > 0, mask == one["category_id"])
+    output = capsys.readouterr().out
+    assert "png: polygons of 2 masks for coco, tolerance 0 pixels" in output
+    assert f"done: {root}/run/coco/annotations.json" in output
+
+
+def test_labelme_gets_a_file_for_each_mask(root):
+    export(root, f"--format labelme --out {root}/to_check")
+    assert names_in(root / "to_check") == {f"{image_id}.json" for image_id in IDS}
+    document = json.loads((root / "to_check" / f"{IDS[0]}.json").read_text())
+    assert [shape["label"] for shape in document["shapes"]] == [VOC_CLASSES[2]]
+    assert document["imagePath"] == f"../VOC2012/JPEGImages/{IDS[0]}.jpg"
+
+
+def test_another_folder_of_masks_can_be_named(root):
+    (root / "run" / "png").rename(root / "elsewhere")
+    export(root, f"--png_dir {root}/elsewhere")
+    assert names_in(root / "run" / "coco") == {"annotations.json"}
+
+
+def test_what_is_no_mask_of_the_data_set_is_refused(root):
+    mask = root / "run" / "png" / f"{IDS[0]}.png"
+    write_mask(mask, np.zeros((5, 6), np.uint8))
+    with pytest.raises(InputError, match=rf"{IDS[0]}\.png is 6 x 5 pixels, its image"):
+        export(root, "")
+    mask.rename(root / "run" / "png" / "other.png")
+    with pytest.raises(InputError, match=r"other\.jpg is missing"):
+        export(root, "")
+    assert not (root / "run" / "coco").exists()
+
+
+def test_where_there_are_no_masks_the_command_that_makes_them_is_named(root):
+    with pytest.raises(InputError, match=r"nothing holds no masks: make them first \(python -m tools\.masks\)"):
+        export(root, "--png_dir nothing")

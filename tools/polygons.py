@@ -1,0 +1,72 @@
+"""Polygons of an experiment's masks, a head start for annotators: python -m tools.polygons --name NAME --format labelme"""
+
+from pathlib import Path
+
+import numpy as np
+
+from datasets.layouts.base import Layout
+from datasets.pixels import open_rgb
+from datasets.runs import layout_of
+from utils.cams.folders import inside_or_path
+from utils.cams.masks import read_mask
+from utils.cams.polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
+from utils.errors import InputError, run_script
+from utils.experiment import require_experiment, scored_run_of
+from utils.log import progress
+from utils.machine.locks import reading, writing
+from utils.options.flags import parse_options
+from utils.options.polygons import PolygonOptions
+
+
+def main(args: list[str]) -> None:
+    # Options: data set and classes are the run's
+    options = parse_options(PolygonOptions, args, "python -m tools.polygons", __doc__)
+    require_experiment(options.folder)
+    run, classes = scored_run_of(options.folder, "", options.data_path)
+    layout = layout_of(options.folder, run.data_path, classes)
+
+    # Files: every mask there is, with its image
+    folder = inside_or_path(options.folder, options.png_dir)
+    target = Path(options.out) if options.out else options.folder / options.format
+    images = images_of(folder, layout)
+    print(f"{folder}: polygons of {len(images)} masks for {options.format}, tolerance {options.tolerance:g} pixels")
+
+    # Loop: every image by itself
+    coco = CocoFile(layout.classes, common_folder([*images.values()]), options.tolerance)
+    with reading(folder), writing(target):
+        for image_id, image in progress(images.items(), "polygons"):
+            mask = mask_of(folder / f"{image_id}.png", image, run.white_level, len(layout.classes))
+            if options.format == "coco":
+                coco.add(image, mask)
+            else:
+                write_labelme(target / f"{image_id}.json", image, mask, layout.classes, options.tolerance)
+        if options.format == "coco":
+            target = target / ANNOTATIONS_FILE
+            coco.write(target)
+    print(f"done: {target}")
+
+
+def images_of(folder: Path, layout: Layout) -> dict[str, Path]:
+    """The image files by id, of all masks in a folder.
+
+    Raises:
+        InputError: there is no mask, or one without an image.
+    """
+    ids = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob("*.png"))]
+    if not ids:
+        raise InputError(f"{folder} holds no masks: make them first (python -m tools.masks), or name another --png-dir")
+    return {image_id: layout.image_path(image_id) for image_id in ids}
+
+
+def mask_of(path: Path, image: Path, white: float, num_classes: int) -> np.ndarray:
+    """A mask (H, W) uint8.
+
+    Raises:
+        InputError: it, or its image, is damaged, or they differ in size.
+    """
+    opened = open_rgb(image, white)
+    return read_mask(path, (opened.height, opened.width), num_classes)
+
+
+if __name__ == "__main__":
+    run_script(main)

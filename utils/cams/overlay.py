@@ -1,0 +1,35 @@
+"""A mask over its photograph, with a legend of its classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..picture_table import Cell, Entry, Group, picture_table
+from ..scoring.metrics import IGNORE
+from .masks import voc_palette
+
+SMALLEST_SIDE, LARGEST_SIDE = 320, 1280
+"""Longer side of the photograph in the picture, in pixels: enough for a legend, and no more than a screen shows."""
+OPACITY = 0.55
+"""Of the mask's colours."""
+
+
+def mask_overlay(image: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """A photograph under the colours of its mask, with their names below. The background is left as it is.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8, 0 background, 1 .. C, 255 undecided.
+        classes: C names.
+
+    Returns:
+        (h, w, 3) uint8, at most about `LARGEST_SIDE` wide or high.
+    """
+    palette = voc_palette()
+    colored = (1 - OPACITY) * image + OPACITY * palette[mask]
+    picture = np.where(mask[:, :, None] > 0, colored, image).astype(np.uint8)
+    present = [label for label in np.unique(mask).tolist() if label]
+    names = {label: "undecided" if label == IGNORE else classes[label - 1] for label in present}
+    legend = [Entry(name, tuple(palette[label].tolist())) for label, name in names.items()]
+    side = int(np.clip(max(mask.shape), SMALLEST_SIDE, LARGEST_SIDE))
+    return picture_table([Group([[Cell(picture, "" if present else "background alone")]])], side, legend=legend)
