@@ -32,5 +32,5 @@ class PolygonOptions(ToleranceOptions, ExperimentOptions):
     data_path: str = option("", "data set; empty: the run's")
     out: str = option("", "folder that the files go to; empty: FORMAT in the experiment")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
