@@ -32,7 +32,8 @@ demo: $(RUNTIME)
 # The whole way from photographs with labels to a segmentation network, on a CPU. Each step goes on where it was stopped.
 photos: $(PHOTOS)
 	test -d $(DATA)/JPEGImages || $(SCRIPT) -m datasets.prepare voc --download --data-path $(DATA)
-	$(SCRIPT) -m tools.pipeline --name photos --data-path $(DATA) --exp dig_lite --seg_exp seg_lite --alpha 2
+	$(SCRIPT) -m tools.pipeline --name photos --data-path $(DATA) --exp dig_lite --seg_exp seg_lite \
+		--alpha 1.25 --crf_flags="--bilateral_sxy 50 --bilateral_srgb 5"
 	$(SCRIPT) -m tools.animate --name photos
 	$(SCRIPT) -m tools.report --name photos --list train
 

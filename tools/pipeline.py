@@ -203,9 +203,8 @@ class Chain:
     def crf(self) -> Step:
         """CRF scores of the CAMs."""
         alpha = f"{self.options.alpha:g}"
-        command = self.command(
-            "-m tools.crf", self.options.name, "--alphas", alpha, "--dict-dir", self.dict, *self.made_of()
-        )
+        flags = ("--alphas", alpha, "--dict-dir", self.dict, *self.made_of(), *shlex.split(self.options.crf_flags))
+        command = self.command("-m tools.crf", self.options.name, *flags)
         outputs = self.files(self.folder / "crf" / alpha, self.ids, ".npy")
         return Step("CRF scores", command, (claim_file(self.folder / self.dict),), outputs)
 

@@ -32,6 +32,7 @@ class PipelineOptions(ExperimentOptions):
     denoiser_flags: str = option("", "further flags of train_diffusion.py")
     cam_flags: str = option("", "further flags of train_trm.py")
     infer_flags: str = option("", "further flags of infer_trm.py")
+    crf_flags: str = option("", "further flags of tools.crf")
     aff_flags: str = option("", "further flags of train_affinity.py")
     seg_flags: str = option("", "further flags of train_seg.py")
 
