@@ -40,7 +40,7 @@ SEG_RECIPES = {
             "weight_decay": 0.01,
             "warmup_epochs": 0.5,
             "ema_decay": 0.99,
-            "epochs": 14,
+            "epochs": 8,
             "print_freq": 10,
             "val_from": 4,
             "val_every": 5,
