@@ -60,6 +60,17 @@ def test_labelme_gets_a_file_for_each_mask(root):
     assert document["imagePath"] == f"../VOC2012/JPEGImages/{IDS[0]}.jpg"
 
 
+def test_links_to_images_stay_links(root):
+    (root / "VOC2012").rename(root / "real")
+    (root / "VOC2012").symlink_to(root / "real")
+    (root / "disk").mkdir()
+    (root / "out").symlink_to(root / "disk")
+    export(root, f"--format labelme --out {root}/out/deep")
+    document = json.loads((root / "out" / "deep" / f"{IDS[0]}.json").read_text())
+    assert document["imagePath"] == f"../../VOC2012/JPEGImages/{IDS[0]}.jpg"
+    assert (root / "disk" / "deep" / document["imagePath"]).is_file()
+
+
 def test_another_folder_of_masks_can_be_named(root):
     (root / "run" / "png").rename(root / "elsewhere")
     export(root, f"--png_dir {root}/elsewhere")

@@ -53,17 +53,16 @@ class CocoFile:
 
 def write_labelme(path: Path, image: Path, mask: np.ndarray, classes: Sequence[str], tolerance: float) -> None:
     """Writes labelme's file of an image; it names the image by its path from there."""
-    document = labelme_document(mask, classes, relative(image, path.parent), tolerance)
+    document = labelme_document(mask, classes, relative(image, path.parent.resolve()), tolerance)
     with whole_file(path) as file:
         file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def relative(image: Path, folder: Path) -> str:
-    """The path of an image from a folder, with slashes; a link to an image stays a link."""
-    path = os.path.relpath(Path(os.path.realpath(image.parent)) / image.name, os.path.realpath(folder))
-    return Path(path).as_posix()
+    """The path of an image from a folder, with slashes. Links on the way to the image stay links."""
+    return Path(os.path.relpath(Path(image).absolute(), folder)).as_posix()
 
 
 def common_folder(images: Sequence[Path]) -> Path:
     """The innermost folder that holds all images."""
-    return Path(os.path.commonpath([os.path.realpath(image.parent) for image in images]))
+    return Path(os.path.commonpath([image.parent.absolute() for image in images]))
