@@ -40,6 +40,17 @@ def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
             raise error.__context__ or OSError(str(error).splitlines()[0]) from error
 
 
+def save_safetensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Writes parameters in the format of safetensors; the file appears only when it is complete.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    content = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    with whole_file(path, durable=True) as file:
+        file.write(content)
+
+
 def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
     """Loads the last checkpoint of a run, or the previous one if the last is damaged or missing.
 
