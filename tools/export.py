@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from models import CamModel, SegModel, load_cam_model, load_seg_model
+from tools.graphs import export_graph, require_onnx
 from utils.cams.folders import start_folder
 from utils.errors import InputError, run_script
 from utils.experiment import AFF, SEG, TRM, kind_of, read_scores, require_experiment
@@ -22,6 +23,8 @@ def main(args: list[str]) -> None:
     # Options
     options = parse_options(ExportOptions, args, "python -m tools.export", __doc__)
     require_experiment(options.folder)
+    if options.format == "onnx":
+        require_onnx()
 
     # Network, as it is used from Python
     model = load_model(options)
@@ -35,6 +38,10 @@ def main(args: list[str]) -> None:
             model.exported_config, model.run, options.name, options.license, scores, Path(model.run.data_path).name
         )
         model.write(options.target, card)
+
+        # Graph: checked against the network before it is kept
+        if options.format != "safetensors":
+            print(export_graph(model.net, options.target, options.format))
     print(f"{model.weights}: {len(model.classes)} classes, licence {options.license}, {len(scores)} scores")
     print(f"done: {options.target}")
 

@@ -13,6 +13,12 @@ class ExportOptions(ExperimentOptions):
 
     load_epo: int = option(-1, "epoch whose weights are exported; -1: the last one there", low=-1)
     weights: str = option("", "weights file, instead of an epoch of the experiment")
+    format: str = option(
+        "safetensors",
+        "safetensors: weights that this repository loads; torch, onnx: also a graph for images of any size (model.pt2 of"
+        " torch.export, model.onnx; the latter needs requirements-export.txt)",
+        choices=("safetensors", "torch", "onnx"),
+    )
     out: str = option("./export", "folder of all exports: the files go to OUT/NAME")
     license: str = option(
         "unknown",

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -122,7 +123,9 @@ def load_file(path: Path, hint: str = "") -> Any:
     if archive and (problem := damage(path)):
         raise InputError(f"{path} is damaged: {problem}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        # Windows does not replace a file that is mapped, and a resumed run replaces its last checkpoint.
+        mapped = archive and sys.platform != "win32"
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     # A damaged file can raise nearly anything.
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and (foreign := re.search(r"GLOBAL (\S+)", str(error))):
