@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
-from torch import nn
 
 from utils.errors import InputError
 from utils.files import whole_file
@@ -20,7 +19,7 @@ class HubModel(ModelHubMixin):
     (see `models.load_cam_model`).
     """
 
-    net: nn.Module
+    net: Any
     weights: Path
     run: Any
 

@@ -50,11 +50,13 @@ def export_graph(net: DiG | SegmentationNet, folder: Path, format: str) -> str:
         try:
             program = record(graph)
             content, run = as_torch(program) if format == "torch" else as_onnx(program, graph.outputs)
-        # The exporters raise nearly anything for an operation that they do not know.
+            difference = check(run, graph, net, format)
+        except InputError:
+            raise
+        # Exporters raise nearly anything for an operation that they do not know, or have recorded for one size only.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(f"--format {format} cannot export this network: {type(error).__name__}: {reason}") from error
-        difference = check(run, graph, net, format)
     with whole_file(path, durable=True) as file:
         file.write(content)
     sides = f"sides multiples of {graph.unit} pixels"
