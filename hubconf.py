@@ -4,7 +4,7 @@ import sys as _sys
 from pathlib import Path as _Path
 from typing import Any as _Any
 
-dependencies = ["torch", "torchvision", "timm", "safetensors", "numpy", "PIL", "cv2", "tqdm"]
+dependencies = ["torch", "torchvision", "timm", "huggingface_hub", "safetensors", "numpy", "PIL", "cv2", "tqdm"]
 
 for _name in ("models", "diffusion", "utils"):
     _file = getattr(_sys.modules.get(_name, _sys), "__file__", None)
@@ -23,6 +23,11 @@ def dig(num_classes: int = 20, **options: _Any) -> _models.DiG:
 def cam_model(experiment: str, **options: _Any) -> _models.CamModel:
     """A trained network that gives CAMs and probabilities of images; `options` are those of `models.load_cam_model`."""
     return _models.load_cam_model(experiment, **options)
+
+
+def seg_model(experiment: str, **options: _Any) -> _models.SegModel:
+    """A trained segmentation network that gives masks of images; `options` are those of `models.load_seg_model`."""
+    return _models.load_seg_model(experiment, **options)
 
 
 def denoiser(dim: int = 64, image_size: int = 224) -> _diffusion.GaussianDiffusion:

@@ -16,7 +16,7 @@ from utils.cams.files import write_cam_dict
 from utils.cams.folders import start_folder
 from utils.cams.masks import write_mask
 from utils.errors import run_script
-from utils.experiment import SEG, epoch_file, latest_epoch
+from utils.experiment import SEG, weights_of
 from utils.files import place
 from utils.machine.cores import available_cores, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -81,8 +81,7 @@ def main(args: list[str]) -> None:
 
 def checkpoint_of(options: SegInferOptions) -> Path:
     """The experiment's checkpoint of the epoch asked for."""
-    epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder, SEG)
-    return epoch_file(options.folder, epoch, SEG)
+    return weights_of(options.folder, options.load_epo if options.load_epo >= 0 else None, SEG)
 
 
 def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from utils.cams.folders import start_folder
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
-from utils.experiment import latest_epoch, require_epoch, require_experiment
+from utils.experiment import require_experiment, weights_of
 from utils.files import place
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import available_cores, loader_count
@@ -116,8 +116,7 @@ def writer_count(options: InferOptions) -> int:
 
 def checkpoint_of(options: InferOptions) -> Path:
     """The experiment's weights file of the requested epoch."""
-    epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
-    return require_epoch(options.folder, epoch)
+    return weights_of(options.folder, options.load_epo if options.load_epo >= 0 else None)
 
 
 USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined"}

@@ -52,6 +52,7 @@ class LocalizingAttention(nn.Module):
         self.num_prefix_tokens = num_prefix_tokens
         self.rotate_half = getattr(theirs, "rotate_half", False)
         self.attend: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = attend
+        self.query_rows = QUERY_ROWS
         self.kept: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, rope: Tensor | None = None, **_masks: object) -> Tensor:
@@ -71,7 +72,7 @@ class LocalizingAttention(nn.Module):
         if rope is not None:
             q, k = self.rotate(q, rope).type_as(v), self.rotate(k, rope).type_as(v)
         k, v = k.transpose(-2, -1).contiguous(), v.contiguous()
-        parts = [self.attend(rows, k, v) for rows in (q * self.scale).split(QUERY_ROWS, dim=2)]
+        parts = [self.attend(rows, k, v) for rows in (q * self.scale).split(self.query_rows, dim=2)]
         attended, attention = zip(*parts, strict=True)
         self.kept = torch.cat(attention, dim=1), queries
         out = torch.cat(attended, dim=2).transpose(1, 2).reshape(B, L, D)

@@ -1,5 +1,6 @@
 """A trained network for use from Python: `load_cam_model("experiment/x").cam("dog.jpg", ["dog"])`."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,20 +12,22 @@ import torch
 from utils.cams.inference import DEFAULT_CAP, network_pixels, predict
 from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, did_you_mean
-from utils.experiment import latest_epoch, require_epoch, require_experiment, run_of
+from utils.experiment import require_experiment, run_of, weights_of
 from utils.machine.device import AMP_DTYPES, Precision, prepare_device
 from utils.options.experiment import DEVICES, OPTIONS_FILE
+from utils.options.exported import ExportedConfig, config_of, is_exported, read_config
 from utils.options.training import TrainOptions
 from utils.scoring.best_threshold import DEFAULT_BACKGROUND, background_of
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
+from .hub import HubModel
 from .image_like import ImageLike, as_rgb, name_of
 
 WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
 
 
-class CamModel:
+class CamModel(HubModel):
     """CAMs and image-level probabilities of single images, bit-identical to those of `infer_trm.py` on the same device.
 
     Args:
@@ -36,6 +39,7 @@ class CamModel:
         white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
         scales: sizes that an image is seen at, relative to that.
         background: score of the background in masks, in [0, 1].
+        run: options that the network was trained with, without which it cannot be exported.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class CamModel:
         white: float = 0.0,
         scales: Sequence[float] = (1.0,),
         background: float = DEFAULT_BACKGROUND,
+        run: TrainOptions | None = None,
     ):
         self.net = net.eval()
         self.classes = tuple(classes)
@@ -59,6 +64,20 @@ class CamModel:
         self.background = background
         self.precision = precision
         self.weights = weights
+        self.run = run
+
+    @classmethod
+    def of_folder(cls, folder: Path, device: str, amp: str) -> "CamModel":
+        """`load_cam_model` of an exported network."""
+        return load_cam_model(folder, device=device, amp=amp)
+
+    def config_of_run(self, run: TrainOptions) -> ExportedConfig:
+        """What `config.json` says of this network."""
+        scales = tuple(self.scales)
+        run = dataclasses.replace(
+            run, white_level=self.white, infer_size=self.shorter_side, infer_cap=self.cap, infer_scales=scales
+        )
+        return config_of(run, "cam", self.classes, self.net.mean, self.net.std)
 
     def cam(self, image: ImageLike, labels: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Class activation maps.
@@ -199,7 +218,7 @@ def load_cam_model(
     """The trained network of an experiment, on a device set up as the scripts do (`utils.machine.device.prepare_device`).
 
     Args:
-        experiment: the experiment's folder.
+        experiment: the experiment's folder, or that of an exported network (`tools.export`).
         epoch: epoch, from 0, whose `ckpt/<epoch>net_trm.pth` is used; None: the last one there.
         weights: weights file to use instead of an epoch's.
         device: auto, cuda, cuda:1 (the second GPU), mps or cpu; auto takes CUDA, then MPS, then the CPU.
@@ -216,18 +235,20 @@ def load_cam_model(
     folder = Path(experiment)
     if weights is None:
         require_experiment(folder)
-        weights = require_epoch(folder, latest_epoch(folder) if epoch is None else epoch)
+        weights = weights_of(folder, epoch)
     run, own_classes = run_of(folder, exp, "")
     names = own_classes or classes
     if not names:
         raise InputError(f"{folder / OPTIONS_FILE} is missing, so that names of the classes are needed: classes=[...]")
     precision = precision_of(device, amp)
     net = load_network(Path(weights), len(names), run).to(precision.device)
+    if is_exported(folder):
+        config = read_config(folder)
+        net.mean, net.std = config.mean, config.std
     size = run.infer_size if infer_size is None else infer_size
     cap = run.infer_cap if infer_cap is None else infer_cap
-    return CamModel(
-        net, names, size, precision, Path(weights), cap, run.white_level, run.infer_scales, background_of(folder)[0]
-    )
+    sizes = (run.white_level, run.infer_scales)
+    return CamModel(net, names, size, precision, Path(weights), cap, *sizes, background_of(folder)[0], run)
 
 
 def precision_of(device: str | torch.device, amp: str) -> Precision:

@@ -1,5 +1,6 @@
 """A segmentation network for use from Python: `load_seg_model("experiment/x_seg").mask("dog.jpg")`."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,17 +10,19 @@ import torch
 from torch import Tensor
 
 from utils.cams.inference import network_pixels
-from utils.experiment import SEG, epoch_file, latest_epoch, seg_run_of
+from utils.experiment import SEG, seg_run_of, weights_of
 from utils.machine.device import Precision
-from utils.options.segmentation import SegInferOptions
+from utils.options.exported import ExportedConfig, config_of, is_exported, read_config
+from utils.options.segmentation import SegInferOptions, SegOptions
 from utils.segmentation.inference import segment
 
 from .cam_model import precision_of
+from .hub import HubModel
 from .image_like import ImageLike, as_rgb
 from .segmentation import SegmentationNet, load_segmenter
 
 
-class SegModel:
+class SegModel(HubModel):
     """Masks of single images: those that `infer_seg.py` writes with the same scales and mirror. No labels are needed.
 
     Args:
@@ -29,6 +32,7 @@ class SegModel:
         precision: of the network.
         weights: the file that it was loaded from.
         white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
+        run: options that the network was trained with, without which it cannot be exported.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class SegModel:
         weights: Path,
         cap: int = 0,
         white: float = 0.0,
+        run: SegOptions | None = None,
     ):
         self.net = net.eval()
         self.classes = tuple(classes)
@@ -48,6 +53,17 @@ class SegModel:
         self.white = white
         self.precision = precision
         self.weights = weights
+        self.run = run
+
+    @classmethod
+    def of_folder(cls, folder: Path, device: str, amp: str) -> "SegModel":
+        """`load_seg_model` of an exported network."""
+        return load_seg_model(folder, device=device, amp=amp)
+
+    def config_of_run(self, run: SegOptions) -> ExportedConfig:
+        """What `config.json` says of this network."""
+        run = dataclasses.replace(run, infer_size=self.shorter_side, infer_cap=self.cap, white_level=self.white)
+        return config_of(run, "seg", self.classes, self.net.mean, self.net.std)
 
     def mask(self, image: ImageLike, scales: Sequence[float] = (1.0,), mirror: bool = False) -> np.ndarray:
         """(H, W) uint8 of the image's upright size: 0 background, 1 .. C; see `probabilities`."""
@@ -91,7 +107,7 @@ def load_seg_model(
     infer_size: int | None = None,
     infer_cap: int | None = None,
 ) -> SegModel:
-    """The segmentation network of an experiment of train_seg.py; for the arguments see `load_cam_model`.
+    """The segmentation network of an experiment of train_seg.py, or an exported one; for the arguments see `load_cam_model`.
 
     Raises:
         InputError: there is no such run, weights are missing, damaged or do not fit, or the device is not there.
@@ -99,9 +115,12 @@ def load_seg_model(
     folder = Path(experiment)
     run, classes = seg_run_of(folder)
     if weights is None:
-        weights = epoch_file(folder, latest_epoch(folder, SEG) if epoch is None else epoch, SEG)
+        weights = weights_of(folder, epoch, SEG)
     precision = precision_of(device, amp)
     net = load_segmenter(Path(weights), len(classes) + 1, run).to(precision.device)
+    if is_exported(folder):
+        config = read_config(folder)
+        net.mean, net.std = config.mean, config.std
     size = run.infer_size if infer_size is None else infer_size
     cap = run.infer_cap if infer_cap is None else infer_cap
-    return SegModel(net, classes, size, precision, Path(weights), cap, run.white_level)
+    return SegModel(net, classes, size, precision, Path(weights), cap, run.white_level, run)

@@ -28,7 +28,7 @@ numpy.save(sys.argv[3], model.cam(sys.argv[4], "dog")["dog"])
 
 def test_hub_lists_its_entries_and_nothing_else():
     entries = [name for name, value in vars(hubconf).items() if callable(value) and not name.startswith("_")]  # hub's rule
-    assert sorted(entries) == ["cam_model", "denoiser", "dig"]
+    assert sorted(entries) == ["cam_model", "denoiser", "dig", "seg_model"]
 
 
 def test_hub_builds_the_networks_and_passes_options_on():

@@ -6,6 +6,7 @@ from pathlib import Path
 from tools.backbones import BackboneOptions
 from utils.files import whole_file
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
+from utils.options.export import ExportOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
 from utils.options.pictures import AnimateOptions, DenoisedOptions
@@ -34,6 +35,7 @@ COMMANDS = {
     "-m tools.report": ReportOptions,
     "-m tools.animate": AnimateOptions,
     "-m tools.denoised": DenoisedOptions,
+    "-m tools.export": ExportOptions,
     "-m tools.backbones": BackboneOptions,
     "-m datasets.toy": ToyOptions,
     "-m datasets.prepare coco": PrepareCocoOptions,

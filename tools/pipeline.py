@@ -271,7 +271,7 @@ def training_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], 
     if layout.list_path(name).is_file() and layout.read_list(name) == ids:
         return ids, name
     path = options.folder / "training_list.txt"  # of lists that are derived
-    if not path.exists() or path.read_text().split("\n")[:-1] != ids:
+    if not path.exists() or path.read_text(encoding="utf-8").split("\n")[:-1] != ids:
         with whole_file(path) as file:
             file.write("".join(f"{image_id}\n" for image_id in ids).encode())
     return ids, str(path)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from .errors import InputError, did_you_mean
 from .files import previous_file, whole_file
 from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
+from .options.exported import WEIGHTS_FILE, is_exported, read_config
 from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from .options.recipes import recipe
 from .options.segmentation import AffinityOptions, MaskOptions, SegOptions
@@ -86,11 +87,30 @@ def require_epoch(folder: Path, epoch: int, kind: str = TRM) -> Path:
     path, epochs = epoch_file(folder, epoch, kind), epochs_there(folder, kind)
     if epochs and epoch not in epochs:
         near = min(epochs, key=lambda other: abs(other - epoch))
+        published = "or copy the published 69.3_pascal.pth there, " if kind == TRM else ""
         raise InputError(
-            f"{path} is missing. Train first, or take one of {len(epochs)} epochs there, {near} is nearest; or copy the "
-            "published 69.3_pascal.pth there, or name a file with --weights"
+            f"{path} is missing. Train first, or take one of {len(epochs)} epochs there, {near} is nearest; {published}"
+            "or name a file with --weights"
         )
     return path
+
+
+def weights_of(folder: Path, epoch: int | None = None, kind: str = TRM) -> Path:
+    """The inference weights of an experiment's epoch, or of an exported network.
+
+    Args:
+        folder: the experiment's, or that of an exported network.
+        epoch: from 0; None: the last one there.
+        kind: TRM, SEG or AFF.
+
+    Raises:
+        InputError: there are none.
+    """
+    if is_exported(folder):
+        if epoch is not None:
+            raise InputError(f"{folder} is an exported network, which has one set of weights and no epoch {epoch}")
+        return folder / WEIGHTS_FILE
+    return require_epoch(folder, latest_epoch(folder, kind) if epoch is None else epoch, kind)
 
 
 def require_experiment(folder: Path) -> None:
@@ -118,6 +138,8 @@ def remove_old_epochs(folder: Path, keep: int, kind: str = TRM) -> None:
 
 def kind_of(folder: Path) -> str:
     """Whether a folder holds a run of train_trm.py (TRM), train_seg.py (SEG) or train_affinity.py (AFF); TRM where none."""
+    if is_exported(folder):
+        return SEG if read_config(folder).kind == "seg" else TRM
     try:
         options = json.loads((folder / OPTIONS_FILE).read_text())["options"]
         return AFF if "radius" in options else SEG if "encoder" in options else TRM

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
+from .exported import exported_run, is_exported
 from .flags import OptionsT, assignments, check_ranges, option, show
 
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
@@ -337,13 +338,15 @@ def load_run_of(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str,
     """The options that an experiment was trained with and its class names; None where it holds none.
 
     Args:
-        folder: the experiment's.
+        folder: the experiment's, or that of an exported network.
         cls: the options of the script that trained it.
 
     Raises:
         InputError: the file is damaged, of another script, or was written by another version.
     """
     path = folder / OPTIONS_FILE
+    if is_exported(folder):
+        return exported_run(folder, cls)
     if not path.exists():
         return None
     options = load_options(cls, path)

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -38,6 +39,17 @@ def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
             if not isinstance(error.__context__, OSError) and "PytorchStreamWriter" not in str(error):
                 raise
             raise error.__context__ or OSError(str(error).splitlines()[0]) from error
+
+
+def save_safetensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Writes parameters in the format of safetensors; the file appears only when it is complete.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    content = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    with whole_file(path, durable=True) as file:
+        file.write(content)
 
 
 def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
@@ -111,7 +123,9 @@ def load_file(path: Path, hint: str = "") -> Any:
     if archive and (problem := damage(path)):
         raise InputError(f"{path} is damaged: {problem}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        # Windows does not replace a file that is mapped, and a resumed run replaces its last checkpoint.
+        mapped = archive and sys.platform != "win32"
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     # A damaged file can raise nearly anything.
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and (foreign := re.search(r"GLOBAL (\S+)", str(error))):

@@ -1,0 +1,36 @@
+"""Options of exporting a trained network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .experiment import ExperimentOptions
+from .flags import check_ranges, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ExperimentOptions):
+    """`python -m tools.export`."""
+
+    load_epo: int = option(-1, "epoch whose weights are exported; -1: the last one there", low=-1)
+    weights: str = option("", "weights file, instead of an epoch of the experiment")
+    format: str = option(
+        "safetensors",
+        "safetensors: weights that this repository loads; torch, onnx: also a graph for images of any size (model.pt2 of"
+        " torch.export, model.onnx; the latter needs requirements-export.txt)",
+        choices=("safetensors", "torch", "onnx"),
+    )
+    out: str = option("./export", "folder of all exports: the files go to OUT/NAME")
+    license: str = option(
+        "unknown",
+        "licence of the weights, as the Hugging Face Hub spells it, such as mit, apache-2.0, cc-by-nc-4.0 or other",
+        pattern=(r"[a-z0-9][a-z0-9.+-]*", "a licence as the Hub spells it, such as cc-by-nc-4.0"),
+    )
+    overwrite: bool = option(False, "replace an export of other weights, instead of refusing")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    @property
+    def target(self) -> Path:
+        """The folder that is written."""
+        return Path(self.out) / self.name
