@@ -38,7 +38,7 @@ def main(args: list[str]) -> None:
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
         from utils.app.page import build_page, launch  # reads the environment
 
-        subtitle = f"{len(model.classes)} classes, weights {model.weights}"
+        subtitle = f"{len(model.classes)} classes, weights {model.weights.name}"
         page = build_page(explorer, options.name, subtitle, examples, background_score(options.folder), Path(folder))
         launch(page, options.host, options.port, int(1e6 * options.max_mb))
 

@@ -128,7 +128,7 @@ class Explorer:
         found = photograph.found(label_threshold)
         height, width = photograph.view.shape[:2]
         size = f"{photograph.shape[1]} x {photograph.shape[0]} pixels"
-        words = f"{photograph.name}, {size}. {self.found_in_words(photograph, found, label_threshold)}"
+        words = f"{photograph.file}, {size}. {self.found_in_words(photograph, found, label_threshold)}"
         return photograph.cams(named or found, (height, width)), words
 
     def found_in_words(self, photograph: Photograph, found: Sequence[int], threshold: float) -> str:
@@ -150,8 +150,8 @@ class Explorer:
             name = self.model.classes[index]
             picture = outlined(photograph.view, cam, threshold)
             note = f"probability {photograph.probabilities[index]:.2f}"
-            shown.append(figures.figure(name, picture, f"CAM of {name} over {photograph.name}", note=note))
-        return "".join(shown) or figures.line("No class, no CAM: choose classes, or lower the probability.")
+            shown.append(figures.figure(f"CAM of {name}", picture, f"CAM of {name} over {photograph.name}", note=note))
+        return figures.grid(shown) if shown else figures.line("No class, no CAM: choose classes, or lower the probability.")
 
     def cam_mask_figure(self, photograph: Photograph | None, cams: Cams, threshold: float) -> str:
         """HTML of the mask from the CAMs."""

@@ -69,6 +69,11 @@ def figure(heading: str, picture: np.ndarray, alt: str, parts: Sequence[Part] = 
     return html(tag("figure", tag("h3", heading), image, tag("figcaption", *legend, *notes), class_="shown"))
 
 
+def grid(shown: Sequence[str]) -> str:
+    """HTML of figures beside each other."""
+    return f'<div class="grid">{"".join(shown)}</div>'
+
+
 def legend_line(part: Part) -> Element:
     """A colour, a name and a share."""
     red, green, blue = part.color

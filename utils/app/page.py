@@ -106,17 +106,18 @@ def lay_out(explorer: Explorer, examples: Sequence[Path], threshold: float) -> P
                 info="Without a choice: those that the network finds.",
                 elem_id="classes",
             )
-            found = gr.Slider(0, 1, LABEL_THRESHOLD, step=0.01, label="Probability from which a class is found")
+            found = gr.Slider(0, 1, LABEL_THRESHOLD, step=0.01, label="Found from probability")
         with gr.Column(scale=3, min_width=300):
             message = gr.HTML(line(WELCOME), elem_id="message")
             with gr.Row():
-                score = gr.Slider(0, 1, threshold, step=0.01, label="Background score of the CAMs", elem_id="threshold")
+                score = gr.Slider(0, 1, threshold, step=0.01, label="Background score", min_width=260, elem_id="threshold")
                 alpha = gr.Slider(
                     0.5,
                     16,
                     ALPHA,
                     step=0.5,
-                    label="Exponent alpha of the CRF: a larger one, less background",
+                    label="Exponent alpha of the CRF",
+                    min_width=260,
                     visible=explorer.has_crf,
                     elem_id="alpha",
                 )
@@ -125,9 +126,9 @@ def lay_out(explorer: Explorer, examples: Sequence[Path], threshold: float) -> P
                 crf_mask = gr.HTML(elem_id="crf-mask", visible=explorer.has_crf)
                 segments = gr.HTML(elem_id="segments", visible=explorer.segmenter is not None)
             heat = gr.HTML(elem_id="heat")
+            source = gr.Radio(explorer.sources, value=explorer.sources[0], label="Download the mask from", elem_id="source")
             with gr.Row(elem_id="downloads"):
-                source = gr.Radio(explorer.sources, value=explorer.sources[0], label="Download the mask of the")
-                buttons = {kind: gr.Button(kind, min_width=90, elem_id=f"get-{kind.lower()}") for kind in KINDS}
+                buttons = {kind: gr.Button(kind, size="md", min_width=90, elem_id=f"get-{kind.lower()}") for kind in KINDS}
                 link = gr.DownloadButton(visible="hidden", elem_id="file-link")
     return Parts(
         photograph, cams, file, gallery, names, found, score, alpha, message, image, cam_mask, crf_mask, segments, heat,

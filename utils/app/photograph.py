@@ -46,18 +46,23 @@ class Photograph:
     """A photograph and what the networks say of it; two are never equal.
 
     Args:
-        name: of its file, without suffix.
+        file: its file's name.
         image: upright RGB.
         view: (h, w, 3) uint8, the image with a longer side of at most `VIEW_SIDE`.
         prediction: `models.Prediction` on the CPU.
         segments: (H, W) uint8 mask of the segmentation network; None without one.
     """
 
-    name: str
+    file: str
     image: Image.Image
     view: np.ndarray
     prediction: Any
     segments: np.ndarray | None
+
+    @property
+    def name(self) -> str:
+        """Its file's name without suffix."""
+        return Path(self.file).stem
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,7 +105,7 @@ def study(path: Path, limits: Limits, model: CamNetwork, segmenter: SegNetwork |
     on_cpu = prediction._replace(
         maps=tuple(maps.cpu() for maps in prediction.maps), probabilities=prediction.probabilities.cpu()
     )
-    return Photograph(path.stem, image, reduced(np.asarray(image), VIEW_SIDE), on_cpu, segments)
+    return Photograph(path.name, image, reduced(np.asarray(image), VIEW_SIDE), on_cpu, segments)
 
 
 def reduced(picture: np.ndarray, side: int) -> np.ndarray:

@@ -47,9 +47,10 @@ def require_small(path: Path, limits: Limits) -> None:
     if size > 1e6 * limits.megabytes:
         raise InputError(f"{path} has {size / 1e6:.1f} MB; {limits.megabytes:g} MB are the limit")
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            width, height = image.size
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
     except Exception:  # a damaged file can raise nearly anything
         return
     if width * height > 1e6 * limits.megapixels:
