@@ -158,14 +158,14 @@ class Explorer:
         if photograph is None:
             return ""
         mask = cam_mask(cams, photograph.view.shape[:2], threshold)
-        return self.mask_figure("Mask of the CAMs", photograph, mask, self.model.classes)
+        return self.mask_figure("CAM mask", photograph, mask, self.model.classes)
 
     def crf_figure(self, photograph: Photograph | None, cams: Cams, alpha: float) -> str:
         """HTML of the mask from the CRF, computed at a reduced size."""
         if photograph is None or not self.has_crf:
             return ""
         mask = crf_mask(photograph.view, cams, alpha, QUICK_CRF_SIDE, max(photograph.shape))
-        return self.mask_figure("Mask of the dense CRF", photograph, mask, self.model.classes)
+        return self.mask_figure("CRF mask", photograph, mask, self.model.classes)
 
     def image_figure(self, photograph: Photograph | None) -> str:
         """HTML of the photograph."""
@@ -179,7 +179,7 @@ class Explorer:
             return ""
         size = photograph.view.shape[1::-1]
         mask = np.asarray(cv2.resize(photograph.segments, size, interpolation=cv2.INTER_NEAREST))
-        return self.mask_figure("Segmentation network", photograph, mask, self.segmenter.classes)
+        return self.mask_figure("Segmentation", photograph, mask, self.segmenter.classes)
 
     def mask_figure(self, heading: str, photograph: Photograph, mask: np.ndarray, classes: Sequence[str]) -> str:
         """HTML of a mask (h, w) of the view's size."""

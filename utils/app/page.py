@@ -35,8 +35,8 @@ LABEL_THRESHOLD, ALPHA = 0.5, 4.0
 THUMBNAIL = 160
 """Longer side of an example in pixels."""
 START_DOWNLOAD = "() => setTimeout(() => document.querySelector('#file-link').click(), 100)"
-QUICK: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": None}
-"""How a slider is answered: at once, and only the last of several events."""
+QUICK: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "queue": False}
+"""How a slider is answered: at once, without the queue that the network needs, and only the last of several events."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "concurrency_limit": 1, "concurrency_id": "network"}
 """How the network answers: one visitor after the other."""
 

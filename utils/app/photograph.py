@@ -16,9 +16,9 @@ from ..cams.pseudo_masks import score_mask, threshold_mask
 from ..errors import InputError
 from .uploads import Limits, open_upload
 
-VIEW_SIDE = 512
+VIEW_SIDE = 400
 """Longer side of what is shown, in pixels: a slider takes the same time for every photograph."""
-QUICK_CRF_SIDE, FULL_CRF_SIDE = 192, 1024
+QUICK_CRF_SIDE, FULL_CRF_SIDE = 176, 1024
 """Longer side that the CRF works at, in pixels: while a slider moves, and for files."""
 
 
