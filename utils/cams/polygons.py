@@ -2,8 +2,8 @@
 
 An object is a connected region of one class (pixels that touch at a corner are connected). Neither format has a place for a
 hole in a polygon, so the ring of a region with holes is cut open: from each hole, a horizontal line leads to the ring on its
-left, and the polygon follows the line to the hole, goes around it, and comes back on the same line. The line has no width, so
-the hole stays empty and the polygon remains a single one.
+left, and the polygon follows the line to the hole, goes around it, and comes back on the same line. The line has no width,
+so the hole stays empty and the polygon remains a single one.
 
 The two formats place corners differently. COCO's rasteriser takes the pixels whose centre is inside, so its polygons follow
 the edges of pixels, 0 .. W. labelme's takes all pixels that the outline touches too, so its polygons connect the pixels at
