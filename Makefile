@@ -71,8 +71,9 @@ $(PHOTOS): $(RUNTIME) requirements-photos.txt
 	$(BIN)/python -m pip install --quiet pydensecrf2==1.1 || echo "pydensecrf2 could not be built: --crf will not work"
 	touch $(PHOTOS)
 
-$(INSTALLED): $(PHOTOS) requirements-test.txt
-	$(BIN)/python -m pip install --quiet $(addprefix --requirement ,requirements.txt requirements-test.txt requirements-photos.txt)
+$(INSTALLED): $(PHOTOS) requirements-test.txt requirements-export.txt requirements-app.txt
+	$(BIN)/python -m pip install --quiet $(addprefix --requirement requirements,.txt -test.txt -photos.txt -export.txt)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-app.txt
 	touch $(INSTALLED)
 
 clean:

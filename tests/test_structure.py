@@ -25,6 +25,7 @@ READERS = {
     "-m tools.animate": "tools/animate.py",
     "-m tools.denoised": "tools/denoised.py",
     "-m tools.export": "tools/export.py",
+    "-m tools.app": "tools/app.py",
     "-m tools.backbones": "tools/backbones.py",
     "-m datasets.toy": "datasets/toy.py",
     "-m datasets.prepare coco": "datasets/prepare.py",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tools.backbones import BackboneOptions
 from utils.files import whole_file
+from utils.options.app import AppOptions
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.export import ExportOptions
 from utils.options.flags import show, spelling
@@ -36,6 +37,7 @@ COMMANDS = {
     "-m tools.animate": AnimateOptions,
     "-m tools.denoised": DenoisedOptions,
     "-m tools.export": ExportOptions,
+    "-m tools.app": AppOptions,
     "-m tools.backbones": BackboneOptions,
     "-m datasets.toy": ToyOptions,
     "-m datasets.prepare coco": PrepareCocoOptions,

@@ -1,0 +1,120 @@
+"""Serves a page that tries an experiment on photographs: python -m tools.app --name NAME"""
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.layouts.base import classes_at
+from datasets.runs import open_run
+from models import CamModel, SegModel, load_cam_model, load_seg_model
+from utils.app.explorer import Explorer
+from utils.app.uploads import Limits
+from utils.cams.crf import require_crf
+from utils.errors import InputError, run_script
+from utils.experiment import TRM, kind_of, require_experiment, run_of
+from utils.machine.device import hardware
+from utils.options.app import AppOptions
+from utils.options.flags import memory_advice, parse_options
+from utils.scoring.best_threshold import background_of
+
+
+def main(args: list[str]) -> None:
+    # Options
+    options = parse_options(AppOptions, args, "python -m tools.app", __doc__)
+    require_gradio()
+
+    # Networks, and what the page starts with
+    model, segmenter = load_model(options), load_segmenter(options)
+    print(f"{model.weights} on {hardware(model.precision)}")
+    limits = Limits(options.max_megapixels, options.max_mb)
+    explorer = Explorer(model, segmenter, limits, has_crf())
+    examples = examples_of(options)
+
+    # Page: photographs and downloads are in a folder that goes when it ends
+    with tempfile.TemporaryDirectory(prefix="dig-app-") as folder:
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+        from utils.app.page import build_page, launch  # reads the environment
+
+        subtitle = f"{len(model.classes)} classes, weights {model.weights.name}"
+        page = build_page(explorer, options.name, subtitle, examples, background_of(options.folder)[0], Path(folder))
+        launch(page, options.host, options.port, int(1e6 * options.max_mb))
+
+
+def require_gradio() -> None:
+    """Raises InputError if Gradio is not installed; it is optional."""
+    if importlib.util.find_spec("gradio") is None:
+        raise InputError("the page needs Gradio: pip install --no-deps -r requirements-app.txt")
+
+
+def load_model(options: AppOptions) -> CamModel:
+    """The network whose CAMs are shown.
+
+    Raises:
+        InputError: there is none, or the experiment is of another kind.
+    """
+    require_experiment(options.folder)
+    if kind_of(options.folder) != TRM:
+        raise InputError(f"{options.folder} has no CAMs: name a run of train_trm.py; --seg takes a segmentation network")
+    run, classes = run_of(options.folder, options.exp, options.data_path)
+    if classes is None:
+        classes = classes_at(Path(run.data_path))
+    epoch = options.load_epo if options.load_epo >= 0 else None
+    size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
+    return load_cam_model(
+        options.folder,
+        epoch,
+        options.weights or None,
+        options.device,
+        exp=options.exp,
+        classes=classes,
+        infer_size=size,
+        infer_cap=cap,
+    )
+
+
+def load_segmenter(options: AppOptions) -> SegModel | None:
+    """The segmentation network that belongs to the experiment; None where there is none.
+
+    Raises:
+        InputError: one was named that cannot be used.
+    """
+    folder = Path(options.experiments) / (options.seg or f"{options.name}_seg")
+    if not options.seg and not folder.is_dir():
+        return None
+    try:
+        return load_seg_model(folder, device=options.device)
+    except InputError as error:
+        if options.seg:
+            raise
+        print(f"without a segmentation network: {error}")
+        return None
+
+
+def has_crf() -> bool:
+    """Whether the CRF is installed; says so where it is not."""
+    try:
+        require_crf()
+    except InputError as error:
+        print(f"without a CRF: {error}")
+        return False
+    return True
+
+
+def examples_of(options: AppOptions) -> Sequence[Path]:
+    """Images of the run's data set, evenly spaced in its validation list; none where the data are elsewhere."""
+    if not options.examples:
+        return []
+    try:
+        run, layout = open_run(options.folder, options.exp, options.data_path, "")
+        ids = layout.read_list(run.val_list)
+        count = min(options.examples, len(ids))
+        return [layout.image_path(ids[i * len(ids) // count]) for i in range(count)]
+    except InputError as error:
+        print(f"without examples: {error}")
+        return []
+
+
+if __name__ == "__main__":
+    run_script(main, memory_advice(AppOptions))

@@ -1,0 +1,82 @@
+"""Files that a page hands out: a mask as an indexed PNG or as polygons, and a picture of it with its legend."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cams.masks import write_mask
+from ..cams.pictures import save_picture
+from ..cams.polygons import coco_annotations, coco_categories, labelme_document
+from ..files import whole_file
+from ..picture_table import Cell, Entry, Group, picture_table
+from .figures import mask_overlay, parts_of
+from .photograph import Photograph
+
+PICTURE_SIDE = 640
+"""Longer side of the photograph in the picture with the legend, in pixels."""
+
+
+def write_download(
+    kind: str, folder: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str
+) -> Path:
+    """Writes a file.
+
+    Args:
+        kind: one of `KINDS`.
+        folder: where it goes; it is created if missing.
+        photograph: what the mask is of, and named after.
+        mask: (H, W) uint8, 0 background, 1 .. C.
+        classes: C names.
+        source: what the mask is from.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    suffix, write = KINDS[kind]
+    path = folder / f"{photograph.name}{suffix}"
+    write(path, photograph, mask, classes, source)
+    return path
+
+
+def write_png(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
+    """The mask as an indexed PNG, as `infer_trm.py --png` writes it."""
+    write_mask(path, mask)
+
+
+def write_coco(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
+    """The mask as polygons, in a file of COCO's annotations."""
+    height, width = mask.shape
+    image = {"id": 1, "file_name": photograph.file, "width": width, "height": height}
+    content = {"images": [image], "annotations": coco_annotations(mask, 1), "categories": coco_categories(classes)}
+    write_json(path, content)
+
+
+def write_labelme(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
+    """The mask as polygons, for labelme to open beside the photograph."""
+    write_json(path, labelme_document(mask, classes, photograph.file))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file of JSON."""
+    with whole_file(path) as file:
+        file.write(json.dumps(content).encode())
+
+
+def write_picture(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
+    """The photograph beside its mask, with a legend."""
+    image = np.asarray(photograph.image)
+    row = [Cell(image, photograph.name), Cell(mask_overlay(image, mask), f"mask: {source}")]
+    legend = [Entry(f"{part.name} {100 * part.share:.0f} %", part.color) for part in parts_of(mask, classes)]
+    save_picture(picture_table([Group([row])], PICTURE_SIDE, legend=legend), path)
+
+
+KINDS: dict[str, tuple[str, Callable[[Path, Photograph, np.ndarray, Sequence[str], str], None]]] = {
+    "PNG": (".png", write_png),
+    "COCO": ("_coco.json", write_coco),
+    "labelme": (".json", write_labelme),
+    "Picture": ("_picture.png", write_picture),
+}
+"""The suffix of each kind of file, and what writes it."""
