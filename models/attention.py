@@ -29,6 +29,7 @@ class LocalizingAttention(nn.Module):
         num_prefix_tokens: tokens before the patches, to which rotary positions do not apply.
     """
 
+    query_rows = QUERY_ROWS
     qkv: nn.Linear | None
     q_proj: nn.Linear  # these three only where there is no `qkv`
     k_proj: nn.Linear
@@ -52,7 +53,6 @@ class LocalizingAttention(nn.Module):
         self.num_prefix_tokens = num_prefix_tokens
         self.rotate_half = getattr(theirs, "rotate_half", False)
         self.attend: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = attend
-        self.query_rows = QUERY_ROWS
         self.kept: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, rope: Tensor | None = None, **_masks: object) -> Tensor:

@@ -147,7 +147,7 @@ def test_what_is_compiled_for_two_sizes_does_for_all(net, monkeypatch):
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr("models.attention.QUERY_ROWS", 16)
+    monkeypatch.setattr("models.attention.LocalizingAttention.query_rows", 16)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     net.eval().compile_blocks()
     counts = []

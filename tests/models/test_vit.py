@@ -64,7 +64,7 @@ def test_attention_is_the_same_however_many_rows_are_computed_at_a_time(vit, mon
     image = torch.randn(2, 3, 32, 32)  # 5 + 16 tokens
     results = []
     for rows in (21, 4):
-        monkeypatch.setattr("models.attention.QUERY_ROWS", rows)
+        monkeypatch.setattr("models.attention.LocalizingAttention.query_rows", rows)
         vit.zero_grad()
         tokens = vit.forward_tokens(image)
         (tokens.attention.square().sum() + tokens.patch_tokens.square().sum()).backward()
@@ -75,7 +75,7 @@ def test_attention_is_the_same_however_many_rows_are_computed_at_a_time(vit, mon
 
 @torch.no_grad()
 def test_the_attention_of_all_heads_is_never_there_at_once(vit, monkeypatch):
-    monkeypatch.setattr("models.attention.QUERY_ROWS", 10)
+    monkeypatch.setattr("models.attention.LocalizingAttention.query_rows", 10)
     image = torch.randn(1, 3, 80, 80)  # L = 5 + 100 tokens, 2 heads
     with LargestTensor() as largest:
         vit.forward_tokens(image)
