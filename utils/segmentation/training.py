@@ -13,6 +13,7 @@ from ..log import progress
 from ..machine.device import Precision
 from ..machine.distributed import is_main, mean_over_processes, sum_over_processes
 from ..machine.interruptions import SAVE, Interruptions
+from ..machine.memory import return_freed_memory
 from ..scoring.metrics import IGNORE, Confusion, Scores
 from ..training.step import NetworkT, Step
 from .inference import segment
@@ -79,6 +80,7 @@ def score_masks(
 ) -> Scores:
     """Scores the masks of all processes' loaders, image by image at one scale, without writing them."""
     tally = Confusion(num_classes)
+    return_freed_memory()  # before workers are forked
     for sample, found in segment_images(net, loader, precision, "validation", interruptions):
         tally.add(found.argmax(0).to(torch.uint8).cpu().numpy(), read_truth(sample.image_id))
     tally.counts = sum_over_processes(tally.counts)

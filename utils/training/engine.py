@@ -27,6 +27,7 @@ from ..machine.distributed import (
     wrap_ddp,
 )
 from ..machine.interruptions import SAVE, Interruptions
+from ..machine.memory import return_freed_memory
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
@@ -188,6 +189,7 @@ class Training(Generic[NetworkT]):
             self.epoch, self.steps_done, self.sums = epoch, 0, {}
         self.parallel.train()
         loader.start(epoch, skip=self.steps_done)
+        return_freed_memory()  # before workers are forked
         first, started = self.steps_done, time.perf_counter()
         bar = progress(loader, f"epoch {epoch}", len(loader) - first, shown=is_main())
         for image, labels, index in bar if first < len(loader) else ():
@@ -382,6 +384,7 @@ def score_cams(
         watch: called with every sample of this process and its CAMs.
     """
     sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
+    return_freed_memory()  # before workers are forked
     for sample, cams, probabilities in infer_images(net, loader, precision, "validation", interruptions):
         sweep.add(cams, read_truth(sample.image_id))
         tally.add(probabilities, sample.labels.numpy())

@@ -1,0 +1,27 @@
+"""Memory that was freed goes back to the system."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils.machine.memory import return_freed_memory
+
+
+def resident_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_what_was_freed_is_resident_no_more():
+    # Small enough to come from the heap, and every second one stays, so that the heap cannot shrink by itself.
+    tensors = [torch.ones(16_000) for _ in range(1000)]
+    kept = tensors[::2]
+    del tensors
+    before = resident_pages()
+    return_freed_memory()
+    assert before - resident_pages() > 4000  # of 7800 pages of 4 KiB
+    assert all(tensor.sum() == 16_000 for tensor in kept)
