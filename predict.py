@@ -12,7 +12,6 @@ from PIL import Image
 from datasets.classes import require_class_names
 from datasets.layouts.base import classes_at
 from models import CamModel, SegModel, load_cam_model, load_seg_model
-from utils.cams.predictions import Found, Predictions
 from utils.errors import InputError, run_script
 from utils.experiment import SEG, kind_of, run_of
 from utils.folders import is_hidden
@@ -22,6 +21,7 @@ from utils.machine.device import hardware
 from utils.options.experiment import OPTIONS_FILE
 from utils.options.flags import memory_advice, parse_options
 from utils.options.inference import PredictOptions
+from utils.predictions.predictions import Found, Predictions
 from utils.scoring.best_threshold import background_of
 
 

@@ -12,17 +12,17 @@ from .stem import ConvStem, load_stem
 from .weights import imagenet_normalize, load_backbone, load_deit
 
 if TYPE_CHECKING:
-    from .cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
-    from .seg_model import SegModel, load_seg_model
     from .segmentation import SEG_WEIGHTS_HINT, SegmentationNet, build_segmenter, load_segmenter
+    from .trained.cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
+    from .trained.seg_model import SegModel, load_seg_model
 
 LOADED_WHEN_USED = {
-    "WEIGHTS_HINT": "cam_model",
-    "CamModel": "cam_model",
-    "load_cam_model": "cam_model",
-    "load_network": "cam_model",
-    "SegModel": "seg_model",
-    "load_seg_model": "seg_model",
+    "WEIGHTS_HINT": "trained.cam_model",
+    "CamModel": "trained.cam_model",
+    "load_cam_model": "trained.cam_model",
+    "load_network": "trained.cam_model",
+    "SegModel": "trained.seg_model",
+    "load_seg_model": "trained.seg_model",
     "SEG_WEIGHTS_HINT": "segmentation",
     "SegmentationNet": "segmentation",
     "build_segmenter": "segmentation",

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from models import DiG, SegmentationNet
 from models.dig import spread
-from models.graph import CamGraph, SegGraph
+from models.trained.graph import CamGraph, SegGraph
 from utils.errors import InputError
 from utils.files import whole_file
 

@@ -9,13 +9,13 @@ from datasets.pixels import open_rgb
 from datasets.runs import layout_of
 from utils.cams.folders import inside_or_path
 from utils.cams.masks import read_mask
-from utils.cams.polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment, scored_run_of
 from utils.log import progress
 from utils.machine.locks import reading, writing
 from utils.options.flags import parse_options
 from utils.options.polygons import PolygonOptions
+from utils.predictions.polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
 
 
 def main(args: list[str]) -> None:

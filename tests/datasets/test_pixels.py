@@ -1,7 +1,5 @@
 """Image files of every kind as upright RGB, and masks that turn with their images."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,30 +8,12 @@ from datasets.layouts.base import read_truth
 from datasets.layouts.voc import VocLayout
 from datasets.pixels import SIDEWAYS, open_rgb, turned_like, upright_size
 from tests.helpers.toy_data import save_mask, toy_mask
+from tests.helpers.turned import ORIENTATION, STORED, save_turned
 from utils.errors import InputError
-
-ORIENTATION = 0x0112
-STORED = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, 1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, -1),
-}
-"""How a camera that writes some orientation stores an upright picture."""
 
 
 def pixels(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def save_turned(picture: np.ndarray, path: Path, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    Image.fromarray(np.ascontiguousarray(STORED[orientation](picture))).save(path, exif=exif)
 
 
 def test_colours_are_read_as_they_are(tmp_path):

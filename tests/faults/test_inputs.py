@@ -15,9 +15,9 @@ import train_trm
 from datasets.classes import COCO_CLASSES
 from datasets.layouts.coco import CocoLayout
 from datasets.layouts.voc import VocLayout
-from tests.datasets.test_pixels import STORED, save_turned
+from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_data import make_toy_voc, save_mask, toy_mask, write_annotation, write_lines
-from tests.scripts.test_train_trm import SMALL
+from tests.helpers.turned import STORED, save_turned
 from utils.errors import InputError
 from utils.options.experiment import load_options
 from utils.options.training import TrainOptions

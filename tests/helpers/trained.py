@@ -17,15 +17,21 @@ TINY_CAM = {"input_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num
 TINY_SEG = {"arch": "fpn", "encoder": "resnet18", "masks": "truth", "arch_options": ("decoder_pyramid_channels=8",)}
 
 
-def cam_experiment(root: Path, name: str = "run", **options: Any) -> Path:
-    """A run of train_trm.py on VOC's classes with one epoch; returns its folder."""
+def cam_experiment(root: Path, name: str = "run", epochs: int = 1, **options: Any) -> Path:
+    """A run of train_trm.py on VOC's classes; returns its folder."""
     run = make_options(TrainOptions, {**TINY_CAM, **options, "name": name, "experiments": str(root)})
-    torch.manual_seed(0)
-    net = build_dig(20, lfca=False, **run.architecture)
-    shake(net)
-    save_file(net.state_dict(), epoch_file(run.folder, 0))
+    for epoch in range(epochs):
+        torch.manual_seed(epoch)
+        net = build_dig(20, lfca=False, **run.architecture)
+        shake(net)
+        save_file(net.state_dict(), epoch_file(run.folder, epoch))
     start_run(run, VOC_CLASSES)
     return run.folder
+
+
+def make_run(root: Path, data: Path, infer_size: int = 0, name: str = "run", epochs: int = 1) -> Path:
+    """The same on a data set, with a size of its own at inference."""
+    return cam_experiment(root, name, epochs, infer_size=infer_size, data_path=str(data))
 
 
 def seg_experiment(root: Path, name: str = "run_seg", **options: Any) -> Path:

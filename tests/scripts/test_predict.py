@@ -14,7 +14,7 @@ import predict
 from datasets.classes import VOC_CLASSES
 from models import build_dig, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
-from tests.models.test_cam_model import make_run
+from tests.helpers.trained import make_run
 from utils.cams.masks import read_mask, voc_palette
 from utils.cams.pictures import cam_overlay
 from utils.errors import InputError, run_script

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import train_seg
+from tests.helpers.processes import finish, start
 from tests.helpers.small_runs import SMALL_SEG
 from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
-from tests.utils.machine.test_distributed import finish, start
 from utils.errors import InputError
 from utils.experiment import SEG, epoch_file, read_scores
 from utils.training.engine import Training

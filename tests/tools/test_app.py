@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.helpers import ROOT
 from tests.helpers.toy_data import make_toy_voc
-from tests.models.test_cam_model import make_run
+from tests.helpers.trained import make_run
 from tools import app
 from utils.cams.masks import read_mask
 from utils.errors import InputError

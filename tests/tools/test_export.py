@@ -146,7 +146,7 @@ def test_an_export_of_other_weights_is_not_overwritten(tmp_path):
 def test_an_export_that_was_killed_does_not_load(tmp_path, monkeypatch):
     cam_experiment(tmp_path)
     folder = run_export(tmp_path)
-    monkeypatch.setattr("models.hub.whole_file", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("models.trained.hub.whole_file", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run_export(tmp_path)
     with pytest.raises(InputError, match=r"holds no <epoch>net_trm\.pth"):

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models import load_cam_model, load_seg_model
-from models.graph import CamGraph, antialiased_bicubic, bicubic
+from models.trained.graph import CamGraph, antialiased_bicubic, bicubic
 from tests.helpers.trained import cam_experiment, seg_experiment
 from tools import export, graphs
 from utils.errors import InputError

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from datasets.classes import VOC_CLASSES
 from tests.helpers.folders import names_in
 from tests.helpers.toy_data import make_toy_voc
-from tests.models.test_cam_model import make_run
+from tests.helpers.trained import make_run
 from tools import polygons
 from utils.cams.masks import write_mask
 from utils.errors import InputError

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..cams.masks import write_mask
 from ..cams.pictures import save_picture
-from ..cams.polygons import coco_annotations, coco_categories, labelme_document
 from ..files import whole_file
 from ..picture_table import Cell, Entry, Group, picture_table
+from ..predictions.polygons import coco_annotations, coco_categories, labelme_document
 from .figures import mask_overlay, parts_of
 from .photograph import Photograph
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from ..cams.polygons import TOLERANCE
 from .experiment import ExperimentOptions
 from .flags import check_ranges, option
 
+TOLERANCE = 1.0
+"""How far, in pixels, a simplified outline may be from the true one."""
 POLYGON_FORMATS = ("coco", "labelme")
 
 

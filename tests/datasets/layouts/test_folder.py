@@ -18,8 +18,8 @@ from datasets.layouts.folder import FolderLayout
 from datasets.layouts.voc import VocLayout
 from datasets.lists import draw
 from tests.helpers import ROOT
+from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_data import OBJECTS, make_toy_folder, save_mask, write_json, write_lines
-from tests.scripts.test_train_trm import SMALL
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.errors import InputError
 

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_masks
 
 from models import CamModel, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
-from tests.models.test_cam_model import make_run
+from tests.helpers.trained import make_run
 from utils.app.downloads import KINDS
 from utils.app.explorer import CAMS, CRF, SEGMENTS, WELCOME, Explorer
 from utils.app.figures import mask_overlay, parts_of

@@ -15,7 +15,7 @@ from tests.faults.hostile import png, zipped_text
 from tests.faults.inputs import make_images
 from tests.faults.mutations import alarm
 from tests.helpers.toy_data import make_toy_voc
-from tests.models.test_cam_model import make_run
+from tests.helpers.trained import make_run
 from utils.app.downloads import KINDS
 from utils.app.explorer import CAMS, Explorer
 from utils.app.uploads import Limits, open_upload

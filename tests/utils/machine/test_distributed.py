@@ -15,6 +15,7 @@ import torch
 
 import train_trm
 from tests.helpers import ROOT
+from tests.helpers.processes import finish, start
 from tests.helpers.toy_data import make_toy_voc
 from utils.errors import InputError
 from utils.experiment import read_scores
@@ -119,21 +120,6 @@ def test_torchrun_and_nproc_must_agree(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(InputError, match="--nproc 4, but torchrun started 2"), process_group(torch.device("cpu"), 4):
         pass
-
-
-def start(line: str, cwd: Path, *launcher: str) -> subprocess.Popen:
-    """Starts a script with one thread for every process."""
-    script, *args = line.split()
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cwd / "cache")}
-    command = [*(launcher or [sys.executable]), str(ROOT / script), *args]
-    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What a process that succeeds prints."""
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return output
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

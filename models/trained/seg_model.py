@@ -16,10 +16,10 @@ from utils.options.exported import ExportedConfig, config_of, is_exported, read_
 from utils.options.segmentation import SegInferOptions, SegOptions
 from utils.segmentation.inference import segment
 
+from ..segmentation import SegmentationNet, load_segmenter
 from .cam_model import precision_of
 from .hub import HubModel
 from .image_like import ImageLike, as_rgb
-from .segmentation import SegmentationNet, load_segmenter
 
 
 class SegModel(HubModel):

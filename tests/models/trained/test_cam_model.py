@@ -9,32 +9,15 @@ from PIL import Image
 
 import infer_trm
 from datasets.classes import VOC_CLASSES
-from models import CamModel, build_dig, load_cam_model
+from models import CamModel, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
+from tests.helpers.trained import make_run
 from utils.errors import InputError
-from utils.experiment import epoch_file, start_run
-from utils.options.flags import make_options
-from utils.options.training import TrainOptions
+from utils.experiment import epoch_file
 from utils.scoring.best_threshold import write_best
 from utils.scoring.metrics import label_map
-from utils.training.checkpoint import save_file
 
-TINY = {"input_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
 IMAGE = "2007_000001"  # a dog and a sofa
-
-
-def make_run(root: Path, data: Path, infer_size: int = 0, name: str = "run", epochs: int = 1) -> Path:
-    """An experiment whose weights are random, large enough that CAMs differ; returns its folder."""
-    values = {**TINY, "infer_size": infer_size, "data_path": str(data), "name": name, "experiments": str(root)}
-    options = make_options(TrainOptions, values)
-    for epoch in range(epochs):
-        torch.manual_seed(epoch)
-        net = build_dig(20, lfca=False, **options.architecture)
-        for parameter in net.parameters():
-            parameter.data.add_(0.1 * torch.randn_like(parameter))
-        save_file(net.state_dict(), epoch_file(options.folder, epoch))
-    start_run(options, VOC_CLASSES)
-    return options.folder
 
 
 @pytest.fixture(scope="module")

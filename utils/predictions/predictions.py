@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..cams.masks import write_mask
+from ..cams.pictures import cam_overlay, save_picture
 from ..errors import InputError
 from ..files import whole_file
-from .masks import write_mask
 from .overlay import mask_overlay
-from .pictures import cam_overlay, save_picture
 from .polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
 
 PREDICTIONS_FILE = "predictions.json"
@@ -38,7 +38,7 @@ class Predictions:
         classes: C names.
         network: what is said of the network in `predictions.json`.
         exports: formats of polygons, coco and labelme.
-        tolerance: see `utils.cams.polygons.regions`.
+        tolerance: see `utils.predictions.polygons.regions`.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from utils.options.training import TrainOptions
 from utils.scoring.best_threshold import DEFAULT_BACKGROUND, background_of
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
-from .dig import LFCA_PREFIXES, DiG, Prediction, build_dig
+from ..dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 from .hub import HubModel
 from .image_like import ImageLike, as_rgb, name_of
 

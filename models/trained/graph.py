@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attention_of
-from .backbones import is_deit
-from .dig import DiG, spread
-from .segmentation import SegmentationNet
-from .stem import ConvStem, stages_of
-from .vit import MultiClassTokenViT
+from ..attention import attention_of
+from ..backbones import is_deit
+from ..dig import DiG, spread
+from ..segmentation import SegmentationNet
+from ..stem import ConvStem, stages_of
+from ..vit import MultiClassTokenViT
 
 ALL_ROWS = 2**31
 """Queries of attention at a time: a graph has no loop whose length depends on the image."""

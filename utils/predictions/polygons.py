@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ..options.polygons import TOLERANCE
 from ..scoring.metrics import IGNORE
 
-TOLERANCE = 1.0
-"""How far, in pixels, a simplified outline may be from the true one."""
 SMALLEST_TOLERANCE = 0.1
 """Below it an outline is left as it is."""
 LABELME_VERSION = "5.0.0"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from utils.cams.masks import voc_palette
-from utils.cams.overlay import LARGEST_SIDE, OPACITY, SMALLEST_SIDE, mask_overlay
 from utils.picture_table import GAP
+from utils.predictions.overlay import LARGEST_SIDE, OPACITY, SMALLEST_SIDE, mask_overlay
 
 CLASSES = tuple("abcdefghijklmnopqrst")
 IMAGE = np.full((400, 360, 3), 100, np.uint8)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.image_like import as_rgb
-from tests.datasets.test_pixels import STORED, save_turned
+from models.trained.image_like import as_rgb
+from tests.helpers.turned import STORED, save_turned
 from utils.errors import InputError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (10, 20, 3), np.uint8)

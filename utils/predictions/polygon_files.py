@@ -1,4 +1,4 @@
-"""Files of polygons: COCO's, one for all images, and labelme's, one for each. See `utils.cams.polygons`."""
+"""Files of polygons: COCO's, one for all images, and labelme's, one for each. See `utils.predictions.polygons`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class CocoFile:
     Args:
         classes: C names; all of them become categories, whether they occur or not.
         root: folder that the images' names in the file are relative to.
-        tolerance: see `utils.cams.polygons.regions`.
+        tolerance: see `utils.predictions.polygons.regions`.
     """
 
     def __init__(self, classes: Sequence[str], root: Path, tolerance: float):
@@ -32,7 +32,7 @@ class CocoFile:
         self.annotations: list[dict[str, Any]] = []
 
     def add(self, image: Path, mask: np.ndarray, scores: Mapping[int, float] | None = None) -> None:
-        """Adds the mask (H, W) uint8 of an image file; for `scores` see `utils.cams.polygons.coco_annotations`."""
+        """Adds the mask (H, W) uint8 of an image file; for `scores` see `utils.predictions.polygons.coco_annotations`."""
         number = len(self.images) + 1
         height, width = mask.shape
         self.images.append({"id": number, "file_name": relative(image, self.root), "width": width, "height": height})

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..cams.masks import voc_palette
 from ..picture_table import Cell, Entry, Group, picture_table
 from ..scoring.metrics import IGNORE
-from .masks import voc_palette
 
 SMALLEST_SIDE, LARGEST_SIDE = 320, 1280
 """Longer side of the photograph in the picture, in pixels: enough for a legend, and no more than a screen shows."""

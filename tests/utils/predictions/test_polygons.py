@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 
 from tests.helpers.shared import VOC_MINI, needs_voc_mini
 from utils.cams.masks import read_mask
-from utils.cams.polygons import TOLERANCE, area, coco_annotations, coco_categories, labelme_document
+from utils.predictions.polygons import TOLERANCE, area, coco_annotations, coco_categories, labelme_document
 from utils.scoring.metrics import IGNORE, Confusion
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools

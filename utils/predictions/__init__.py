@@ -1,0 +1,1 @@
+"""What is shown and kept of masks of loose images: overlays, polygons for annotators, predictions.json."""
