@@ -59,7 +59,7 @@ def sources() -> list[Path]:
 @pytest.mark.parametrize("package", ["models", "diffusion", "datasets"])
 def test_networks_and_data_do_not_know_each_other(package):
     others = {"models", "diffusion", "datasets"} - {package} | {Path(script).stem for script in SCRIPTS}
-    for path in (ROOT / package).glob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):
         assert not imported(path) & others, path
 
 
