@@ -158,7 +158,7 @@ class CocoLayout(Layout):
                     )
                 yield present
             return
-        read = read_label_table if source.suffix == ".csv" else annotated_classes
+        read = table_classes if source.suffix == ".csv" else annotated_classes
         table = read(source, self.classes)
         for image_id in ids:
             number = image_number(image_id)
@@ -197,7 +197,7 @@ def mask_classes(path: Path) -> list[int]:
     return [value - 1 for value in values if value not in (0, IGNORE)]
 
 
-def read_label_table(path: Path, classes: Sequence[str]) -> dict[int, list[int]]:
+def table_classes(path: Path, classes: Sequence[str]) -> dict[int, list[int]]:
     """Class indices by image number, from lines `image,class,class,…`.
 
     Raises:
