@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+from diffusion.guidance import GUIDANCE_MODES
+from models.dig import CAM_KINDS
 from utils.errors import InputError
 from utils.options.experiment import save_options
 from utils.options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
@@ -78,6 +80,11 @@ def test_weights_of_some_losses_are_given_by_name():
 def test_wrong_weights_of_losses_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         train("--W", *values)
+
+
+def test_choices_are_what_the_networks_know():
+    choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(TrainOptions)}
+    assert (choices["guidance"], choices["cam"]) == (GUIDANCE_MODES, CAM_KINDS)
 
 
 def test_defaults_are_those_of_the_paper():
