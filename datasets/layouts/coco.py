@@ -100,18 +100,6 @@ class CocoLayout(Layout):
             raise InputError(f"{folder} holds no image")
         return ids
 
-    def training_ids(self, train_list: str = "") -> tuple[list[str], str]:
-        """Ids to train on, and a description of where they come from.
-
-        Args:
-            train_list: name of a list; empty: all of train2014.
-
-        Raises:
-            InputError: there is no image to train on.
-        """
-        ids, source = super().training_ids(train_list)
-        return ids, source if Path(source).is_file() else str(self.root / (train_list or self.usual_list))
-
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """Image-level labels of n images: (n, C) bool.
 
