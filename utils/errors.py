@@ -62,7 +62,7 @@ def memory_trouble(error: BaseException, advice: str = "try a smaller --batch-si
     if match := DEAD_LOADER.search(text):
         return f"a process that loads images ({match[1]}) {match[2]}, perhaps for lack of memory: try fewer --num_workers"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
-        return f"there is too little memory: {advice}; --num-workers, where it is a flag, also takes fewer"
+        return f"there is not enough memory: {advice}; fewer --num-workers also help, in commands with that flag"
     # Compared by name, because this module does not import PyTorch.
     if type(error).__name__ == "OutOfMemoryError" or GPU_MEMORY.search(text):
         return f"the GPU has too little memory: {advice}. {text.strip().splitlines()[0]}"

@@ -146,7 +146,7 @@ def to_rgb(image: Image.Image, white: float = 0.0) -> tuple[Image.Image, Depth |
     if was_cut and not white and 0 < (brightest := np.asarray(image).max()) <= DARK:
         raise InputError(
             f"has 16 bits for each colour, of which the upper 8 are read, and they are at most {brightest} of 255: save it "
-            "with 8 bits, or say with --white-level 65535 that it is as dark"
+            "with 8 bits, or give --white-level 65535 if it really is that dark"
         )
     return image, depth
 

@@ -164,7 +164,8 @@ class Layout(ABC):
             InputError: there is no image to train on.
         """
         name = train_list or self.usual_list
-        return self.read_list(name), str(self.list_path(split_count(name)[0]))
+        path = self.list_path(split_count(name)[0])
+        return self.read_list(name), str(path if path.is_file() else self.root / name)
 
 
 def marks_of(root: Path) -> dict[type[Layout], str]:

@@ -100,18 +100,6 @@ class CocoLayout(Layout):
             raise InputError(f"{folder} holds no image")
         return ids
 
-    def training_ids(self, train_list: str = "") -> tuple[list[str], str]:
-        """Ids to train on, and a description of where they come from.
-
-        Args:
-            train_list: name of a list; empty: all of train2014.
-
-        Raises:
-            InputError: there is no image to train on.
-        """
-        ids, source = super().training_ids(train_list)
-        return ids, source if Path(source).is_file() else str(self.root / (train_list or self.usual_list))
-
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """Image-level labels of n images: (n, C) bool.
 
@@ -158,7 +146,7 @@ class CocoLayout(Layout):
                     )
                 yield present
             return
-        read = read_label_table if source.suffix == ".csv" else annotated_classes
+        read = table_classes if source.suffix == ".csv" else annotated_classes
         table = read(source, self.classes)
         for image_id in ids:
             number = image_number(image_id)
@@ -197,7 +185,7 @@ def mask_classes(path: Path) -> list[int]:
     return [value - 1 for value in values if value not in (0, IGNORE)]
 
 
-def read_label_table(path: Path, classes: Sequence[str]) -> dict[int, list[int]]:
+def table_classes(path: Path, classes: Sequence[str]) -> dict[int, list[int]]:
     """Class indices by image number, from lines `image,class,class,…`.
 
     Raises:

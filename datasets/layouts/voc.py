@@ -1,5 +1,6 @@
 """The layout of the PASCAL VOC devkit, with the training list from SBD."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
-from utils.images import IMAGE_SUFFIXES
+from utils.images import IMAGE_SUFFIXES, is_image_name
 
 from ..labels import xml_labels
 from ..lists import read_ids, split_count
@@ -51,7 +52,15 @@ class VocLayout(Layout):
             path = self.root / "JPEGImages" / (image_id + suffix)
             if path.exists():
                 return path
+        if image_id in self.in_mixed_case:
+            return self.in_mixed_case[image_id]
         raise InputError(f"{self.root / 'JPEGImages' / image_id}.jpg is missing")
+
+    @functools.cached_property
+    def in_mixed_case(self) -> dict[str, Path]:
+        """Images by id whose suffix has small and capital letters, such as `a.Jpg`; the folder is searched only once."""
+        found = sorted(path for path in (self.root / "JPEGImages").iterdir() if is_image_name(path.name))
+        return {path.stem: path for path in found if path.suffix not in (path.suffix.lower(), path.suffix.upper())}
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """Image-level labels of n images, from their annotations: (n, C) bool.

@@ -8,6 +8,7 @@ from models import LOSS_NAMES, DiGLoss, DiGOutput
 from models.losses import LOSSES, Loss
 
 B, C, N = 3, 4, 9
+PUBLISHED = LOSS_NAMES[:5]
 
 
 def output(seed: int, diffusion: bool = True) -> DiGOutput:
@@ -39,7 +40,7 @@ def labels():
 def test_losses_are_named_as_in_the_paper(original, denoised, labels):
     losses = DiGLoss()(original, denoised, labels, epoch=20)
     assert tuple(losses) == LOSS_NAMES
-    assert all(loss.shape == () and loss > 0 for loss in losses.values())
+    assert all(losses[name].shape == () and losses[name] > 0 for name in PUBLISHED)
 
 
 def test_consistency_starts_with_its_epoch(original, denoised, labels):
@@ -54,7 +55,7 @@ def test_consistency_starts_with_its_epoch(original, denoised, labels):
 def test_each_weight_scales_its_own_loss(original, denoised, labels):
     plain = DiGLoss((1, 1, 1, 1, 1))(original, denoised, labels, 20)
     weighted = DiGLoss((1, 2, 3, 4, 5))(original, denoised, labels, 20)
-    ratios = [(weighted[name] / plain[name]).item() for name in LOSS_NAMES]
+    ratios = [(weighted[name] / plain[name]).item() for name in PUBLISHED]
     assert ratios == pytest.approx([1, 2, 3, 4, 5])
 
 
@@ -128,7 +129,7 @@ def test_consistency_is_the_mean_distance_over_all_maps(original, denoised, labe
 
 
 def test_four_weights_are_refused():
-    with pytest.raises(ValueError, match="5 loss weights"):
+    with pytest.raises(ValueError, match=r"\d loss weights are needed, got 4"):
         DiGLoss((1, 1, 1, 1))
 
 
@@ -154,7 +155,7 @@ def test_only_what_some_loss_uses_is_asked_for(weights, features, before, after)
 def test_a_loss_is_one_row_of_the_table(original, denoised, labels, monkeypatch):
     monkeypatch.setitem(LOSSES, "size", Loss(lambda inputs: inputs.denoised.refined_cam.abs().mean(), needs_denoised=True))
     without = DiGLoss()(original, denoised, labels, 20)
-    added = DiGLoss((1, 1, 1, 0, 0, 3))
+    added = DiGLoss((1, 1, 1, *[0] * (len(LOSSES) - 4), 3))
     assert without["size"] == 0
     assert added.uses_denoised(epoch=0)
     assert added(original, denoised, labels, 0)["size"] == 3 * denoised.refined_cam.abs().mean()

@@ -150,6 +150,17 @@ def test_no_image_of_a_batch_changes_what_becomes_of_another():
     torch.testing.assert_close(stem(torch.cat((one, other)))[:1], stem(one), rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("levels", [(), (3, 4)])
+def test_the_trunk_computes_in_channels_last_memory(levels):
+    stem = ConvStem("efficientnet_lite0", 16, 8, levels)
+    assert stem.trunk.conv_stem.weight.is_contiguous(memory_format=torch.channels_last)
+    features = stem.features(torch.rand(2, 3, 64, 64))
+    assert features.shape[-2:] == (4, 4)
+    assert features.stride(1) == 1
+    assert features.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize(
     ("name", "stride", "message"),
     [

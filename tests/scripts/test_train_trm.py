@@ -55,7 +55,7 @@ def test_updates_in_the_backward_pass_change_no_bit(tmp_path, toy_voc, flag):
 
 @pytest.mark.parametrize("other", ["--accum 2", "--amp fp16"])
 def test_updates_in_the_backward_pass_need_gradients_that_are_final_by_then(tmp_path, toy_voc, other):
-    with pytest.raises(InputError, match=f"--update-in-backward does not go with {other}"):
+    with pytest.raises(InputError, match=f"--update-in-backward does not go with {other}, which changes gradients"):
         train(tmp_path, toy_voc, "run", f"--update_in_backward {other}")
 
 

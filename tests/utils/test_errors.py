@@ -99,6 +99,17 @@ OUT_OF_MEMORY = [
 ]
 
 
+def test_too_little_memory_is_one_line_that_names_loaders_too(monkeypatch, capsys):
+    def main(args: list[str]) -> None:
+        raise MemoryError
+
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, main)
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: there is not enough memory: try a smaller --batch-size; fewer --num-workers also help")
+
+
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30])
 def test_too_little_memory_of_a_gpu_is_one_line_with_what_a_resumed_run_may_change_first(monkeypatch, capsys, error):
     def main(args: list[str]) -> None:

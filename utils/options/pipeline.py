@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .experiment import ExperimentOptions, device_option
 from .flags import check_ranges, option
+from .results import WALKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class PipelineOptions(ExperimentOptions):
     refine: str = option(
         "none",
         "method of tools.refine between CAMs and masks; affinity trains NAME_aff first",
-        choices=("none", "pamr", "attention", "affinity"),
+        choices=("none", *WALKS),
     )
     aff_exp: str = option("aff_resnet", "recipe of train_affinity.py")
     low: float = option(0.15, "background score; where CAMs say the same at both, affinities learn", low=0, high=1)

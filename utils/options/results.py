@@ -7,6 +7,9 @@ from ..errors import InputError
 from .experiment import ExperimentOptions, device_option
 from .flags import check_ranges, option, show
 
+WALKS = ("pamr", "attention", "affinity")
+"""Methods of `tools.refine`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CrfSettings:
@@ -104,7 +107,7 @@ class WalkOptions(FilesOptions):
         "pamr",
         "what carries a CAM from pixel to pixel: pamr: like colours nearby; attention: that of the run's transformer;"
         " affinity: what train_affinity.py has learnt",
-        choices=("pamr", "attention", "affinity"),
+        choices=WALKS,
     )
     affinity: str = option("", "run of train_affinity.py; empty: NAME_aff")
     steps: int = option(0, "steps of the walk; 0: 10 for pamr, 2 for attention, 256 for affinity", low=0, high=10**4)

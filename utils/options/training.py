@@ -259,7 +259,9 @@ class TrainOptions(
             raise InputError(f"--diffusion-dim {self.diffusion_dim} must be a multiple of 8")
         if self.update_in_backward and (self.accum > 1 or self.amp == "fp16"):
             other = "--amp fp16" if self.amp == "fp16" else f"--accum {self.accum}"
-            raise InputError(f"--update-in-backward does not go with {other}: gradients would change after it")
+            raise InputError(
+                f"--update-in-backward does not go with {other}, which changes gradients after the backward pass"
+            )
         steps = (*self.feature_steps, self.image_step)
         if len(set(steps)) < len(steps):
             raise InputError(f"--feature-steps and --image-step must all differ, got {steps}")

@@ -59,6 +59,12 @@ def test_a_layout_is_known_when_it_is_defined(grove, leaves):
     assert layout.labels(["b1"]).tolist() == [[False, True]]
 
 
+def test_images_of_a_list_without_a_file_are_said_to_come_from_the_data_set(grove, leaves, monkeypatch):
+    (grove / "ImageSets" / "Segmentation" / "train.txt").unlink()
+    monkeypatch.setattr(leaves, "unlisted_ids", lambda self, name: ["a1"])
+    assert open_layout(grove).training_ids() == (["a1"], str(grove / "train"))
+
+
 def test_a_layout_may_name_masks_in_its_own_way(grove):
     assert find_mask(grove / "SegmentationClass", "b1").name == "b1_segments.png"
     assert (read_truth(open_layout(grove), "b1") == 2).all()

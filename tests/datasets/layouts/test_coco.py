@@ -8,7 +8,7 @@ import pytest
 
 from datasets.classes import COCO_CLASSES
 from datasets.layouts.base import find_mask, is_data_set, open_layout
-from datasets.layouts.coco import CocoLayout, image_number, mask_classes, read_label_table
+from datasets.layouts.coco import CocoLayout, image_number, mask_classes, table_classes
 from datasets.layouts.voc import VocLayout
 from datasets.lists import draw
 from tests.helpers.shared import COCO_MINI, needs_coco_mini
@@ -291,26 +291,26 @@ def test_background_and_ignored_pixels_are_no_classes(tmp_path):
 
 def test_a_table_has_an_image_and_its_classes_per_line(tmp_path):
     path = write_lines(tmp_path / "a.csv", "COCO_val2014_000000000042,dog,cat", "9.jpg", '000000000030,"dog"')
-    assert read_label_table(path, ("cat", "dog")) == {42: [0, 1], 9: [], 30: [1]}
+    assert table_classes(path, ("cat", "dog")) == {42: [0, 1], 9: [], 30: [1]}
 
 
 def test_a_table_may_have_classes_with_commas(tmp_path):
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file).writerow(["9", "lamp, tall"])
-    assert read_label_table(tmp_path / "a.csv", ("lamp, tall",)) == {9: [0]}
+    assert table_classes(tmp_path / "a.csv", ("lamp, tall",)) == {9: [0]}
 
 
 def test_a_table_with_an_unknown_class_is_refused_by_name(tmp_path):
     path = write_lines(tmp_path / "a.csv", "9,cat", "25,unicorn")
     with pytest.raises(InputError, match=r"a\.csv is no table of labels: 'unicorn' is none of the 2 classes"):
-        read_label_table(path, ("cat", "dog"))
+        table_classes(path, ("cat", "dog"))
 
 
 @pytest.mark.parametrize("content", [b"9,cat\n\n25,dog\n", b"image\n9,cat\n", b"\xff\xfe9\n"])
 def test_a_damaged_table_is_refused_by_name(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.csv is no table of labels: "):
-        read_label_table(tmp_path / "a.csv", ("cat", "dog"))
+        table_classes(tmp_path / "a.csv", ("cat", "dog"))
 
 
 @needs_coco_mini

@@ -41,7 +41,7 @@ def test_classes_of_a_data_set_are_read_from_its_list(toy_voc):
     assert VocLayout(toy_voc).classes == ("apple", "pear")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".JPEG"])
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".JPEG", ".Jpg"])
 def test_images_are_found_by_any_usual_suffix(toy_voc, suffix):
     touch(toy_voc / "JPEGImages", f"mine{suffix}")
     assert VocLayout(toy_voc).image_path("mine") == toy_voc / "JPEGImages" / f"mine{suffix}"
