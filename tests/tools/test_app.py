@@ -21,7 +21,6 @@ from tools import app
 from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.options.app import AppOptions
-from utils.scoring.best_threshold import write_best
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
@@ -67,12 +66,6 @@ def test_examples_are_evenly_spaced_in_the_runs_list(root):
 def test_without_the_data_there_are_no_examples(root, capsys):
     assert app.examples_of(options(root, data_path=str(root / "nowhere"))) == []
     assert capsys.readouterr().out.startswith("without examples: ")
-
-
-def test_the_slider_starts_at_the_experiments_best_threshold(root, tmp_path):
-    assert app.background_score(root / "run") == 0.4
-    write_best(tmp_path, 0.27, 50.0, "val", root / "VOC2012", "")
-    assert app.background_score(tmp_path) == 0.27
 
 
 def test_a_segmentation_network_that_is_not_ready_is_left_out_and_told(root, capsys):

@@ -22,6 +22,8 @@ from utils.errors import InputError, Stopped
 from utils.machine.interruptions import Interruptions
 from utils.options.pipeline import PipelineOptions
 
+pytestmark = pytest.mark.slow
+
 FLAGS = {
     "denoiser-flags": "--steps 2 --dim 8 --image-size 32 --batch-size 2 --num-samples 1 --sample-steps 2 --num-workers 0",
     "cam-flags": "--input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --feature-steps 0 2 --batch-size 2"
@@ -148,8 +150,6 @@ def test_a_signal_reaches_the_command_and_the_chain_waits_for_it(tmp_path):
     code = f"""
 import signal, sys, time
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 def save(*_):
     Path({str(saved)!r}).touch()
     sys.exit(143)
