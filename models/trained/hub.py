@@ -1,5 +1,6 @@
 """Models as folders to be shared, here or on the Hugging Face Hub: `CamModel.from_pretrained("user/name")`."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from utils.options.exported import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Exporte
 from utils.training.checkpoint import save_safetensors
 
 
-class HubModel(ModelHubMixin):
+class HubModel(ModelHubMixin, ABC):
     """A model with `save_pretrained`, `from_pretrained` and `push_to_hub` of the library huggingface_hub.
 
     `from_pretrained` takes a folder or the name of a repository, and beside the library's own arguments `device` and `amp`
@@ -24,13 +25,13 @@ class HubModel(ModelHubMixin):
     run: Any
 
     @classmethod
+    @abstractmethod
     def of_folder(cls, folder: Path, device: str, amp: str) -> "HubModel":
         """The model in an exported folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def config_of_run(self, run: Any) -> ExportedConfig:
         """What `config.json` says of this model, trained with `run`."""
-        raise NotImplementedError
 
     @property
     def exported_config(self) -> ExportedConfig:
