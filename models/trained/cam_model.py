@@ -55,16 +55,9 @@ class CamModel(HubModel):
         background: float = DEFAULT_BACKGROUND,
         run: TrainOptions | None = None,
     ):
-        self.net = net.eval()
-        self.classes = tuple(classes)
-        self.shorter_side = shorter_side
-        self.cap = cap
-        self.white = white
+        super().__init__(net, classes, shorter_side, precision, weights, cap, white, run)
         self.scales = scales
         self.background = background
-        self.precision = precision
-        self.weights = weights
-        self.run = run
 
     @classmethod
     def of_folder(cls, folder: Path, device: str, amp: str) -> "CamModel":

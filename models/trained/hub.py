@@ -1,6 +1,7 @@
 """Models as folders to be shared, here or on the Hugging Face Hub: `CamModel.from_pretrained("user/name")`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 
 from utils.errors import InputError
 from utils.files import whole_file
+from utils.machine.device import Precision
 from utils.model_card import model_card
 from utils.options.exported import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ExportedConfig, is_exported
 from utils.training.checkpoint import save_safetensors
@@ -18,11 +20,36 @@ class HubModel(ModelHubMixin, ABC):
 
     `from_pretrained` takes a folder or the name of a repository, and beside the library's own arguments `device` and `amp`
     (see `models.load_cam_model`).
+
+    Args:
+        net: the network, on its device.
+        classes: C names.
+        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
+        precision: of the network.
+        weights: the file that it was loaded from.
+        white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
+        run: options that the network was trained with, without which it cannot be exported.
     """
 
-    net: Any
-    weights: Path
-    run: Any
+    def __init__(
+        self,
+        net: Any,
+        classes: Sequence[str],
+        shorter_side: int,
+        precision: Precision,
+        weights: Path,
+        cap: int,
+        white: float,
+        run: Any,
+    ):
+        self.net = net.eval()
+        self.classes = tuple(classes)
+        self.shorter_side = shorter_side
+        self.cap = cap
+        self.white = white
+        self.precision = precision
+        self.weights = weights
+        self.run = run
 
     @classmethod
     @abstractmethod

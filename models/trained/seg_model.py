@@ -46,14 +46,7 @@ class SegModel(HubModel):
         white: float = 0.0,
         run: SegOptions | None = None,
     ):
-        self.net = net.eval()
-        self.classes = tuple(classes)
-        self.shorter_side = shorter_side
-        self.cap = cap
-        self.white = white
-        self.precision = precision
-        self.weights = weights
-        self.run = run
+        super().__init__(net, classes, shorter_side, precision, weights, cap, white, run)
 
     @classmethod
     def of_folder(cls, folder: Path, device: str, amp: str) -> "SegModel":

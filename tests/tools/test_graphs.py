@@ -71,6 +71,15 @@ def test_an_operation_that_an_exporter_does_not_know_is_one_line(tmp_path, monke
         graphs.export_graph(net, tmp_path, "torch")
 
 
+@pytest.mark.slow
+def test_positions_that_are_recorded_for_one_size_are_refused(tmp_path):
+    small = {"backbone": "vit_small_patch16_dinov3", "input_size": 64, "backbone_options": ("depth=2", "embed_dim=48")}
+    net = load_cam_model(cam_experiment(tmp_path, **small), device="cpu").net
+    with pytest.raises(InputError, match=r"^--format torch cannot export this network: .*$"):
+        graphs.export_graph(net, tmp_path, "torch")
+    assert not (tmp_path / "model.pt2").exists()
+
+
 def test_missing_libraries_are_named(monkeypatch):
     monkeypatch.setattr(graphs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs onnx, onnxscript, onnxruntime: pip install -r requirements-export"):
