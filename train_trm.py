@@ -100,10 +100,10 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         val_loader = validation_loader(layout, options, device, log)
 
         # Networks
-        criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch)
-        guided = criterion.uses_features or criterion.uses_denoised(options.epochs - 1)
+        criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch, options.guided_from)
+        guided = criterion.has_diffusion_branch or criterion.uses_denoised(options.epochs - 1)
         denoiser = load_denoiser(options, log) if guided else None
-        channels = denoiser.model.feature_channels if denoiser is not None and criterion.uses_features else None
+        channels = denoiser.model.feature_channels if denoiser is not None and criterion.has_diffusion_branch else None
         net = build_network(len(layout.classes), channels, options, log)
         guidance = build_guidance(denoiser, net.patch_size, options) if denoiser is not None else None
         step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device)
@@ -290,8 +290,8 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
         grad_checkpoint=options.grad_checkpoint,
         **options.architecture,
     )
-    if net.stem is not None and options.stem_lr == 0:
-        net.stem.freeze()
+    if net.stem is not None:
+        net.stem.freeze(None if options.stem_lr == 0 else options.stem_frozen)
     if options.resume:
         return net  # its weights are in the checkpoint
     if net.stem is not None:

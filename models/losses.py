@@ -92,6 +92,7 @@ class DiGLoss:
         temperature: T of the distillation.
         alpha: weight of the image labels in `pred_diff`; the distillation has weight 1 - alpha.
         start_epoch: first epoch (counted from 0) of the losses with `waits`.
+        guided_from: first epoch of all losses that need the denoiser; loss 1 trains alone before it.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class DiGLoss:
         temperature: float = 5.0,
         alpha: float = 0.2,
         start_epoch: int = 10,
+        guided_from: int = 0,
     ):
         if not len(PUBLISHED_WEIGHTS) <= len(weights) <= len(LOSSES):
             raise ValueError(f"{len(LOSSES)} loss weights are needed, got {len(weights)}")
@@ -107,12 +109,19 @@ class DiGLoss:
         self.temperature = temperature
         self.alpha = alpha
         self.start_epoch = start_epoch
-        self.uses_features = any(loss.needs_features and self.weights[name] for name, loss in LOSSES.items())
+        self.guided_from = guided_from
+        self.has_diffusion_branch = any(loss.needs_features and self.weights[name] for name, loss in LOSSES.items())
         """Whether any loss with a weight needs the diffusion branch, and so the denoiser's features."""
 
     def counts(self, name: str, epoch: int) -> bool:
         """Whether a loss contributes to the sum in an epoch."""
-        return self.weights[name] > 0 and (not LOSSES[name].waits or epoch >= self.start_epoch)
+        loss = LOSSES[name]
+        guided = epoch >= self.guided_from or not (loss.needs_features or loss.needs_denoised)
+        return self.weights[name] > 0 and guided and (not loss.waits or epoch >= self.start_epoch)
+
+    def uses_features(self, epoch: int) -> bool:
+        """Whether the diffusion branch, and so the denoiser's features, are needed in an epoch."""
+        return self.has_diffusion_branch and epoch >= self.guided_from
 
     def uses_denoised(self, epoch: int) -> bool:
         """Whether any loss that counts in an epoch needs the denoised images."""
@@ -125,7 +134,9 @@ class DiGLoss:
         in every step, which DDP relies on.
         """
         loss = LOSSES[name]
-        runs = (self.uses_features or not loss.needs_features) and (self.uses_denoised(epoch) or not loss.needs_denoised)
+        runs = (self.uses_features(epoch) or not loss.needs_features) and (
+            self.uses_denoised(epoch) or not loss.needs_denoised
+        )
         return runs and (not loss.waits or self.counts(name, epoch))
 
     def __call__(self, original: DiGOutput, denoised: DiGOutput | None, labels: Tensor, epoch: int) -> dict[str, Tensor]:

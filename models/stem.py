@@ -66,9 +66,25 @@ class ConvStem(nn.Module):
         self.trunk.eval()
         return self
 
-    def freeze(self) -> None:
-        """Excludes the trunk's weights from training."""
-        self.trunk.requires_grad_(False)
+    def freeze(self, stages: int | None = None) -> None:
+        """Excludes the weights of the trunk's first stages from training, in timm's count; None: of all.
+
+        Raises:
+            InputError: it has fewer stages.
+        """
+        if stages is None:
+            self.trunk.requires_grad_(False)
+        elif stages:
+            info = stages_of(self.trunk).info
+            if stages > len(info):
+                raise InputError(f"--stem {self.name} has {len(info)} stages, fewer than the {stages} of --stem-frozen")
+            last = info[stages - 1]["module"]
+            # Modules are registered in the order in which the trunk runs.
+            names = [name for name, _ in self.trunk.named_modules()]
+            first = names[: 1 + max(i for i, name in enumerate(names) if f"{name}.".startswith(f"{last}."))]
+            for name, parameter in self.trunk.named_parameters():
+                if name.rpartition(".")[0] in first:
+                    parameter.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W), normalised by `mean` and `std` and resized to whole patches -> (B, D, h, w)."""

@@ -136,7 +136,7 @@ def test_four_weights_are_refused():
 def test_a_loss_without_weight_needs_neither_features_nor_denoised_images(original, labels):
     bare = original._replace(diffusion_cam=None, diffusion_cls_logits=None, diffusion_patch_logits=None)
     alone = DiGLoss((1, 0, 0, 0, 0))
-    assert not alone.uses_features
+    assert not alone.uses_features(20)
     assert not alone.uses_denoised(20)
     losses = alone(bare, None, labels, 20)
     assert losses["cls"] == DiGLoss()(original, output(1, False), labels, 20)["cls"]
@@ -149,7 +149,17 @@ def test_a_loss_without_weight_needs_neither_features_nor_denoised_images(origin
 )
 def test_only_what_some_loss_uses_is_asked_for(weights, features, before, after):
     loss = DiGLoss(weights, start_epoch=3)
-    assert (loss.uses_features, loss.uses_denoised(2), loss.uses_denoised(3)) == (features, before, after)
+    assert (loss.uses_features(2), loss.uses_denoised(2), loss.uses_denoised(3)) == (features, before, after)
+
+
+def test_before_guidance_begins_the_first_loss_is_alone(original, denoised, labels):
+    loss = DiGLoss(start_epoch=0, guided_from=2)
+    assert not loss.uses_features(1)
+    assert not loss.uses_denoised(1)
+    bare = original._replace(diffusion_cam=None, diffusion_cls_logits=None, diffusion_patch_logits=None)
+    alone, guided = loss(bare, None, labels, 1), loss(original, denoised, labels, 2)
+    assert [name for name in LOSS_NAMES if alone[name] != 0] == ["cls"]
+    assert all(guided[name] == DiGLoss(start_epoch=0)(original, denoised, labels, 2)[name] != 0 for name in LOSS_NAMES)
 
 
 def test_a_loss_is_one_row_of_the_table(original, denoised, labels, monkeypatch):

@@ -131,6 +131,24 @@ def test_a_trunk_learns_unless_it_is_frozen(frozen):
     assert net.patch_embed.proj.weight.grad.any()
 
 
+@pytest.mark.parametrize(
+    ("name", "stages", "learns"),
+    [("test_efficientnet", 2, "blocks.2.0.conv_exp.weight"), ("resnet18", 1, "layer1.0.conv1.weight")],
+)
+def test_the_first_stages_can_be_frozen_alone(name, stages, learns):
+    stem = ConvStem(name, 16, 8)
+    stem.freeze(stages)
+    learning = [name for name, parameter in stem.trunk.named_parameters() if parameter.requires_grad]
+    names = [name for name, _ in stem.trunk.named_parameters()]
+    assert learning[0] == learns
+    assert learning == names[names.index(learns) :]
+
+
+def test_more_frozen_stages_than_there_are_is_refused():
+    with pytest.raises(InputError, match="has 5 stages, fewer than the 6 of --stem-frozen"):
+        ConvStem("resnet18", 16, 8).freeze(6)
+
+
 def test_calibrated_features_have_one_size():
     stem = ConvStem("test_resnet", 16, 8)
     image = torch.randn(4, 3, 64, 64)

@@ -344,6 +344,11 @@ def test_a_frozen_stem_stays_as_it_was_and_a_learning_one_does_not(tmp_path, toy
     assert not torch.equal(weights(learning, 0)[weight], weights(learning, 1)[weight])
 
 
+def test_frozen_stages_need_a_stem_that_learns(tmp_path, toy_voc):
+    with pytest.raises(InputError, match="--stem-frozen keeps stages of a stem that learns: it needs --stem-lr above 0"):
+        train(tmp_path, toy_voc, "run", f"{STEM} --stem_frozen 1")
+
+
 def test_a_stem_learns_at_its_share_of_the_rate(toy_voc):
     options = TrainOptions(
         name="x", vit_weights="none", stem="test_efficientnet", stem_lr=0.1, embed_dim=16, num_heads=2, depth=2, epochs=4
@@ -360,7 +365,7 @@ def test_a_stem_learns_at_its_share_of_the_rate(toy_voc):
 
 
 def test_a_run_with_a_stem_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
-    flags = f"--epochs 2 --start_epoch 1 {STEM} --stem_lr 0.1"
+    flags = f"--epochs 2 --guided_from 1 --start_epoch 1 {STEM} --stem_lr 0.1 --stem_frozen 2"
     whole = train(tmp_path, toy_voc, "whole", flags)
 
     update = Training.update

@@ -132,6 +132,7 @@ class ArchitectureOptions:
         high=9,
     )
     stem_lr: float = option(0.0, "learning rate of the stem, as a share of the others'; 0 freezes it", low=0, high=1)
+    stem_frozen: int = option(0, "first stages of a learning stem that keep their pretrained weights", low=0, high=9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +171,9 @@ class LossOptions:
     T: float = option(5.0, "temperature of the distillation", low=0.01)
     A: float = option(0.2, "share of the labels in pred_diff; the rest is distilled", low=0, high=1)
     start_epoch: int = option(10, "first epoch, from 0, of the two consistency losses", low=0)
+    guided_from: int = option(
+        0, "first epoch, from 0, of all losses that need the denoiser; the first loss trains alone before it", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +255,8 @@ class TrainOptions(
             raise InputError(
                 f"--stem takes --vit-weights mimetic or none, not {self.vit_weights}: DeiT expects its own patches"
             )
+        if self.stem_frozen and not self.stem_lr:
+            raise InputError("--stem-frozen keeps stages of a stem that learns: it needs --stem-lr above 0")
         if list(self.stem_levels) != sorted(set(self.stem_levels)):
             raise InputError(f"--stem-levels must ascend, got {show(self.stem_levels)}")
         if self.guidance_size % 8:

@@ -74,7 +74,7 @@ class TrainingStep(Step[NetworkT]):
         guidance = self.guidance
         with self.precision.autocast():
             # The denoiser runs first, so that its activations and the network's are never in memory together.
-            if guidance is not None and self.criterion.uses_features:
+            if guidance is not None and self.criterion.uses_features(epoch):
                 features = guidance.features(image01, noise)
             if guidance is not None and self.criterion.uses_denoised(epoch):
                 denoised01 = guidance.denoised(image01, noise)
@@ -87,7 +87,7 @@ class TrainingStep(Step[NetworkT]):
         """See `Step`: a loss of this epoch uses the denoiser's pass at these diffusion steps."""
         if self.guidance is None:
             return {}
-        steps = [*self.guidance.feature_steps] if self.criterion.uses_features else []
+        steps = [*self.guidance.feature_steps] if self.criterion.uses_features(epoch) else []
         if self.criterion.uses_denoised(epoch):
             steps.append(self.guidance.image_step)
         return dict.fromkeys(steps, self.guidance.noise_shape(image01))

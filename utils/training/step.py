@@ -60,7 +60,8 @@ class Guide(Protocol):
 class Criterion(Protocol):
     """The losses of the network's outputs: `models.DiGLoss`."""
 
-    uses_features: bool
+    def uses_features(self, epoch: int) -> bool:
+        """Whether a loss of an epoch needs the denoiser's features."""
 
     def uses_denoised(self, epoch: int) -> bool:
         """Whether a loss of an epoch needs the denoised images."""

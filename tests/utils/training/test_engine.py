@@ -31,8 +31,7 @@ def test_the_step_feeds_both_images_normalised_and_features_once():
             return image01 + noise[7]
 
     class Criterion:
-        uses_features = True
-        uses_denoised = staticmethod(lambda epoch: True)
+        uses_features = uses_denoised = staticmethod(lambda epoch: True)
 
         def __call__(self, *args):
             return args
