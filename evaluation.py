@@ -1,5 +1,11 @@
 """Scores CAMs and masks against ground truth: python evaluation.py --name NAME --task cam --dict_dir dict"""
 
+from utils.command_line import check_flags
+from utils.options.results import EvaluationOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(EvaluationOptions)
+
 import contextlib
 import json
 from collections.abc import Sequence
@@ -20,7 +26,6 @@ from utils.files import whole_file
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
-from utils.options.results import EvaluationOptions
 from utils.scoring.best_threshold import write_best
 from utils.scoring.metrics import Confusion, Scores, ThresholdSweep, label_map
 

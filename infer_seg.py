@@ -1,5 +1,11 @@
 """Writes masks of a segmentation network: python infer_seg.py --name X_seg --png"""
 
+from utils.command_line import check_flags
+from utils.options.segmentation import SegInferOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(SegInferOptions)
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +30,6 @@ from utils.machine.distributed import barrier, gather, in_processes, is_main, lo
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
-from utils.options.segmentation import SegInferOptions
 from utils.segmentation.training import segment_images
 from utils.training.checkpoint import digest_of
 

@@ -1,5 +1,11 @@
 """Writes class activation maps: python infer_trm.py --name NAME --load_epo 19 --dict"""
 
+from utils.command_line import check_flags
+from utils.options.inference import InferOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(InferOptions)
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +43,6 @@ from utils.machine.distributed import (
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
-from utils.options.inference import InferOptions
 from utils.options.training import DEFAULT_CAP, TrainOptions
 from utils.training.checkpoint import digest_of
 from utils.training.engine import infer_images

@@ -1,5 +1,11 @@
 """Masks and pictures of loose images: python predict.py dog.jpg my_folder --name NAME --labels dog,sofa"""
 
+from utils.command_line import check_flags
+from utils.options.inference import PredictOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(PredictOptions)
+
 import glob
 import os
 import re
@@ -20,7 +26,6 @@ from utils.log import progress
 from utils.machine.device import hardware
 from utils.options.experiment import OPTIONS_FILE
 from utils.options.flags import memory_advice, parse_options
-from utils.options.inference import PredictOptions
 from utils.predictions.predictions import Found, Predictions
 from utils.scoring.best_threshold import background_of
 

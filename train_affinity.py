@@ -4,6 +4,13 @@ The same training as train_seg.py. The network's outputs are an embedding, whose
 each other show one class (`utils/segmentation/affinity.py`).
 """
 
+from utils.command_line import check_flags
+from utils.options.seg_recipes import affinity_defaults
+from utils.options.segmentation import AffinityOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(AffinityOptions, affinity_defaults)
+
 from functools import partial
 
 import train_seg
@@ -11,10 +18,8 @@ from utils.errors import run_script
 from utils.experiment import AFF
 from utils.machine.distributed import in_processes
 from utils.options.flags import memory_advice
-from utils.options.seg_recipes import AFFINITY_RECIPES
-from utils.options.segmentation import AffinityOptions
 
-AFFINITIES = train_seg.Goal("train_affinity.py", __doc__, AffinityOptions, AFFINITY_RECIPES, AFF)
+AFFINITIES = train_seg.Goal("train_affinity.py", __doc__, AffinityOptions, affinity_defaults, AFF)
 
 
 def main(args: list[str]) -> None:

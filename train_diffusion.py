@@ -1,5 +1,12 @@
 """Trains the denoiser that guides DiG on a folder of images: python train_diffusion.py --name NAME --data DIR"""
 
+from utils.command_line import check_flags
+from utils.options.recipes import denoiser_defaults, recipe
+from utils.options.training import DenoiserOptions, shards_of
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(DenoiserOptions, denoiser_defaults)
+
 import contextlib
 from collections.abc import Iterator
 from functools import partial
@@ -39,8 +46,6 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.options.recipes import named_recipe, recipe
-from utils.options.training import DenoiserOptions, shards_of
 from utils.training.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
 from utils.training.loop import after_step
 from utils.training.seeding import Stream, derive_seed, sample_noise
@@ -113,7 +118,7 @@ def main(args: list[str]) -> None:
 
 def parse(args: list[str]) -> DenoiserOptions:
     """Options from a command line, with the recipe's defaults."""
-    return parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, named_recipe(args).denoiser, restarted_job())
+    return parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, denoiser_defaults(args), restarted_job())
 
 
 def build_optimizer(denoiser: GaussianDiffusion, lr: float, device: torch.device) -> torch.optim.Adam:

@@ -1,9 +1,17 @@
 """Trains a segmentation network on masks: python train_seg.py --name X_seg --masks experiment/X/png --exp seg_deeplab"""
 
-from collections.abc import Mapping
+from utils.command_line import check_flags
+from utils.options.seg_recipes import seg_defaults
+from utils.options.segmentation import TRUTH, AffinityOptions, MaskOptions, SegOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(SegOptions, seg_defaults)
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,9 +52,6 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.options.recipes import Recipe, named_recipe
-from utils.options.seg_recipes import SEG_RECIPES
-from utils.options.segmentation import TRUTH, AffinityOptions, MaskOptions, SegOptions
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep
 from utils.segmentation.training import SegmentationStep, score_masks
@@ -64,18 +69,18 @@ class Goal:
     Args:
         program, description: for `--help`.
         options: of the script.
-        recipes: for its `--exp`.
+        defaults: from the command line, the values of its recipe.
         kind: what its inference weights are called.
     """
 
     program: str
     description: str | None
     options: type[SegOptions] | type[AffinityOptions]
-    recipes: Mapping[str, Recipe]
+    defaults: Callable[[Sequence[str]], Mapping[str, Any]]
     kind: str
 
 
-CLASSES = Goal("train_seg.py", __doc__, SegOptions, SEG_RECIPES, SEG)
+CLASSES = Goal("train_seg.py", __doc__, SegOptions, seg_defaults, SEG)
 
 
 def main(args: list[str], goal: Goal = CLASSES) -> None:
@@ -145,8 +150,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
 
 def parse(args: list[str], goal: Goal = CLASSES) -> SegOptions | AffinityOptions:
     """The options of a command line, with a recipe's defaults."""
-    defaults = named_recipe(args, goal.options.exp, goal.recipes).train
-    return parse_run(goal.options, args, goal.program, goal.description, defaults, restarted_job())
+    return parse_run(goal.options, args, goal.program, goal.description, goal.defaults(args), restarted_job())
 
 
 def shards(args: list[str], goal: Goal = CLASSES) -> int:

@@ -1,5 +1,12 @@
 """Trains DiG on image-level labels: python train_trm.py --name NAME --exp dig_eccv24"""
 
+from utils.command_line import check_flags
+from utils.options.recipes import train_defaults
+from utils.options.training import TrainOptions, shards_of
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(TrainOptions, train_defaults)
+
 import logging
 from functools import partial
 from pathlib import Path
@@ -56,8 +63,6 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.options.recipes import named_recipe
-from utils.options.training import TrainOptions, shards_of
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
@@ -163,7 +168,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
 def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> TrainOptions:
     """The options of a command line, with a recipe's defaults."""
-    return parse_run(TrainOptions, args, program, __doc__, {"exp": exp, **named_recipe(args, exp).train}, restarted_job())
+    return parse_run(TrainOptions, args, program, __doc__, train_defaults(args, exp), restarted_job())
 
 
 def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:

@@ -34,9 +34,11 @@ MASKS_AT_A_TIME = 32
 def main(args: list[str]) -> None:
     match args:
         case ["coco", *flags]:
-            prepare_coco(parse_options(PrepareCocoOptions, flags, "datasets.prepare coco", prepare_coco.__doc__))
+            prepare_coco(parse_options(PrepareCocoOptions, flags, "python -m datasets.prepare coco", prepare_coco.__doc__))
         case ["voc", *flags]:
-            prepare_voc(parse_options(PrepareVocOptions, flags, "datasets.prepare voc", prepare_voc.__doc__))
+            prepare_voc(parse_options(PrepareVocOptions, flags, "python -m datasets.prepare voc", prepare_voc.__doc__))
+        case ["-h" | "--help"]:
+            print(__doc__)
         case _:
             raise InputError(
                 "say what to prepare: python -m datasets.prepare coco, or voc; --help after that lists the flags"

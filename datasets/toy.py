@@ -6,6 +6,12 @@ activation maps, each class often occurs with a certain other class and backgrou
 other, and are surrounded by clutter that resembles their parts. The same seed gives the same images.
 """
 
+from utils.command_line import check_flags
+from utils.options.data import ToyOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(ToyOptions)
+
 import colorsys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +24,6 @@ from utils.cams.masks import write_mask
 from utils.errors import run_script
 from utils.files import claim, whole_file
 from utils.log import progress
-from utils.options.data import ToyOptions
 from utils.options.flags import parse_options
 from utils.scoring.metrics import IGNORE
 
@@ -57,7 +62,7 @@ HUE_SPREAD = 0.05
 
 
 def main(args: list[str]) -> None:
-    options = parse_options(ToyOptions, args, "datasets.toy", __doc__)
+    options = parse_options(ToyOptions, args, "python -m datasets.toy", __doc__)
     root = Path(options.data_path)
     claim(root, {"seed": options.seed, "size": options.size}, "*", "Move it away first, or name another --data-path")
 

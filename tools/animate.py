@@ -1,5 +1,11 @@
 """Shows how CAMs grow from epoch to epoch, as an animation of at most 2 MB: python -m tools.animate --name NAME"""
 
+from utils.command_line import check_flags
+from utils.options.pictures import AnimateOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(AnimateOptions)
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +25,6 @@ from utils.images import open_rgb
 from utils.log import progress
 from utils.machine.device import Precision, prepare_device
 from utils.options.flags import memory_advice, parse_options
-from utils.options.pictures import AnimateOptions
 from utils.options.training import TrainOptions
 from utils.picture_table import Cell, Group, fitted, picture_table
 

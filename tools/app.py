@@ -1,5 +1,11 @@
 """Serves a page that tries an experiment on photographs: python -m tools.app --name NAME"""
 
+from utils.command_line import check_flags
+from utils.options.app import AppOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(AppOptions)
+
 import importlib.util
 import os
 import tempfile
@@ -15,7 +21,6 @@ from utils.cams.crf import require_crf
 from utils.errors import InputError, run_script
 from utils.experiment import TRM, kind_of, require_experiment, run_of
 from utils.machine.device import hardware
-from utils.options.app import AppOptions
 from utils.options.flags import memory_advice, parse_options
 from utils.scoring.best_threshold import background_of
 

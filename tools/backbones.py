@@ -1,5 +1,11 @@
 """Transformers of timm that --backbone takes: python -m tools.backbones --filter '*dino*'"""
 
+from utils.command_line import check_flags
+from utils.options.backbones import BackboneOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(BackboneOptions)
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,7 +13,7 @@ import timm
 
 from models.backbones import FAMILIES, family_of, num_registers, on_meta, patch_side, plain
 from utils.errors import InputError, run_script
-from utils.options.flags import check_ranges, option, parse_options
+from utils.options.flags import parse_options
 
 MODULES = ("deit", "vision_transformer", "eva")
 """Modules of timm that define plain vision transformers."""
@@ -16,16 +22,6 @@ SIDE = 224
 NOTE = """Checked: tests compare a small one of the family with timm's own,
 to 1e-5 in tokens, logits and gradients. At 224: patches + registers of an image of 224 x 224 pixels; a token for each class
 comes to them. NAME.TAG as --backbone names weights; NAME alone takes the first of timm's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneOptions:
-    """`python -m tools.backbones`."""
-
-    filter: str = option("*", "names to list, with * for any letters, such as '*dino*'")
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Row:
 
 def main(args: list[str]) -> None:
     # Options
-    options = parse_options(BackboneOptions, args, "tools.backbones", __doc__)
+    options = parse_options(BackboneOptions, args, "python -m tools.backbones", __doc__)
 
     # Models
     names = [name for module in MODULES for name in timm.list_models(options.filter, module=module)]

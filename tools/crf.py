@@ -1,5 +1,11 @@
 """Refines CAMs that are there with a dense CRF: python -m tools.crf --name NAME --alphas 4 8"""
 
+from utils.command_line import check_flags
+from utils.options.results import RefineOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(RefineOptions)
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +23,6 @@ from utils.files import place
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
-from utils.options.results import RefineOptions
 
 
 def main(args: list[str]) -> None:

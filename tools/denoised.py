@@ -1,5 +1,11 @@
 """How well a denoiser denoises, in numbers and pictures: python -m tools.denoised --weights FILE --data FOLDER"""
 
+from utils.command_line import check_flags
+from utils.options.pictures import DenoisedOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(DenoisedOptions)
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +26,6 @@ from utils.files import whole_file
 from utils.log import progress
 from utils.machine.device import prepare_device
 from utils.options.flags import memory_advice, parse_options
-from utils.options.pictures import DenoisedOptions
 from utils.options.recipes import RECIPES
 from utils.picture_table import Cell, Group, picture_table
 from utils.training.seeding import Stream, derive_seed, sample_noise

@@ -1,5 +1,11 @@
 """Makes a folder to share of a trained network: python -m tools.export --name NAME --license mit"""
 
+from utils.command_line import check_flags
+from utils.options.export import ExportOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(ExportOptions)
+
 import json
 from pathlib import Path
 
@@ -10,7 +16,6 @@ from utils.errors import InputError, run_script
 from utils.experiment import AFF, SEG, TRM, kind_of, read_scores, require_experiment
 from utils.machine.locks import writing
 from utils.model_card import Score, model_card
-from utils.options.export import ExportOptions
 from utils.options.flags import parse_options
 from utils.scoring.best_threshold import evaluation_file
 from utils.training.checkpoint import digest_of

@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from tools.backbones import BackboneOptions
 from utils.files import whole_file
 from utils.options.app import AppOptions
+from utils.options.backbones import BackboneOptions
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.export import ExportOptions
 from utils.options.flags import show, spelling

@@ -1,5 +1,11 @@
 """Makes pseudo-masks of CAMs or CRF scores that are there: python -m tools.masks --name NAME --source dict"""
 
+from utils.command_line import check_flags
+from utils.options.results import PseudoMaskOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(PseudoMaskOptions)
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +20,6 @@ from utils.experiment import require_experiment
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options, show
-from utils.options.results import PseudoMaskOptions
 
 
 def main(args: list[str]) -> None:

@@ -4,6 +4,12 @@ Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU. Each 
 that was stopped is gone on with; one that is done, and whose inputs have not changed since, is passed over.
 """
 
+from utils.command_line import check_flags
+from utils.options.pipeline import PipelineOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(PipelineOptions)
+
 import json
 import os
 import shlex
@@ -22,7 +28,6 @@ from utils.files import claim_file, whole_file
 from utils.machine.interruptions import SAVE, Interruptions
 from utils.machine.locks import writing
 from utils.options.flags import parse_options
-from utils.options.pipeline import PipelineOptions
 from utils.options.recipes import recipe
 from utils.options.seg_recipes import SEG_RECIPES
 

@@ -1,5 +1,11 @@
 """Polygons of an experiment's masks, a head start for annotators: python -m tools.polygons --name NAME --format labelme"""
 
+from utils.command_line import check_flags
+from utils.options.polygons import PolygonOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(PolygonOptions)
+
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +20,6 @@ from utils.experiment import require_experiment, scored_run_of
 from utils.log import progress
 from utils.machine.locks import reading, writing
 from utils.options.flags import parse_options
-from utils.options.polygons import PolygonOptions
 from utils.predictions.polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
 
 

@@ -1,5 +1,11 @@
 """Carries CAMs to where colours, attention or learnt affinities lead: python -m tools.refine --name NAME --method pamr"""
 
+from utils.command_line import check_flags
+from utils.options.results import WalkOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(WalkOptions)
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +33,6 @@ from utils.machine.device import Precision, prepare_device
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
-from utils.options.results import WalkOptions
 from utils.options.segmentation import AffinityOptions
 from utils.segmentation.affinity import carry
 from utils.training.checkpoint import digest_of

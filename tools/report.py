@@ -1,5 +1,11 @@
 """Writes report.html, one file that shows an experiment to anyone: python -m tools.report --name NAME"""
 
+from utils.command_line import check_flags
+from utils.options.results import ReportOptions
+
+if __name__ == "__main__":  # before the imports that take seconds
+    check_flags(ReportOptions)
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +23,6 @@ from utils.files import whole_file
 from utils.images import open_rgb
 from utils.machine.locks import reading
 from utils.options.flags import parse_options
-from utils.options.results import ReportOptions
 from utils.options.training import TrainOptions
 from utils.report.gallery import Groups, build_gallery
 from utils.report.history import read_losses, read_progress

@@ -1,12 +1,11 @@
 """A trained network in a folder to share: `config.json` says all that loading needs, `model.safetensors` has the weights."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..errors import InputError
 from .flags import OptionsT, make_options
@@ -99,7 +98,7 @@ def read_config(folder: Path) -> ExportedConfig:
         raise InputError(f"{path} must hold the options {', '.join(KEPT[kind])}, and no others")
     if large := [name for name, value in options.items() if isinstance(value, int | float) and not -1 <= value <= LARGEST]:
         raise InputError(f"{path} has a {large[0]} of {options[large[0]]}, which no network has")
-    if len(mean) != 3 or len(std) != 3 or not np.isfinite((*mean, *std)).all() or min(std) <= 0:
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise InputError(f"{path} must hold a mean and a standard deviation above 0 for each of three channels")
     return ExportedConfig(kind, tuple(classes), options, mean, std)
 

@@ -133,6 +133,9 @@ LITE = Recipe(
     },
 )
 
+COCO_EXP = "dig_coco_eccv24"
+"""The default recipe of train_trm_coco.py."""
+
 RECIPES = {
     "dig_eccv24": Recipe("the paper's VOC setting: the defaults of all flags"),
     "dig_coco_eccv24": Recipe(
@@ -181,3 +184,13 @@ def named_recipe(args: Sequence[str], default: str = "dig_eccv24", recipes: Mapp
         elif arg.startswith("--exp="):
             name = arg.removeprefix("--exp=")
     return recipe(name, recipes)
+
+
+def train_defaults(args: Sequence[str], exp: str = "dig_eccv24") -> dict[str, Any]:
+    """Defaults of train_trm.py's flags: the values of the recipe that its command line names, or of `exp`."""
+    return {"exp": exp, **named_recipe(args, exp).train}
+
+
+def denoiser_defaults(args: Sequence[str]) -> Mapping[str, Any]:
+    """The same of train_diffusion.py."""
+    return named_recipe(args).denoiser

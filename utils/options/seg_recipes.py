@@ -1,6 +1,10 @@
 """Recipes of train_seg.py and train_affinity.py: what `--exp` puts in place of their flags' defaults."""
 
-from .recipes import Recipe
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .recipes import Recipe, named_recipe
+from .segmentation import AffinityOptions, SegOptions
 
 SEG_RECIPES = {
     "seg_deeplab": Recipe(
@@ -100,3 +104,13 @@ AFFINITY_RECIPES = {
     ),
 }
 """The same of train_affinity.py."""
+
+
+def seg_defaults(args: Sequence[str]) -> Mapping[str, Any]:
+    """Defaults of train_seg.py's flags: the values of the recipe that its command line names."""
+    return named_recipe(args, SegOptions.exp, SEG_RECIPES).train
+
+
+def affinity_defaults(args: Sequence[str]) -> Mapping[str, Any]:
+    """The same of train_affinity.py."""
+    return named_recipe(args, AffinityOptions.exp, AFFINITY_RECIPES).train
