@@ -19,7 +19,7 @@ from utils.images import open_rgb
 from utils.log import progress
 from utils.machine.device import Precision, prepare_device
 from utils.options.flags import memory_advice, parse_options
-from utils.options.pictures import AnimateOptions
+from utils.options.pictures import AnimateOptions, TourOptions
 from utils.options.training import TrainOptions
 from utils.picture_table import Cell, Group, fitted, picture_table
 
@@ -91,7 +91,7 @@ def epochs_of(folder: Path) -> list[int]:
     return [epochs[i] for i in evenly_spaced(len(epochs), MOST_FRAMES)]
 
 
-def images_of(options: AnimateOptions, layout: Layout, val_list: str) -> list[str]:
+def images_of(options: AnimateOptions | TourOptions, layout: Layout, val_list: str) -> list[str]:
     """Ids of the images that are shown.
 
     Raises:
