@@ -23,6 +23,7 @@ READERS = {
     "-m tools.pipeline": "tools/pipeline.py",
     "-m tools.report": "tools/report.py",
     "-m tools.animate": "tools/animate.py",
+    "-m tools.tour": "tools/tour.py",
     "-m tools.denoised": "tools/denoised.py",
     "-m tools.export": "tools/export.py",
     "-m tools.app": "tools/app.py",

@@ -1,7 +1,7 @@
 """Shows how CAMs grow from epoch to epoch, as an animation of at most 2 MB: python -m tools.animate --name NAME"""
 
 from utils.command_line import check_flags
-from utils.options.pictures import AnimateOptions
+from utils.options.pictures import AnimateOptions, TourOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(AnimateOptions)
@@ -96,7 +96,7 @@ def epochs_of(folder: Path) -> list[int]:
     return [epochs[i] for i in evenly_spaced(len(epochs), MOST_FRAMES)]
 
 
-def images_of(options: AnimateOptions, layout: Layout, val_list: str) -> list[str]:
+def images_of(options: AnimateOptions | TourOptions, layout: Layout, val_list: str) -> list[str]:
     """Ids of the images that are shown.
 
     Raises:

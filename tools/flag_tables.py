@@ -10,7 +10,7 @@ from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
 from utils.options.export import ExportOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
-from utils.options.pictures import AnimateOptions, DenoisedOptions
+from utils.options.pictures import AnimateOptions, DenoisedOptions, TourOptions
 from utils.options.pipeline import PipelineOptions
 from utils.options.polygons import PolygonOptions
 from utils.options.recipes import RECIPES
@@ -35,6 +35,7 @@ COMMANDS = {
     "-m tools.pipeline": PipelineOptions,
     "-m tools.report": ReportOptions,
     "-m tools.animate": AnimateOptions,
+    "-m tools.tour": TourOptions,
     "-m tools.denoised": DenoisedOptions,
     "-m tools.export": ExportOptions,
     "-m tools.app": AppOptions,

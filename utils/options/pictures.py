@@ -1,10 +1,12 @@
-"""Options of commands that show what networks do: animations of CAMs, denoised photographs."""
+"""Options of commands that show what networks do: animations of CAMs, the parts of a network, denoised photographs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
 from .experiment import ExperimentOptions, device_option
 from .flags import check_ranges, option, show
+from .results import CrfSettings
 
 MOST_IMAGES = 12
 """Images of an animation; more are too small to see."""
@@ -23,12 +25,33 @@ class AnimateOptions(ExperimentOptions):
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if len(self.images) > MOST_IMAGES:
-            raise InputError(f"--images takes {MOST_IMAGES} at most, got {len(self.images)}")
-        if len(set(self.images)) < len(self.images):
-            raise InputError(f"--images must all differ, got {show(self.images)}")
+        require_different("--images", self.images)
         if self.out and not self.out.lower().endswith((".webp", ".gif")):
             raise InputError(f"--out must end in .webp or .gif, got {self.out!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TourOptions(CrfSettings, ExperimentOptions):
+    """`python -m tools.tour`. Data set, classes and architecture come from the run."""
+
+    images: tuple[str, ...] = option((), f"ids of the images shown, {MOST_IMAGES} at most; empty: --count of --val-list")
+    count: int = option(2, "images shown, evenly spaced among those of the list that have labels", low=1, high=MOST_IMAGES)
+    data_path: str = option("", "data set; empty: the run's")
+    val_list: str = option("", "list of images, a name or a file; empty: the run's")
+    thresholds: tuple[float, ...] = option((0.2, 0.4, 0.6), "background scores of the masks of CAMs", low=0, high=1)
+    alphas: tuple[float, ...] = option(
+        (1.0, 2.0, 4.0),
+        "exponents of the background score (1 - max CAM)^alpha in the CRF: a larger one, less background",
+        low=0,
+    )
+    out: str = option("", "folder to write to; empty: tour/ in the experiment")
+    device: str = device_option()
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        require_different("--images", self.images)
+        require_different("--thresholds", self.thresholds)
+        require_different("--alphas", self.alphas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +80,14 @@ class DenoisedOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if len(set(self.steps)) < len(self.steps):
-            raise InputError(f"--steps must all differ, got {show(self.steps)}")
+        require_different("--steps", self.steps)
         if self.image_size % 8:
             raise InputError(f"--image-size must be a multiple of 8, got {self.image_size}")
+
+
+def require_different(flag: str, values: Sequence[object]) -> None:
+    """Raises InputError where values of a flag are too many to see, or the same."""
+    if len(values) > MOST_IMAGES:
+        raise InputError(f"{flag} takes {MOST_IMAGES} at most, got {len(values)}")
+    if len(set(values)) < len(values):
+        raise InputError(f"{flag} must all differ, got {show(values)}")
