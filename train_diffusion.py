@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     check_flags(DenoiserOptions, denoiser_defaults)
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -24,7 +25,7 @@ from diffusion import GaussianDiffusion, build_denoiser
 from utils.cams.pictures import save_grid
 from utils.errors import InputError, run_script
 from utils.experiment import open_experiment, parse_run, start_run
-from utils.log import RunLog, progress
+from utils.log import RunLog, progress, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device, to_device, upload
@@ -58,6 +59,7 @@ MAX_GRADIENT_NORM = 1.0
 def main(args: list[str]) -> None:
     # Options
     options = parse(args)
+    require_wandb(options.wandb)
     out = Path(options.out or recipe(options.exp).denoiser_file or options.folder / "denoiser.pt")
     device = prepare_device(options.device)
     if options.compile:
@@ -93,6 +95,7 @@ def main(args: list[str]) -> None:
         training.wrap_ddp()
         if is_main():
             start_run(options, (), job())
+            log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
 
         # Loop
         losses: list[Tensor] = []  # since the last report, on the device

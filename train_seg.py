@@ -7,6 +7,7 @@ from utils.options.segmentation import TRUTH, AffinityOptions, MaskOptions, SegO
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(SegOptions, seg_defaults)
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ from utils.experiment import (
     start_run,
 )
 from utils.files import claim, claim_file
-from utils.log import RunLog
+from utils.log import RunLog, require_wandb
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
@@ -86,6 +87,7 @@ CLASSES = Goal("train_seg.py", __doc__, SegOptions, seg_defaults, SEG)
 def main(args: list[str], goal: Goal = CLASSES) -> None:
     # Options
     options = parse(args, goal)
+    require_wandb(options.wandb)
     device = prepare_device(options.device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
@@ -128,6 +130,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
         if is_main():
             claim_masks(options)
             start_run(options, layout.classes, job())
+            log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
 
         # Loop

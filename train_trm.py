@@ -7,6 +7,7 @@ from utils.options.training import TrainOptions, shards_of
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(TrainOptions, train_defaults)
 
+import dataclasses
 import logging
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ from utils.experiment import (
     remove_old_epochs,
     start_run,
 )
-from utils.log import RunLog
+from utils.log import RunLog, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -90,6 +91,7 @@ DENOISER_HINT = (
 def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> None:
     # Options
     options = parse(args, program, exp)
+    require_wandb(options.wandb)
     device = prepare_device(options.device)
     if options.compile:
         require_compiler(device)
@@ -143,6 +145,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         training.wrap_ddp()
         if is_main():
             start_run(options, layout.classes, job())
+            log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
 
         # Loop

@@ -1,11 +1,12 @@
 """Shows how CAMs grow from epoch to epoch, as an animation of at most 2 MB: python -m tools.animate --name NAME"""
 
 from utils.command_line import check_flags
-from utils.options.pictures import AnimateOptions, TourOptions
+from utils.options.pictures import AnimateOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(AnimateOptions)
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def main(args: list[str]) -> None:
     precision = Precision("off", prepare_device(options.device))
 
     # Images
-    subjects = [subject(layout, image_id, run) for image_id in images_of(options, layout, run.val_list)]
+    ids = images_of(options.images, options.count, layout, run.val_list)
+    subjects = [subject(layout, image_id, run) for image_id in ids]
 
     # CAMs: the network of every epoch sees the same images
     maps = [overlays(options.folder, epoch, subjects, layout, run, precision) for epoch in progress(epochs, "epochs")]
@@ -96,19 +98,25 @@ def epochs_of(folder: Path) -> list[int]:
     return [epochs[i] for i in evenly_spaced(len(epochs), MOST_FRAMES)]
 
 
-def images_of(options: AnimateOptions | TourOptions, layout: Layout, val_list: str) -> list[str]:
+def images_of(images: Sequence[str], count: int, layout: Layout, val_list: str) -> list[str]:
     """Ids of the images that are shown.
+
+    Args:
+        images: those that are asked for.
+        count: where none is, how many, evenly spaced among those of the list that have labels.
+        layout: the data set.
+        val_list: a list of it.
 
     Raises:
         InputError: none of the list has a label.
     """
-    if options.images:
-        return list(options.images)
+    if images:
+        return list(images)
     ids = layout.read_list(val_list)
     labelled = [i for i, row in zip(ids, layout.labels(ids), strict=True) if row.any()]
     if not labelled:
         raise InputError(f"no image of {val_list} has a label, so that there are no CAMs to show")
-    return [labelled[i] for i in evenly_spaced(len(labelled), options.count)]
+    return [labelled[i] for i in evenly_spaced(len(labelled), count)]
 
 
 def subject(layout: Layout, image_id: str, run: TrainOptions) -> Subject:

@@ -38,8 +38,9 @@ def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
     options = parse_options(ReportOptions, args, "python -m tools.report", __doc__)
     require_experiment(options.folder)
-    run, classes = run_of(options.folder, "", options.data_path, options.list)
+    run, classes = run_of(options.folder, "", options.data_path)
     run = dataclasses.replace(run, name=options.name, experiments=options.experiments)
+    images = options.list or run.val_list
 
     # What training left
     losses, progress = read_losses(options.folder / "log.txt"), read_progress(options.folder)
@@ -49,7 +50,7 @@ def main(args: list[str]) -> None:
     layout = open_layout(Path(run.data_path)) if is_data_set(Path(run.data_path)) else None
     dicts = inside_or_path(options.folder, options.dict_dir)
     reason = why_no_cams(run, layout, dicts)
-    why_unscored = "" if layout is None else why_no_scores(layout, "" if reason else run.val_list)
+    why_unscored = "" if layout is None else why_no_scores(layout, "" if reason else images)
     if reason or layout is None:
         if classes is None and not (losses or progress):
             raise InputError(f"{options.folder} holds no experiment: no options.json, losses, scores or CAMs are there")
@@ -57,7 +58,7 @@ def main(args: list[str]) -> None:
     else:
         require_classes(layout, classes, options.folder)
         with reading(dicts):
-            cams = read_cams(options, run, layout, dicts, why_unscored)
+            cams = read_cams(options, run, images, layout, dicts, why_unscored)
 
     # Page
     out = report_file(options)
@@ -113,12 +114,15 @@ def require_classes(layout: Layout, classes: tuple[str, ...] | None, folder: Pat
         raise InputError(f"{layout.root} has other classes than the run {folder} was trained on")
 
 
-def read_cams(options: ReportOptions, run: TrainOptions, layout: Layout, dicts: Path, why_unscored: str) -> CamFindings:
+def read_cams(
+    options: ReportOptions, run: TrainOptions, images: str, layout: Layout, dicts: Path, why_unscored: str
+) -> CamFindings:
     """Scores the CAM files where there are true masks, and draws some of the images.
 
     Args:
         options: of the command.
-        run: whose list of images is shown.
+        run: whose images these are.
+        images: the list of those that are shown.
         layout: the data set.
         dicts: the folder of the files.
         why_unscored: why nothing can be scored; empty where it can.
@@ -126,7 +130,7 @@ def read_cams(options: ReportOptions, run: TrainOptions, layout: Layout, dicts: 
     Raises:
         InputError: a file is missing, damaged or misshapen.
     """
-    images, ids = run.val_list, layout.read_list(run.val_list)
+    ids = layout.read_list(images)
     others = crf_masks(options.folder)
     if options.seg:
         others.append(segmentation_masks(inside_or_path(options.folder, options.seg)))

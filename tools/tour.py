@@ -79,7 +79,8 @@ def main(args: list[str]) -> None:
     # Photographs, and their CAMs
     model = load_cam_model(options.folder, device=options.device, classes=layout.classes)
     background, source = background_of(options.folder)
-    subjects = [subject(model, layout, image_id) for image_id in images_of(options, layout, run.val_list)]
+    ids = images_of(options.images, options.count, layout, run.val_list)
+    subjects = [subject(model, layout, image_id) for image_id in ids]
     print(f"{model.weights}: {len(subjects)} images, background score {background:g} ({source})")
 
     # Pictures

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from .errors import InputError, did_you_mean
 from .files import previous_file, whole_file
+from .log import wandb_file
 from .options.experiment import OPTIONS_FILE, RunOptions, load_options, save_options
 from .options.exported import WEIGHTS_FILE, is_exported, read_config
 from .options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
@@ -257,6 +258,7 @@ def start_run(options: TrainingT, classes: Sequence[str], job: str = "") -> None
         for path in (*options.folder.glob("ckpt/*.pth"), *options.folder.glob("events.out.tfevents.*")):
             path.unlink()
         scores_file(options.folder).unlink(missing_ok=True)
+        wandb_file(options.folder).unlink(missing_ok=True)
     save_options(dataclasses.replace(options, resume=False, overwrite=False), classes, job)
 
 

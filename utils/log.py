@@ -1,12 +1,17 @@
-"""The log of a run (terminal, log.txt, TensorBoard), and progress bars."""
+"""The log of a run (terminal, log.txt, TensorBoard, Weights & Biases), and progress bars."""
 
 import contextlib
+import importlib.util
 import logging
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
+
+from .errors import InputError
+from .files import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +24,17 @@ def progress(iterable: Iterable[T], description: str, total: int | None = None, 
     """A progress bar; hidden if `shown` is false or standard error is no terminal."""
     disable = None if shown else True  # None leaves it to tqdm
     return tqdm(iterable, desc=description, total=total, disable=disable, dynamic_ncols=True, leave=False)
+
+
+def wandb_file(folder: Path) -> Path:
+    """Where an experiment keeps the id of its run at Weights & Biases, so that a resumed run goes on in the same one."""
+    return folder / "wandb_id.txt"
+
+
+def require_wandb(project: str) -> None:
+    """Raises InputError where a project is named and wandb is not installed; it is optional."""
+    if project and importlib.util.find_spec("wandb") is None:
+        raise InputError("--wandb needs the package wandb: pip install -r requirements-wandb.txt")
 
 
 class TerminalHandler(logging.Handler):
@@ -54,6 +70,7 @@ class RunLog:
         self.silent = silent
         self.logger = logging.Logger(str(folder), logging.INFO)
         self.writer: SummaryWriter | None = None
+        self.wandb: Any = None  # a run of Weights & Biases, if one is asked for
         if silent:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,24 +94,88 @@ class RunLog:
         if self.writer is not None:
             with contextlib.suppress(OSError):
                 self.writer.close()
+        if self.wandb is not None:
+            with self.wandb_going_on():
+                self.wandb.finish(exit_code=0 if error is None else 1)
         for handler in self.logger.handlers:
             handler.close()
+
+    def start_wandb(self, project: str, name: str, config: Mapping[str, Any]) -> None:
+        """Sends values and pictures to Weights & Biases too; a folder whose run is there already goes on with it.
+
+        Args:
+            project: where the run belongs to; empty: nothing is sent.
+            name: of the run.
+            config: options to show with it.
+
+        Raises:
+            InputError: wandb is not installed, or cannot start.
+        """
+        if self.silent or not project:
+            return
+        require_wandb(project)
+        import wandb  # takes seconds, and is optional
+
+        path = wandb_file(self.folder)
+        run_id = path.read_text().strip() if path.exists() else secrets.token_hex(4)
+        settings = wandb.Settings(console="off", silent=True)
+        try:
+            self.wandb = wandb.init(
+                project=project,
+                name=name,
+                id=run_id,
+                resume="allow",
+                dir=str(self.folder),
+                config=dict(config),
+                settings=settings,
+            )
+            # A run that was killed takes some steps anew, which its own count of steps would refuse.
+            self.wandb.define_metric("*", step_metric="step")
+        except (wandb.Error, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"--wandb {project}: wandb cannot start: {reason}; WANDB_MODE=offline needs no account"
+            ) from error
+        with whole_file(path) as file:
+            file.write(f"{run_id}\n".encode())
+        place = Path(self.wandb.dir).parent if self.wandb.offline else self.wandb.url
+        self.info(f"wandb: run {run_id} of project {project}, {place}")
+
+    @contextlib.contextmanager
+    def wandb_going_on(self) -> Iterator[None]:
+        """Context in which trouble with Weights & Biases ends its part of the log, and not the training."""
+        try:
+            yield
+        # Whatever it is: training must not depend on a service.
+        except Exception as error:
+            self.wandb = None
+            self.info(f"warning: wandb has failed, the run goes on without it: {' '.join(str(error).split())}")
 
     def info(self, message: str) -> None:
         """Logs one line to the terminal and to log.txt."""
         self.logger.info(message)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Logs values by name to TensorBoard."""
-        if not self.silent:
-            for name, value in values.items():
-                self.events(step).add_scalar(name, value, step)
+        """Logs values by name to TensorBoard, and to Weights & Biases."""
+        if self.silent:
+            return
+        for name, value in values.items():
+            self.events(step).add_scalar(name, value, step)
+        if self.wandb is not None:
+            with self.wandb_going_on():
+                self.wandb.log({**values, "step": step})
 
     def pictures(self, pictures: Mapping[str, "np.ndarray"], step: int) -> None:
-        """Logs pictures by name, (H, W, 3) uint8, to TensorBoard."""
-        if not self.silent:
-            for name, picture in pictures.items():
-                self.events(step).add_image(name, picture, step, dataformats="HWC")
+        """Logs pictures by name, (H, W, 3) uint8, to TensorBoard, and to Weights & Biases."""
+        if self.silent:
+            return
+        for name, picture in pictures.items():
+            self.events(step).add_image(name, picture, step, dataformats="HWC")
+        if self.wandb is not None and pictures:
+            import wandb
+
+            with self.wandb_going_on():
+                self.wandb.log({**{name: wandb.Image(picture) for name, picture in pictures.items()}, "step": step})
 
     def events(self, step: int) -> "SummaryWriter":
         """The TensorBoard writer, created when it is first needed."""

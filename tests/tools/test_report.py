@@ -146,6 +146,12 @@ def test_every_image_has_its_pictures(page):
     assert all(a["alt"] for a in parsed.all("img"))
 
 
+def test_another_list_is_not_taken_for_the_one_scored_during_training(flags):
+    text = report([*flags, "--list", "val"]).text
+    assert "images scored: val" in text
+    assert "tried on the images of the list six." in text
+
+
 def test_pictures_are_in_the_file(page):
     for attributes in Page(page).all("img"):
         kind, _, data = attributes["src"].partition(",")

@@ -2,12 +2,15 @@
 
 import io
 import re
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from utils.log import RunLog, progress
+from utils.errors import InputError
+from utils.log import RunLog, progress, require_wandb, wandb_file
 
 
 def test_lines_go_to_the_terminal_as_they_are(tmp_path, capsys):
@@ -93,3 +96,102 @@ def test_progress_is_silent_where_standard_error_is_no_terminal(capfd):
 
 def test_progress_knows_its_length():
     assert len(progress(range(7), "numbers")) == 7
+
+
+@pytest.fixture
+def wandb(monkeypatch) -> SimpleNamespace:
+    """A stand-in for the package wandb; it keeps what is sent."""
+    kept = SimpleNamespace(starts=[], rows=[], exits=[], trouble=None)
+
+    def log(values):
+        if kept.trouble:
+            raise kept.trouble
+        kept.rows.append(values)
+
+    def init(**arguments):
+        if kept.trouble:
+            raise kept.trouble
+        kept.starts.append(arguments)
+        finish = lambda exit_code: kept.exits.append(exit_code)  # noqa: E731
+        return SimpleNamespace(
+            log=log, finish=finish, define_metric=lambda *_, **__: None, offline=False, url="https://there", dir=""
+        )
+
+    module = ModuleType("wandb")
+    module.init, module.Settings, module.Error = init, lambda **values: values, type("Error", (Exception,), {})
+    module.Image = lambda picture: ("image", picture.shape)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: module)
+    kept.Error = module.Error
+    return kept
+
+
+def test_wandb_is_neither_imported_nor_asked_for_without_a_project(tmp_path, wandb):
+    with RunLog(tmp_path) as log:
+        log.start_wandb("", "run", {})
+        log.scalars({"lr": 1e-3}, 1)
+    assert not wandb.starts
+    assert not wandb_file(tmp_path).exists()
+
+
+def test_wandb_gets_values_and_pictures_with_their_step(tmp_path, wandb):
+    with RunLog(tmp_path) as log:
+        log.start_wandb("project", "run", {"lr": 0.1})
+        log.scalars({"loss/cls": 0.5, "lr": 1e-3}, 10)
+        log.pictures({"cams/a": np.zeros((4, 6, 3), np.uint8)}, 20)
+    (start,) = wandb.starts
+    assert (start["project"], start["name"], start["config"]) == ("project", "run", {"lr": 0.1})
+    assert wandb.rows == [
+        {"loss/cls": 0.5, "lr": 1e-3, "step": 10},
+        {"cams/a": ("image", (4, 6, 3)), "step": 20},
+    ]
+    assert wandb.exits == [0]
+
+
+def test_a_resumed_run_goes_on_in_the_same_wandb_run_and_another_folder_does_not(tmp_path, wandb):
+    for folder in ("a", "a", "b"):
+        with RunLog(tmp_path / folder) as log:
+            log.start_wandb("project", "run", {})
+    first, again, other = [start["id"] for start in wandb.starts]
+    assert first == again != other
+    assert {start["resume"] for start in wandb.starts} == {"allow"}
+
+
+def test_wandb_is_told_of_a_run_that_failed(tmp_path, wandb):
+    log = RunLog(tmp_path)
+    log.start_wandb("project", "run", {})
+    with pytest.raises(ZeroDivisionError), log:
+        1 / 0  # noqa: B018
+    assert wandb.exits == [1]
+
+
+def test_a_run_goes_on_where_wandb_fails(tmp_path, wandb, capsys):
+    with RunLog(tmp_path) as log:
+        log.start_wandb("project", "run", {})
+        wandb.trouble = ConnectionError("no network")
+        log.scalars({"lr": 1e-3}, 1)
+        log.scalars({"lr": 1e-3}, 2)
+    printed = capsys.readouterr().out
+    assert printed.count("warning: wandb has failed, the run goes on without it: no network") == 1
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_wandb_that_cannot_start_is_told_in_a_line(tmp_path, wandb):
+    wandb.trouble = wandb.Error("no API key\nconfigured")
+    with pytest.raises(InputError, match=r"^--wandb project: wandb cannot start: no API key configured; WANDB_MODE=offline"):
+        RunLog(tmp_path).start_wandb("project", "run", {})
+    assert not wandb_file(tmp_path).exists()
+
+
+def test_all_processes_but_the_main_one_leave_wandb_alone(tmp_path, wandb):
+    with RunLog(tmp_path, silent=True) as log:
+        log.start_wandb("project", "run", {})
+        log.scalars({"lr": 1e-3}, 1)
+    assert not wandb.starts
+
+
+def test_wandb_that_is_missing_is_told_in_a_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    require_wandb("")
+    with pytest.raises(InputError, match=r"^--wandb needs the package wandb: pip install -r requirements-wandb\.txt$"):
+        require_wandb("project")

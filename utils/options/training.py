@@ -42,6 +42,11 @@ class LoopOptions:
         "value that is white in images of more than 8 bits, such as 1, 4095 or 65535; 0: told from files and their values",
         low=0,
     )
+    wandb: str = option(
+        "",
+        "project of Weights & Biases that losses, scores and pictures go to, beside TensorBoard; empty: none",
+        resumable=True,
+    )
     ckpt_minutes: float = option(15.0, "minutes between two checkpoints: what a kill can lose", low=0, resumable=True)
     resume: bool = option(False, "continue from ckpt/last.pth with the options of that run", resumable=True)
     overwrite: bool = option(
