@@ -1,5 +1,7 @@
 """Trains DiG on image-level labels: python train_trm.py --name NAME --exp dig_eccv24"""
 
+from __future__ import annotations  # so that the networks are imported when they are built
+
 from utils.command_line import check_flags
 from utils.options.recipes import train_defaults
 from utils.options.training import TrainOptions, shards_of
@@ -11,29 +13,16 @@ import dataclasses
 import logging
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import timm
 import torch
-from timm.optim import param_groups_weight_decay
-from timm.scheduler import CosineLRScheduler
 
+import models
 from datasets.check import check_images, check_masks
 from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance, build_denoiser
-from models import (
-    DEIT_SMALL,
-    LFCA_PREFIXES,
-    ConvStem,
-    DiG,
-    DiGLoss,
-    build_dig,
-    init_mimetic,
-    load_backbone,
-    load_deit,
-    load_stem,
-)
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import (
@@ -69,6 +58,9 @@ from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
 from utils.training.checkpoint import load_file, load_strictly, save_file, state_dict_of
 from utils.training.engine import Training, TrainingStep, score_cams
+
+if TYPE_CHECKING:
+    from timm.scheduler import CosineLRScheduler
 
 VIT_HINT = (
     "It is DeiT-S, published at https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth; "
@@ -107,7 +99,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         val_loader = validation_loader(layout, options, device, log)
 
         # Networks
-        criterion = DiGLoss(options.W, options.T, options.A, options.start_epoch, options.guided_from)
+        criterion = models.DiGLoss(options.W, options.T, options.A, options.start_epoch, options.guided_from)
         guided = criterion.has_diffusion_branch or criterion.uses_denoised(options.epochs - 1)
         denoiser = load_denoiser(options, log) if guided else None
         channels = denoiser.model.feature_channels if denoiser is not None and criterion.has_diffusion_branch else None
@@ -286,9 +278,9 @@ def published_spelling(path: Path) -> Path:
     return next((p for p in spellings if p.exists()), path)
 
 
-def build_network(num_classes: int, feature_channels: int | None, options: TrainOptions, log: RunLog) -> DiG:
+def build_network(num_classes: int, feature_channels: int | None, options: TrainOptions, log: RunLog) -> models.DiG:
     """The network, its transformer initialised as `--vit-weights` says, without LFCA where no features come."""
-    net = build_dig(
+    net = models.build_dig(
         num_classes,
         lfca=feature_channels is not None,
         feature_steps=len(options.feature_steps),
@@ -303,19 +295,19 @@ def build_network(num_classes: int, feature_channels: int | None, options: Train
     if options.resume:
         return net  # its weights are in the checkpoint
     if net.stem is not None:
-        log.info(f"stem: {options.stem}, {load_stem(net.stem, options.stem_weights)}")
+        log.info(f"stem: {options.stem}, {models.load_stem(net.stem, options.stem_weights)}")
     log.info(f"transformer: {describe(net)}, {options.transformer_weights.replace('none', 'random')}")
     initialize_transformer(net, options.transformer_weights)
     return net
 
 
-def describe(net: DiG) -> str:
+def describe(net: models.DiG) -> str:
     """The transformer in a few words."""
     grid = f"{net.grid_size} x {net.grid_size} patches of {net.patch_size} pixels"
     return f"{net.backbone or 'DeiT'} of {len(net.blocks)} blocks, width {net.embed_dim}, {grid}"
 
 
-def initialize_transformer(net: DiG, source: str) -> None:
+def initialize_transformer(net: models.DiG, source: str) -> None:
     """Gives the transformer the weights that it starts from.
 
     Args:
@@ -328,11 +320,13 @@ def initialize_transformer(net: DiG, source: str) -> None:
     if source == "none":
         return
     if source == "mimetic":
-        init_mimetic(net)
+        models.init_mimetic(net)
         return
     hint = BACKBONE_HINT if net.backbone else VIT_HINT
     if source == "timm":
-        name = net.backbone or DEIT_SMALL
+        name = net.backbone or models.DEIT_SMALL
+        import timm
+
         try:
             state = timm.create_model(name, pretrained=True).state_dict()
         # Whatever the download stumbles over, the user needs the way out.
@@ -340,22 +334,24 @@ def initialize_transformer(net: DiG, source: str) -> None:
             raise InputError(f"timm could not provide {name}: {error}. {hint}") from error
     else:
         state = state_dict_of(load_file(Path(source), hint), Path(source))
-    load = load_backbone if net.backbone else load_deit
+    load = models.load_backbone if net.backbone else models.load_deit
     try:
         load(net, state)
     except ValueError as error:
         raise InputError(f"{source} does not fit the network: {error}") from error
 
 
-def calibrate_stem(stem: ConvStem, net: DiG, images: TrainingImages) -> None:
+def calibrate_stem(stem: models.ConvStem, net: models.DiG, images: TrainingImages) -> None:
     """Brings the channels of the stem's features to one size, on the same training images in every process."""
     picked = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).round().int().tolist()
     pixels = torch.stack([images[Visit(0, index)].image for index in picked])
     stem.calibrate(net.normalize(pixels.to(net.cls_token.device).float() / 255))
 
 
-def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
+def build_optimizer(net: models.DiG, options: TrainOptions) -> torch.optim.AdamW:
     """AdamW without weight decay on biases, other vectors, class tokens and positions; a stem has a rate of its own."""
+    from timm.optim import param_groups_weight_decay
+
     groups = param_groups_weight_decay(net, options.weight_decay, no_weight_decay_list=net.no_weight_decay())
     trunk = {id(parameter) for name, parameter in net.named_parameters() if name.startswith(STEM_PREFIX)}
     for group in tuple(groups):
@@ -368,6 +364,8 @@ def build_optimizer(net: DiG, options: TrainOptions) -> torch.optim.AdamW:
 
 def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> CosineLRScheduler:
     """Learning rate by epochs done: linear warm-up, then the cosine as if there had been none."""
+    from timm.scheduler import CosineLRScheduler
+
     # timm warns of a cosine over one epoch: nobody needs to hear that of a trial run.
     logging.getLogger(CosineLRScheduler.__module__).setLevel(logging.ERROR)
     return CosineLRScheduler(
@@ -385,10 +383,10 @@ def set_learning_rate(scheduler: CosineLRScheduler, options: TrainOptions, epoch
     scheduler.step(done)  # type: ignore[arg-type]  # timm declares int, and computes with fractions
 
 
-def save_inference_weights(net: DiG, path: Path) -> None:
+def save_inference_weights(net: models.DiG, path: Path) -> None:
     """Writes what inference needs and no more."""
     state = net.state_dict()
-    save_file({name: value for name, value in state.items() if not name.startswith(LFCA_PREFIXES)}, path)
+    save_file({name: value for name, value in state.items() if not name.startswith(models.LFCA_PREFIXES)}, path)
 
 
 if __name__ == "__main__":

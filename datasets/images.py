@@ -9,12 +9,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN
-from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
-from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
 
 from utils.cams.inference import DEFAULT_CAP, network_pixels
 from utils.errors import InputError, did_you_mean
@@ -116,6 +112,10 @@ class TrainingImages(VisitedImages):
         auto_augment: str = "",
         white: float = 0.0,
     ):
+        # timm and torchvision take seconds to import, and most of what this module has does without them.
+        from timm.data.transforms import RandomResizedCropAndInterpolation
+        from torchvision.transforms import v2
+
         self.paths = paths
         self.white = white
         self.labels = torch.from_numpy(labels).float()
@@ -145,6 +145,9 @@ def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image
     Raises:
         InputError: timm has no such policy.
     """
+    from timm.data import IMAGENET_DEFAULT_MEAN
+    from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
+
     settings = {
         "translate_const": int(size * 0.45),
         "img_mean": tuple(round(255 * mean) for mean in IMAGENET_DEFAULT_MEAN),
@@ -300,6 +303,8 @@ class FolderImages(VisitedImages):
     """
 
     def __init__(self, folder: Path, size: int, crop: bool, seed: int, white: float = 0.0):
+        from torchvision.transforms import v2
+
         if not folder.is_dir():
             beside = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
             what = "is a file" if folder.exists() else f"does not exist{did_you_mean(folder.name, beside)}"

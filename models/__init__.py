@@ -3,32 +3,32 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .backbones import DEIT_SMALL
-from .cam import normalize_cam
-from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
-from .losses import LOSS_NAMES, DiGLoss
-from .mimetic import init_mimetic
-from .stem import ConvStem, load_stem
-from .weights import imagenet_normalize, load_backbone, load_deit
-
 if TYPE_CHECKING:
+    from .backbones import DEIT_SMALL
+    from .cam import normalize_cam
+    from .dig import LFCA_PREFIXES, DiG, DiGOutput, build_dig
+    from .losses import LOSS_NAMES, DiGLoss
+    from .mimetic import init_mimetic
     from .segmentation import SEG_WEIGHTS_HINT, SegmentationNet, build_segmenter, load_segmenter
+    from .stem import ConvStem, load_stem
     from .trained.cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
     from .trained.seg_model import SegModel, load_seg_model
+    from .weights import imagenet_normalize, load_backbone, load_deit
 
-LOADED_WHEN_USED = {
-    "WEIGHTS_HINT": "trained.cam_model",
-    "CamModel": "trained.cam_model",
-    "load_cam_model": "trained.cam_model",
-    "load_network": "trained.cam_model",
-    "SegModel": "trained.seg_model",
-    "load_seg_model": "trained.seg_model",
-    "SEG_WEIGHTS_HINT": "segmentation",
-    "SegmentationNet": "segmentation",
-    "build_segmenter": "segmentation",
-    "load_segmenter": "segmentation",
+MODULES = {
+    "backbones": ("DEIT_SMALL",),
+    "cam": ("normalize_cam",),
+    "dig": ("LFCA_PREFIXES", "DiG", "DiGOutput", "build_dig"),
+    "losses": ("LOSS_NAMES", "DiGLoss"),
+    "mimetic": ("init_mimetic",),
+    "segmentation": ("SEG_WEIGHTS_HINT", "SegmentationNet", "build_segmenter", "load_segmenter"),
+    "stem": ("ConvStem", "load_stem"),
+    "trained.cam_model": ("WEIGHTS_HINT", "CamModel", "load_cam_model", "load_network"),
+    "trained.seg_model": ("SegModel", "load_seg_model"),
+    "weights": ("imagenet_normalize", "load_backbone", "load_deit"),
 }
-"""Names by module. They need experiments or segmentation-models-pytorch, which DiG itself does without."""
+"""Names by module. A module is imported when one of its names is used: timm alone takes seconds."""
+MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
 __all__ = [
     "DEIT_SMALL",
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the module of a name in `LOADED_WHEN_USED`."""
-    if name not in LOADED_WHEN_USED:
+    """Imports the module of a name."""
+    if name not in MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{LOADED_WHEN_USED[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{MODULE_OF[name]}", __name__), name)

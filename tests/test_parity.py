@@ -13,7 +13,7 @@ from datasets.images import InferenceImages
 from datasets.layouts.voc import VocLayout
 from diffusion import Guidance, build_denoiser
 from evaluation import main as evaluate
-from models import DiGLoss, build_dig, imagenet_normalize
+from models import DiGLoss, build_dig, imagenet_normalize, load_deit
 from utils.cams.files import write_cam_dict
 from utils.cams.masks import read_mask
 from utils.machine.cores import available_cores
@@ -65,7 +65,7 @@ def test_names_and_shapes_are_those_of_the_published_checkpoints():
 def test_a_network_takes_every_parameter_of_the_published_deit():
     deit = {name: torch.full(shape, 0.5) for name, shape in manifest("deit_small").items()}
     net = build_dig(lfca=False)
-    train_trm.load_deit(net, deit)
+    load_deit(net, deit)
     loaded = [name for name, value in net.state_dict().items() if (value == 0.5).all()]
     assert set(loaded) == {name for name in shapes(net) if not name.startswith("head.")}
 

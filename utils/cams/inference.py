@@ -7,7 +7,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
 
 from ..errors import InputError
 from ..machine.device import Precision, to_device
@@ -74,6 +73,8 @@ def network_pixels(
     Returns:
         (3, H, W) uint8 for each scale.
     """
+    from torchvision.transforms import v2  # here, because it takes a second
+
     size = network_size(image.height, image.width, shorter_side, cap)
     if size != (image.height, image.width):
         image = v2.functional.resize(image, size, v2.InterpolationMode.BICUBIC)

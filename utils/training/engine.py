@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -34,6 +33,9 @@ from .checkpoint import load_last, load_strictly, require_finite, save_file, sta
 from .loop import after_step
 from .seeding import Stream, derive_seed, sample_noise
 from .step import Criterion, Guide, NetworkT, Step
+
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
 
 
 class TrainingStep(Step[NetworkT]):
@@ -152,7 +154,7 @@ class Training(Generic[NetworkT]):
         self.interruptions = interruptions
         self.accum = accum
         self.schedule = schedule
-        self.ema = ModelEmaV3(step.net, ema_decay) if ema_decay else None
+        self.ema = average_of(step.net, ema_decay) if ema_decay else None
         self.precision = step.precision
         self.epoch = 0
         self.steps_done = 0  # in this epoch
@@ -307,6 +309,13 @@ class Training(Generic[NetworkT]):
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.last} is not what this run can be resumed from: {error}") from error
         self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last}")
+
+
+def average_of(net: nn.Module, decay: float) -> "ModelEmaV3":
+    """A copy of a network whose weights follow those of the network."""
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(net, decay)
 
 
 def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: int, images: list[str]) -> None:
