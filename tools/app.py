@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports that take seconds
 
 import importlib.util
 import os
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ def main(args: list[str]) -> None:
     explorer = Explorer(model, segmenter, limits, has_crf())
     examples = examples_of(options)
 
-    # Page: photographs and downloads are in a folder that goes when it ends
+    # Page: photographs and downloads are in a folder that goes when it ends, by Ctrl-C or SIGTERM
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="dig-app-") as folder:
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
         from utils.app.page import build_page, launch  # reads the environment

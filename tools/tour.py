@@ -152,8 +152,7 @@ def tokens_picture(model: CamModel, subjects: Sequence[Subject]) -> np.ndarray:
 
 def why_no_branch(folder: Path, run: TrainOptions) -> str:
     """Why a run has no diffusion branch to show; empty where it has one."""
-    criterion = DiGLoss(run.W, run.T, run.A, run.start_epoch)
-    if not criterion.uses_features:
+    if not DiGLoss(run.W, run.T, run.A, run.start_epoch, run.guided_from).has_diffusion_branch:
         return f"the run was trained without LFCA, with --W {show(run.W)}"
     if not last_file(folder).is_file():
         return f"{last_file(folder)} is missing, and the weights of an epoch are without LFCA"

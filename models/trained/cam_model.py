@@ -70,7 +70,7 @@ class CamModel(HubModel):
         run = dataclasses.replace(
             run, white_level=self.white, infer_size=self.shorter_side, infer_cap=self.cap, infer_scales=scales
         )
-        return config_of(run, "cam", self.classes, self.net.mean, self.net.std)
+        return config_of(run, "cam", self.classes, self.net.mean, self.net.std, self.background)
 
     def cam(self, image: ImageLike, labels: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Class activation maps.
@@ -220,7 +220,8 @@ def load_cam_model(
         classes: class names, for such a folder; otherwise the run's are used.
         infer_size, infer_cap: replace the run's flags of these names.
 
-    The background's score in masks is the best that evaluation.py has found for the experiment, else 0.4.
+    The background's score in masks is the best that evaluation.py has found for the experiment, or had found for it when it
+    was exported, else 0.4.
 
     Raises:
         InputError: weights or class names are missing, damaged or do not fit, or the device is not available.

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,19 +84,36 @@ def test_a_name_that_is_no_experiment_is_told_with_the_one_meant(root):
         app.load_model(AppOptions(name="rum", experiments=str(root)))
 
 
-@pytest.fixture(scope="module")
-def address(root) -> Iterator[str]:
-    """Where the page is served, by the command itself."""
+def start_page(root: Path, **environment: str) -> tuple[subprocess.Popen, str]:
+    """The command itself, and where it serves the page."""
     command = f"-m tools.app --name run --experiments {root} --device cpu --port 0 --max_mb 1 --examples 2".split()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("the page is at "):
-            break
-    else:
-        pytest.fail(f"no page: {process.wait()}")
-    yield line.split()[4].rstrip(";")
+            return process, line.split()[4].rstrip(";")
+    pytest.fail(f"no page: {process.wait()}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("gradio" in MISSING, reason="not installed: gradio")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_page_that_was_ended(root, tmp_path, number):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"{signal.Signals(number).name} is ignored here, as in the background of a shell")
+    process, _ = start_page(root, TMPDIR=str(tmp_path))
+    assert len(list(tmp_path.glob("dig-app-*"))) == 1
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert list(tmp_path.glob("dig-app-*")) == []
+
+
+@pytest.fixture(scope="module")
+def address(root) -> Iterator[str]:
+    """Where the page is served."""
+    process, address = start_page(root)
+    yield address
     process.terminate()
     process.wait(30)
 

@@ -64,6 +64,34 @@ def test_an_exported_cam_network_gives_the_bits_of_the_experiment(tmp_path, imag
     assert same_cams(model, load_cam_model(experiment, device="cpu"), image)
 
 
+@pytest.mark.parametrize(("scored", "background"), [(0.71, 0.71), (None, 0.4)])
+def test_masks_of_an_exported_network_have_the_background_score_of_the_experiment(
+    tmp_path, image, scored, background, capsys
+):
+    experiment = cam_experiment(tmp_path)
+    if scored is not None:
+        write_best(experiment, scored, 50.0, "val", tmp_path, "")
+    folder = run_export(tmp_path)
+    model = load_cam_model(folder, device="cpu")
+    assert model.background == load_cam_model(experiment, device="cpu").background == background
+    model.save_pretrained(tmp_path / "saved")
+    assert CamModel.from_pretrained(str(tmp_path / "saved"), device="cpu").background == background
+    Image.fromarray(image).save(tmp_path / "picture.png")
+    predict.main(
+        f"{tmp_path}/picture.png --name run --experiments {folder.parent} --device cpu --out {tmp_path}/out".split()
+    )
+    assert f"background score {background:g} (that of {folder / CONFIG_FILE})" in capsys.readouterr().out
+
+
+def test_an_export_of_before_the_background_score_has_the_usual_one(tmp_path):
+    cam_experiment(tmp_path)
+    folder = run_export(tmp_path)
+    content = json.loads((folder / CONFIG_FILE).read_text())
+    del content["background"]
+    (folder / CONFIG_FILE).write_text(json.dumps(content))
+    assert load_cam_model(folder, device="cpu").background == 0.4
+
+
 def test_an_exported_segmentation_network_gives_the_bits_of_the_experiment(tmp_path, image):
     experiment = seg_experiment(tmp_path, infer_size=64)
     folder = run_export(tmp_path, "run_seg")
@@ -162,6 +190,8 @@ def test_an_export_that_was_killed_does_not_load(tmp_path, monkeypatch):
         ({"classes": ["dog"]}, "does not fit the network"),
         ({"options": {}}, "must hold the options input_size"),
         ({"normalization": {"mean": [0, 0, 0], "std": [1, 0, 1]}}, "a standard deviation above 0"),
+        ({"background": 1.5}, "background score of 1.5"),
+        ({"background": "high"}, r"config\.json is no configuration"),
         ({"normalization": 3}, r"config\.json is no configuration"),
     ],
 )

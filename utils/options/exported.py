@@ -35,15 +35,18 @@ class ExportedConfig:
     options: Mapping[str, Any]  # those of `KEPT`
     mean: tuple[float, ...]  # of each channel of an image in [0, 1], subtracted
     std: tuple[float, ...]  # divided by
+    background: float | None = None  # its score in masks of CAMs, in [0, 1]
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        content = {
+        content: dict[str, Any] = {
             "kind": self.kind,
             "classes": list(self.classes),
             "normalization": {"mean": list(self.mean), "std": list(self.std)},
             "options": dict(self.options),
         }
+        if self.background is not None:
+            content["background"] = self.background
         return (json.dumps(content, indent=2) + "\n").encode()
 
     def run(self, cls: type[OptionsT], name: str) -> OptionsT:
@@ -59,7 +62,14 @@ class ExportedConfig:
         return make_options(cls, {"name": name, **UNUSED[self.kind], **self.options})
 
 
-def config_of(run: Any, kind: str, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> ExportedConfig:
+def config_of(
+    run: Any,
+    kind: str,
+    classes: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    background: float | None = None,
+) -> ExportedConfig:
     """What `config.json` says of a run.
 
     Args:
@@ -67,9 +77,10 @@ def config_of(run: Any, kind: str, classes: Sequence[str], mean: Sequence[float]
         kind: cam or seg.
         classes: C names, without the background.
         mean, std: of the image's channels.
+        background: its score in masks of CAMs.
     """
     options = {name: getattr(run, name) for name in KEPT[kind]}
-    return ExportedConfig(kind, tuple(classes), options, tuple(mean), tuple(std))
+    return ExportedConfig(kind, tuple(classes), options, tuple(mean), tuple(std), background)
 
 
 def is_exported(folder: Path) -> bool:
@@ -88,6 +99,7 @@ def read_config(folder: Path) -> ExportedConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
         kind, classes, options = content["kind"], content["classes"], content["options"]
         mean, std = (tuple(map(float, content["normalization"][name])) for name in ("mean", "std"))
+        background = float(content["background"]) if "background" in content else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path} is no configuration of an exported network: {error!r}") from error
     if not isinstance(kind, str) or kind not in KEPT:
@@ -100,7 +112,9 @@ def read_config(folder: Path) -> ExportedConfig:
         raise InputError(f"{path} has a {large[0]} of {options[large[0]]}, which no network has")
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise InputError(f"{path} must hold a mean and a standard deviation above 0 for each of three channels")
-    return ExportedConfig(kind, tuple(classes), options, mean, std)
+    if background is not None and not 0 <= background <= 1:
+        raise InputError(f"{path} has a background score of {background}, which is none from 0 to 1")
+    return ExportedConfig(kind, tuple(classes), options, mean, std, background)
 
 
 def exported_run(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str, ...]]:

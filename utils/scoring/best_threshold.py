@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import whole_file
+from ..options.exported import CONFIG_FILE, is_exported, read_config
 
 DEFAULT_BACKGROUND = 0.4
 """The background's score in masks where nothing has been scored."""
@@ -70,7 +71,13 @@ def read_best(folder: Path, weights: str) -> float:
 
 
 def background_of(folder: Path) -> tuple[float, str]:
-    """The background's score in the masks of an experiment's network, and where it is from, in words."""
+    """The background's score in the masks of a network, and where it is from, in words.
+
+    Args:
+        folder: the experiment's, or that of an exported network.
+    """
+    if is_exported(folder) and (exported := read_config(folder).background) is not None:
+        return exported, f"that of {folder / CONFIG_FILE}"
     try:
         return read_best(folder, weights=""), f"the best of {evaluation_file(folder)}"
     except InputError:
