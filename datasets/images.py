@@ -3,12 +3,13 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -145,21 +146,35 @@ def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image
     Raises:
         InputError: timm has no such policy.
     """
-    from timm.data import IMAGENET_DEFAULT_MEAN
-    from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
+    from timm.data import IMAGENET_DEFAULT_MEAN, auto_augment
 
     settings = {
         "translate_const": int(size * 0.45),
         "img_mean": tuple(round(255 * mean) for mean in IMAGENET_DEFAULT_MEAN),
         "interpolation": Image.Resampling.BICUBIC,
     }
+    build = auto_augment.auto_augment_transform
+    if policy.startswith("augmix"):
+        build = auto_augment.augment_and_mix_transform
+    elif policy.startswith("rand"):
+        build = auto_augment.rand_augment_transform
     try:
-        if policy.startswith("augmix"):
-            return augment_and_mix_transform(policy, settings)
-        return (rand_augment_transform if policy.startswith("rand") else auto_augment_transform)(policy, settings)
+        augmentation = build(policy, settings)
     # timm raises any of these for an invalid policy.
     except (AssertionError, KeyError, ValueError, IndexError) as error:
         raise InputError(f"--aa {policy} is no policy of timm, such as rand-m9-mstd0.5-inc1") from error
+    operations = augmentation.ops if hasattr(augmentation, "ops") else chain.from_iterable(augmentation.policy)
+    for operation in operations:
+        if operation.aug_fn is auto_augment.posterize:
+            operation.aug_fn = posterize
+    return augmentation
+
+
+def posterize(image: Image.Image, bits: int, **ignored: Any) -> Image.Image:
+    """Keeps the highest bits of each value. timm asks for 0 bits too, which leave black: Pillow 13 refuses to."""
+    if bits == 0:
+        return Image.new(image.mode, image.size)
+    return ImageOps.posterize(image, bits) if bits < 8 else image
 
 
 class EpochLoader(DataLoader[Any], Generic[ImagesT]):
