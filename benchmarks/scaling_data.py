@@ -10,6 +10,7 @@ from PIL import Image
 
 from utils.cams.files import write_cam_dict
 from utils.cams.masks import write_mask
+from utils.scoring.metrics import label_type
 
 DIFFERENT = 16
 """Images that the others are links to."""
@@ -121,6 +122,6 @@ def results(root: Path, ids: Sequence[str], folder: str, classes: int, height: i
         values = Image.fromarray(rng.random((8, 8), np.float32)).resize((width, height), Image.Resampling.BILINEAR)
         cam = np.asarray(values, np.float32)
         write_cam_dict(cams, {i % classes: cam})
-        write_mask(mask, np.where(cam > 0.5, i % classes + 1, 0))
+        write_mask(mask, np.where(cam > 0.5, i % classes + 1, 0).astype(label_type(classes)))
     linked(dicts, lambda i: root / folder / f"{ids[i]}.npy", len(ids))
     linked(masks, lambda i: root / "masks" / f"{ids[i]}.png", len(ids))
