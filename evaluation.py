@@ -94,7 +94,8 @@ class Job:
         """The predicted label image of an image."""
         if self.task == "png":
             return read_mask(self.predictions / f"{image_id}.png", shape, self.num_classes)
-        return label_map(read_score_dict(self.predictions / f"{image_id}.npy", shape, self.num_classes))
+        scores = read_score_dict(self.predictions / f"{image_id}.npy", shape, self.num_classes)
+        return label_map(scores, self.num_classes)
 
 
 def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, ...]]:

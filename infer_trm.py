@@ -6,7 +6,7 @@ from utils.options.inference import InferOptions
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(InferOptions)
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
 from utils.experiment import require_experiment, weights_of
 from utils.files import place
+from utils.folders import names_in
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import available_cores, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -80,14 +81,12 @@ def main(args: list[str]) -> None:
         if is_main():
             start_folders(writer, record)
         barrier()
-        left = [i for i, row in zip(ids, labels, strict=True) if not is_written(options, layout, i, row.nonzero()[0])]
-        left = gather(left)[0]  # all processes must shard the same list
-        labels = labels[np.isin(ids, left)]
+        left = gather(unwritten(options, layout, ids, labels))[0]  # all processes must shard the same list
         workers = loader_count(options.num_workers, local_world_size())
         loader = inference_loader(
             layout,
-            shard(left),
-            shard(labels),
+            [ids[i] for i in shard(left)],
+            labels[shard(left)],
             options.infer_size,
             workers,
             device,
@@ -159,8 +158,8 @@ def written(options: InferOptions) -> list[str]:
     return ["dict"] * options.dict + ["vis"] * options.vis + crf + ["png"] * (options.png != "none")
 
 
-def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> list[Path]:
-    """Files that this command writes for an image.
+def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> Iterator[tuple[str, str]]:
+    """Files that this command writes for an image: the folder in the experiment, and the name.
 
     Args:
         options: the options.
@@ -168,18 +167,28 @@ def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iter
         image_id: the image.
         classes: indices of its classes.
     """
-    files = []
     for folder in written(options):
         if folder == "vis":
-            files += [options.folder / folder / f"{image_id}_{layout.classes[c]}.png" for c in classes]
+            yield from ((folder, f"{image_id}_{layout.classes[c]}.png") for c in classes)
         else:
-            files.append(options.folder / folder / f"{image_id}.{'png' if folder == 'png' else 'npy'}")
-    return files
+            yield folder, f"{image_id}.{'png' if folder == 'png' else 'npy'}"
 
 
-def is_written(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> bool:
-    """Whether all files of an image exist already; see `files_of`."""
-    return all(path.exists() for path in files_of(options, layout, image_id, classes))
+def unwritten(options: InferOptions, layout: Layout, ids: Sequence[str], labels: np.ndarray) -> list[int]:
+    """Indices of the images that some file is missing of; folders are listed once, whatever the number of images.
+
+    Args:
+        options: the options.
+        layout: the data set.
+        ids: n images.
+        labels: (n, C) bool.
+    """
+    there = {folder: names_in(options.folder / folder) for folder in written(options)}
+
+    def lacks(image_id: str, row: np.ndarray) -> bool:
+        return any(name not in there[folder] for folder, name in files_of(options, layout, image_id, row.nonzero()[0]))
+
+    return [i for i, (image_id, row) in enumerate(zip(ids, labels, strict=True)) if lacks(image_id, row)]
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,7 @@ class Writer:
     @property
     def masks(self) -> MaskFiles:
         """Writer of pseudo-masks."""
-        return MaskFiles(self.options.folder, self.thresholds)
+        return MaskFiles(self.options.folder, self.thresholds, num_classes=len(self.classes))
 
     def write(self, image_id: str, image_path: Path, cams: dict[int, np.ndarray], size: tuple[int, int]) -> None:
         """Writes the results of one image.

@@ -12,7 +12,7 @@ from utils.errors import InputError
 from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
-from utils.scoring.metrics import IGNORE
+from utils.scoring.metrics import IGNORE, label_type
 
 from .labels import cache_path, read_cache, write_cache
 from .layouts.base import Layout, read_truth
@@ -83,7 +83,8 @@ def check_masks(
     paths = {image_id: layout.mask_path(image_id) for image_id in ids}
     # The cache holds for each mask its file's size and time, those of its image, and the values in the mask.
     states = {i: (state_of(path), state_of(layout.image_path(i))) for i, path in paths.items()}
-    admitted = {*range(len(layout.classes) + 1), IGNORE}
+    ignored = IGNORE if label_type(len(layout.classes)) is np.uint8 else 65535
+    admitted = {*range(len(layout.classes) + 1), ignored}
 
     def is_good(image_id: str) -> bool:
         mask, image = states[image_id]
@@ -100,7 +101,7 @@ def check_masks(
     if unknown:
         write_cache(table, good)
     refuse_bad([held for held in values.values() if isinstance(held, str)], f"{len(ids)} masks", table)
-    shown = [{*good[str(paths[image_id])][1][2:]} - {0, IGNORE} for image_id in ids]
+    shown = [{*good[str(paths[image_id])][1][2:]} - {0, ignored} for image_id in ids]
     require_classes([paths[i] for i, held in zip(ids, shown, strict=True) if not held], labels, shown, layout.classes, say)
     return len(unknown)
 

@@ -43,6 +43,10 @@ COCO_CLASSES = tuple(COCO_NAMES.split(", "))
 """In the official order: by ascending category id (80 of the ids 1 .. 90 are used)."""
 
 
+MOST_CLASSES = 65_534
+"""What masks of 16 bits have room for: 0 is the background, 65535 ignored."""
+
+
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file, with or without a byte-order mark.
 
@@ -84,10 +88,10 @@ def class_names(root: Path, published: Sequence[str] = VOC_CLASSES) -> tuple[str
 
 
 def require_class_names(names: Sequence[str], path: Path) -> None:
-    """Raises InputError if there are no names, more than 254, or one that is no valid file name."""
+    """Raises InputError if there are no names, more than 65,534, or one that is no valid file name."""
     if not names:
         raise InputError(f"{path} names no class")
     if odd := next((name for name in names if "/" in name or "\\" in name or not name.isprintable()), None):
         raise InputError(f"{path} names {odd!r}; files are named after classes, which cannot hold slashes")
-    if len(names) > 254:
-        raise InputError(f"{path} names {len(names)} classes; masks have room for 254")
+    if len(names) > MOST_CLASSES:
+        raise InputError(f"{path} names {len(names)} classes; masks have room for {MOST_CLASSES}")

@@ -22,6 +22,7 @@ from utils.machine.interruptions import leave_process_group
 from utils.training.seeding import Stream, derive_seed, seeded
 
 from .layouts.base import Layout
+from .names import FileNames, Names
 from .pixels import open_rgb
 
 ImagesT = TypeVar("ImagesT", bound="VisitedImages")
@@ -117,9 +118,9 @@ class TrainingImages(VisitedImages):
         from timm.data.transforms import RandomResizedCropAndInterpolation
         from torchvision.transforms import v2
 
-        self.paths = paths
+        self.paths = FileNames(paths)
         self.white = white
-        self.labels = torch.from_numpy(labels).float()
+        self.labels = torch.from_numpy(labels)
         self.seed = seed
         self.transform = v2.Compose(
             [
@@ -133,7 +134,7 @@ class TrainingImages(VisitedImages):
     def __getitem__(self, visit: Visit) -> TrainingSample:
         image = open_rgb(self.paths[visit.index], self.white)
         with seeded(Stream.AUGMENTATION, self.seed, visit.epoch, visit.index):
-            return TrainingSample(self.transform(image), self.labels[visit.index], visit.index)
+            return TrainingSample(self.transform(image), self.labels[visit.index].float(), visit.index)
 
 
 def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image.Image]:
@@ -251,8 +252,8 @@ class InferenceImages(Dataset[InferenceSample]):
         cap: int = DEFAULT_CAP,
         white: float = 0.0,
     ):
-        self.ids = ids
-        self.paths = paths
+        self.ids: Sequence[str] = Names(ids)
+        self.paths: Sequence[Path] = FileNames(paths)
         self.labels = labels
         self.shorter_side = shorter_side
         self.scales = scales
@@ -325,9 +326,10 @@ class FolderImages(VisitedImages):
             what = "is a file" if folder.exists() else f"does not exist{did_you_mean(folder.name, beside)}"
             raise InputError(f"--data {folder} {what}: name a folder of images")
         files = list(visible_files(folder))
-        self.paths = sorted(path for path in files if is_image_name(path.name) and path.is_file())
-        self.left_out = named_by_reason(sorted({*files} - {*self.paths}), folder)
-        if not self.paths:
+        paths = sorted(path for path in files if is_image_name(path.name) and path.is_file())
+        self.paths = FileNames(paths)
+        self.left_out = named_by_reason(sorted({*files} - {*paths}), folder)
+        if not paths:
             others = f"; it holds {self.left_out}" if self.left_out else ""
             raise InputError(f"{folder} holds no image (looked for {' '.join(IMAGE_SUFFIXES)} in all sub-folders){others}")
         self.seed = seed

@@ -247,10 +247,13 @@ def listed(path: Path, rows: Cells, column: int, label_columns: int | None, know
     """
     table: list[TableRow] = []
     separators: dict[str, int] = {}
+    read: dict[str, tuple[list[str], str]] = {}  # cells repeat: a large table has few labels
     for line, row in rows:
-        labels = []
+        labels: list[str] = []
         for cell in (cell for i, cell in enumerate(row) if i != column and cell.strip()):
-            parts, separator = labels_of_cell(cell, known, f"{path} line {line}")
+            if cell not in read:
+                read[cell] = labels_of_cell(cell, known, f"{path} line {line}")
+            parts, separator = read[cell]
             labels += parts
             if separator:
                 separators.setdefault(separator, line)
@@ -266,8 +269,11 @@ def listed(path: Path, rows: Cells, column: int, label_columns: int | None, know
 
 def require_names(path: Path, rows: Sequence[TableRow], known: Collection[str]) -> None:
     """Raises InputError if labels are numbers or words for yes and no, unless they are `known` classes."""
-    said = {normal_name(label): row.line for row in reversed(rows) for label in row.labels}
-    said = {name: line for name, line in said.items() if name not in known}
+    lines = {label: row.line for row in reversed(rows) for label in row.labels}
+    said: dict[str, int] = {}
+    for label, line in lines.items():
+        if (name := normal_name(label)) not in known:
+            said[name] = min(line, said.get(name, line))
     words = {name.casefold() for name in said}
     if words and words <= {*YES, *NO.values(), "y", "n"}:
         raise InputError(

@@ -13,12 +13,13 @@ from torchvision.transforms import v2
 
 from utils.cams.masks import read_mask
 from utils.errors import InputError
-from utils.scoring.metrics import IGNORE
+from utils.scoring.metrics import IGNORE, MOST_OF_8_BITS, label_type
 from utils.training.seeding import Stream, seeded
 
 from .check import in_threads, refuse_bad
 from .images import Visit, VisitedImages
 from .labels import cache_path
+from .names import FileNames
 from .pixels import open_rgb, turned_like, upright_size
 
 GREY = 124
@@ -62,8 +63,10 @@ class SegmentationImages(VisitedImages):
         seed: int,
         white: float = 0.0,
     ):
-        self.paths = paths
-        self.masks = masks
+        if label_type(num_classes) is not np.uint8:
+            raise InputError(f"masks to learn from have at most {MOST_OF_8_BITS} classes, these have {num_classes}")
+        self.paths = FileNames(paths)
+        self.masks = FileNames(masks)
         self.num_classes = num_classes
         self.shorter_side = shorter_side
         self.scale = scale

@@ -94,7 +94,7 @@ def plan(options: PseudoMaskOptions, num_classes: int, white: float) -> Job:
     if options.source == "dict":
         cams = inside_or_path(options.folder, options.dict_dir)
         thresholds = thresholds_of(options, options.folder, str(made_with(cams).get("weights", "")))
-        return Job([cams], MaskFiles(options.folder, thresholds, options.png_dir), num_classes, white)
+        return Job([cams], MaskFiles(options.folder, thresholds, options.png_dir, num_classes), num_classes, white)
     folders = [crf_folder(options.folder, alpha) for alpha in options.alphas] or crf_folders(options.folder)
     if not folders:
         raise InputError(f"{options.folder / 'crf'} is missing: run infer_trm.py --crf or python -m tools.crf first")
@@ -102,7 +102,7 @@ def plan(options: PseudoMaskOptions, num_classes: int, white: float) -> Job:
         raise InputError(
             f"{options.folder / 'crf'} holds {', '.join(path.name for path in folders)}: name one or two with --alphas"
         )
-    return Job(folders, MaskFiles(options.folder, name=options.png_dir), num_classes, white)
+    return Job(folders, MaskFiles(options.folder, name=options.png_dir, num_classes=num_classes), num_classes, white)
 
 
 if __name__ == "__main__":

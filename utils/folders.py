@@ -13,6 +13,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
+def names_in(folder: Path) -> set[str]:
+    """Names of all files in a folder; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except FileNotFoundError:
+        return set()
+
+
 def visible_files(root: Path, skipped: Collection[str] = ()) -> Iterator[Path]:
     """All files in a folder and its sub-folders that are not hidden, sorted; a folder with several links counts once.
 

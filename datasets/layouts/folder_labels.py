@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -261,7 +262,7 @@ class ImageFiles:
 
     def spelt(self, name: str) -> list[Path]:
         """All image files that a name may refer to: by full name, or if there is none, by stem."""
-        folder, _, file = str(PurePosixPath(name)).rpartition("/")
+        folder, _, file = posixpath.normpath(name).rpartition("/")
         by_name, by_stem = self.listing(folder)
         file = unicodedata.normalize("NFC", file)
         return by_name.get(file) or by_stem.get(file, [])
@@ -275,7 +276,7 @@ class ImageFiles:
                 for name in sorted(image_names(place)):
                     spelt = unicodedata.normalize("NFC", name)
                     by_name.setdefault(spelt, []).append(place / name)
-                    by_stem.setdefault(PurePosixPath(spelt).stem, []).append(place / name)
+                    by_stem.setdefault(posixpath.splitext(spelt)[0], []).append(place / name)
             self.listings[folder] = by_name, by_stem
         return self.listings[folder]
 
@@ -313,11 +314,10 @@ def left_out_of(root: Path, labelled: Iterable[Path], source: Path) -> list[str]
         labelled: its images with labels.
         source: the source of the labels.
     """
-    known = {*labelled}
-    files = list(visible_files(root, [name for name in RESERVED if name != "images"]))
-    silent = [
-        str(path.relative_to(root)) for path in files if is_image_name(path.name) and path not in known and is_file(path)
-    ]
+    known = {*map(str, labelled)}
+    found = visible_files(root, [name for name in RESERVED if name != "images"])
+    files = [path for path in found if str(path) not in known]
+    silent = [str(path.relative_to(root)) for path in files if is_image_name(path.name) and is_file(path)]
     # Other files in the root, such as tables, are expected; among the images, any file may have been meant as one.
     others = [
         path

@@ -158,7 +158,7 @@ class CamModel(HubModel):
     def mask_of(self, cams: Mapping[str, np.ndarray], size: tuple[int, int], background: float | None = None) -> np.ndarray:
         """The mask (H, W) uint8 of CAMs by class name; see `mask`."""
         by_index = {index: cams[name] for name, index in self.indices_of(tuple(cams)).items()}
-        return threshold_mask(by_index, size, (self.background if background is None else background,))
+        return threshold_mask(by_index, size, (self.background if background is None else background,), len(self.classes))
 
     def probable(self, prediction: Prediction, threshold: float) -> dict[str, float]:
         """Probabilities by class name, of those classes that reach a threshold."""

@@ -47,13 +47,13 @@ def test_a_class_named_twice_is_refused_by_name(tmp_path):
 
 
 def test_as_many_classes_as_a_mask_has_room_for_are_taken(tmp_path):
-    (tmp_path / "classes.txt").write_text("".join(f"class{i}\n" for i in range(254)))
-    assert len(class_names(tmp_path)) == 254
+    (tmp_path / "classes.txt").write_text("".join(f"class{i}\n" for i in range(65534)))
+    assert len(class_names(tmp_path)) == 65534
 
 
 def test_more_classes_than_a_mask_has_room_for_are_refused(tmp_path):
-    (tmp_path / "classes.txt").write_text("".join(f"class{i}\n" for i in range(255)))
-    with pytest.raises(InputError, match=r"classes\.txt names 255 classes; masks have room for 254"):
+    (tmp_path / "classes.txt").write_text("".join(f"class{i}\n" for i in range(65535)))
+    with pytest.raises(InputError, match=r"classes\.txt names 65535 classes; masks have room for 65534"):
         class_names(tmp_path)
 
 

@@ -449,7 +449,7 @@ def test_hidden_folders_and_files_that_are_no_images_are_left_out_and_named(tmp_
         Image.new("RGB", (20, 20)).save(tmp_path / name)
     (tmp_path / "b" / "film.mp4").touch()
     images = FolderImages(tmp_path, 16, True, 0)
-    assert images.paths == [tmp_path / "b" / "1.png"]
+    assert list(images.paths) == [tmp_path / "b" / "1.png"]
     assert images.left_out == "b/film.mp4 (films are not read: save its frames as images)"
 
 
@@ -460,7 +460,7 @@ def test_links_in_a_circle_are_followed_once(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "c.jpg").symlink_to(tmp_path / "c.jpg")
     images = FolderImages(tmp_path, 16, True, 0)
-    assert images.paths == [tmp_path / "b" / "1.png"]
+    assert list(images.paths) == [tmp_path / "b" / "1.png"]
     assert images.left_out == "c.jpg (is a link that leads nowhere)"
 
 

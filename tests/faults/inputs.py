@@ -212,10 +212,13 @@ def count(job: Job, image_id: str) -> np.ndarray:
     scores = np.zeros((20, *mask.shape), np.float32)
     for c, cam in cams.items():
         scores[c] = np.maximum(cam.astype(np.float32), 0)
-    counts = np.zeros((21, 20, len(SWEEP) + 1), np.int64)
+    counts = np.zeros((3, 21, len(SWEEP) + 1), np.int64)
     exceeded = (scores.max(0)[..., None] > np.array(SWEEP, np.float32)).sum(-1)
     for y, x in np.argwhere(mask != 255):
-        counts[mask[y, x], scores[:, y, x].argmax(), exceeded[y, x]] += 1
+        best, truth = scores[:, y, x].argmax() + 1, mask[y, x]
+        counts[0, best, exceeded[y, x]] += 1
+        counts[1, truth, exceeded[y, x]] += truth in (0, best)
+        counts[2, truth, 0] += 1
     return counts
 
 

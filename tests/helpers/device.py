@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+import torch._dynamo  # before the functions that it looks at are replaced
 
 THERE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 """Accelerators of this machine."""

@@ -71,6 +71,7 @@ class MaskFiles:
     folder: Path
     thresholds: tuple[float, ...] = ()
     name: str = "png"
+    num_classes: int = 0  # see `utils.scoring.metrics.label_map`
 
     @property
     def target(self) -> Path:
@@ -91,11 +92,11 @@ class MaskFiles:
 
     def write_of_cams(self, image_id: str, cams: Cams, shape: tuple[int, int]) -> None:
         """Writes the mask of an image of shape (H, W) from its CAMs."""
-        write_mask(self.path(image_id), threshold_mask(cams, shape, self.thresholds))
+        write_mask(self.path(image_id), threshold_mask(cams, shape, self.thresholds, self.num_classes))
 
     def write_of_scores(self, image_id: str, scores: Sequence[ScoreMaps]) -> None:
         """Writes the mask of an image from its scores with one exponent, or with two (pixels where they differ are 255)."""
-        write_mask(self.path(image_id), score_mask(scores))
+        write_mask(self.path(image_id), score_mask(scores, self.num_classes))
 
 
 def thresholds_of(options: ThresholdOptions, folder: Path, weights: str) -> tuple[float, ...]:

@@ -1,4 +1,7 @@
-"""Ground truth and pseudo-masks: indexed PNGs, 0 background, 1 .. C classes, 255 ignored."""
+"""Ground truth and pseudo-masks: indexed PNGs, 0 background, 1 .. C classes, 255 ignored.
+
+With more than 254 classes, they are grey PNGs of 16 bits, 65535 ignored.
+"""
 
 from pathlib import Path
 
@@ -8,7 +11,7 @@ from PIL import Image
 from ..errors import InputError
 from ..files import whole_file
 from ..images import FORMATS
-from ..scoring.metrics import IGNORE
+from ..scoring.metrics import ignored_in, label_type
 
 
 def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:
@@ -17,22 +20,23 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
     Args:
         path: the file.
         shape: (H, W) that it must have; None: any.
-        num_classes: number of classes without background; only 0 .. num_classes and 255 may occur.
+        num_classes: number of classes without background; only 0 .. num_classes and what is ignored may occur.
 
     Returns:
-        (H, W) uint8.
+        (H, W) uint8, or uint16 for more than 254 classes.
 
     Raises:
         InputError: the file is missing, no label image, of another shape, or has an index above `num_classes`.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.mode not in ("P", "L"):
+            kind = label_type(num_classes)
+            if image.mode not in (("P", "L") if kind is np.uint8 else ("I;16", "P", "L")):
                 raise InputError(
                     f"{path} is no mask: it has mode {image.mode}, not one index per pixel; save the numbers of the classes "
                     "as a PNG of mode L or P"
                 )
-            mask = np.array(image)
+            mask: np.ndarray = np.array(image).astype(kind, copy=False)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     except InputError:
@@ -42,16 +46,17 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
         raise InputError(f"{path} is no readable image: {error}") from error
     if shape is not None and mask.shape != shape:
         raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}")
-    beyond = mask[(mask > num_classes) & (mask != IGNORE)]
+    beyond = mask[(mask > num_classes) & (mask != ignored_in(mask))]
     if beyond.size:
         raise InputError(f"{path} holds class {beyond[0]}; there are {num_classes}")
     return mask
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Writes (H, W) uint8 as an indexed PNG with VOC's colours; the file appears only when it is complete."""
-    image = Image.fromarray(mask, "L")
-    image.putpalette(voc_palette().tobytes())
+    """Writes (H, W) uint8 as an indexed PNG with VOC's colours, uint16 as a grey one; it appears when it is complete."""
+    image = Image.fromarray(mask)
+    if mask.dtype == np.uint8:
+        image.putpalette(voc_palette().tobytes())
     with whole_file(path) as file:
         image.save(file, "png")
 

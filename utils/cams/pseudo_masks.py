@@ -9,38 +9,42 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..scoring.metrics import IGNORE, label_map
+from ..scoring.metrics import ignored_in, label_map
 
 
-def threshold_mask(cams: Mapping[int, np.ndarray], shape: tuple[int, int], thresholds: Sequence[float]) -> np.ndarray:
+def threshold_mask(
+    cams: Mapping[int, np.ndarray], shape: tuple[int, int], thresholds: Sequence[float], num_classes: int = 0
+) -> np.ndarray:
     """The class with the largest CAM, or background where none exceeds the threshold; as in `utils.scoring.metrics`.
 
     Args:
         cams: {class index from 0, without background: (H, W) float32}.
         shape: (H, W); needed for images without a class.
         thresholds: background scores; pixels whose label differs between them are 255.
+        num_classes: see `label_map`.
 
     Returns:
-        (H, W) uint8, 0 background, 1 .. C; background wins ties.
+        (H, W) of `label_type`, 0 background, 1 .. C; background wins ties.
     """
     foreground = {c + 1: cam for c, cam in cams.items()}
-    return agreed([label_map({0: np.full(shape, t, np.float32), **foreground}) for t in thresholds])
+    return agreed([label_map({0: np.full(shape, t, np.float32), **foreground}, num_classes) for t in thresholds])
 
 
-def score_mask(scores: Sequence[Mapping[int, np.ndarray]]) -> np.ndarray:
+def score_mask(scores: Sequence[Mapping[int, np.ndarray]], num_classes: int = 0) -> np.ndarray:
     """The class with the largest score.
 
     Args:
         scores: one or more {0: background, 1 .. C: class, (H, W) float32}; pixels whose labels differ are 255.
+        num_classes: see `label_map`.
 
     Returns:
-        (H, W) uint8.
+        (H, W) of `label_type`.
     """
-    return agreed([label_map(one) for one in scores])
+    return agreed([label_map(one, num_classes) for one in scores])
 
 
 def agreed(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """The common label of all (H, W) label images at each pixel; 255 where they differ."""
+    """The common label of all (H, W) label images at each pixel; ignored where they differ."""
     first, *others = labels
     same = np.all([first == other for other in others], axis=0)
-    return np.where(same, first, np.uint8(IGNORE))
+    return np.where(same, first, first.dtype.type(ignored_in(first)))

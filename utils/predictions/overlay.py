@@ -6,7 +6,7 @@ import numpy as np
 
 from ..cams.masks import voc_palette
 from ..picture_table import Cell, Entry, Group, picture_table
-from ..scoring.metrics import IGNORE
+from ..scoring.metrics import ignored_in
 
 SMALLEST_SIDE, LARGEST_SIDE = 320, 1280
 """Longer side of the photograph in the picture, in pixels: enough for a legend, and no more than a screen shows."""
@@ -26,10 +26,10 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray, classes: Sequence[str]) ->
         (h, w, 3) uint8, at most about `LARGEST_SIDE` wide or high.
     """
     palette = voc_palette()
-    colored = (1 - OPACITY) * image + OPACITY * palette[mask]
+    colored = (1 - OPACITY) * image + OPACITY * palette[mask & 255]
     picture = np.where(mask[:, :, None] > 0, colored, image).astype(np.uint8)
     present = [label for label in np.unique(mask).tolist() if label]
-    names = {label: "undecided" if label == IGNORE else classes[label - 1] for label in present}
-    legend = [Entry(name, tuple(palette[label].tolist())) for label, name in names.items()]
+    names = {label: "undecided" if label == ignored_in(mask) else classes[label - 1] for label in present}
+    legend = [Entry(name, tuple(palette[label & 255].tolist())) for label, name in names.items()]
     side = int(np.clip(max(mask.shape), SMALLEST_SIDE, LARGEST_SIDE))
     return picture_table([Group([[Cell(picture, "" if present else "background alone")]])], side, legend=legend)

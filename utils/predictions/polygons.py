@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ..options.polygons import TOLERANCE
-from ..scoring.metrics import IGNORE
+from ..scoring.metrics import ignored_in
 
 SMALLEST_TOLERANCE = 0.1
 """Below it an outline is left as it is."""
@@ -121,7 +121,7 @@ def regions(mask: np.ndarray, tolerance: float, corners: bool) -> Iterator[Regio
         corners: whether polygons follow the edges of pixels, or connect those at the border.
     """
     for label in np.unique(mask).tolist():
-        if label in (0, IGNORE):
+        if label in (0, ignored_in(mask)):
             continue
         pixels = (mask == label).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(pixels)

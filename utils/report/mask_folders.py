@@ -43,7 +43,7 @@ class MaskFolder:
             InputError: the file is missing, damaged, or of another shape.
         """
         if self.suffix == ".npy":
-            return label_map(read_score_dict(self.path(image_id), shape, num_classes))
+            return label_map(read_score_dict(self.path(image_id), shape, num_classes), num_classes)
         return read_mask(self.path(image_id), shape, num_classes)
 
 

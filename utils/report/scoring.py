@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..machine.parallel import in_parallel
-from ..scoring.metrics import IGNORE, SWEEP, Confusion, Scores, ThresholdSweep
+from ..scoring.metrics import IGNORE, SWEEP, Confusion, Scores, ThresholdSweep, ignored_in
 
 IMAGES_PER_TASK = 8
 
@@ -52,7 +52,7 @@ def score_images(read: Reader, ids: Sequence[str], num_classes: int, workers: in
     tasks = [ids[i : i + IMAGES_PER_TASK] for i in range(0, len(ids), IMAGES_PER_TASK)]
     for sweeps in in_parallel(partial(sweep_all, read), tasks, workers, "scoring"):
         for classes, own in sweeps:
-            total.counts[np.ix_([0, *(c + 1 for c in classes)], classes)] += own.counts
+            total.counts[:, [0, *(c + 1 for c in classes)]] += own.counts
             next(rows)[:] = mean_iou(own.scores())
     together = total.scores()
     return ImageScores(together, each[:, together.best])
@@ -99,11 +99,11 @@ def sweep_image(cams: Mapping[int, np.ndarray], mask: np.ndarray) -> tuple[list[
     Returns:
         The classes in CAMs or mask, ascending (at least one), and counts in which they are numbered from 0.
     """
-    in_mask = np.unique(mask[(mask != 0) & (mask != IGNORE)]).astype(int) - 1
+    in_mask = np.unique(mask[(mask != 0) & (mask != ignored_in(mask))]).astype(int) - 1
     classes = sorted({*cams, *in_mask.tolist()}) or [0]
-    number = np.zeros(256, np.uint8)
+    number = np.zeros(ignored_in(mask) + 1, np.uint8)
     number[[c + 1 for c in classes]] = np.arange(len(classes)) + 1
-    number[IGNORE] = IGNORE
+    number[-1] = IGNORE
     own = ThresholdSweep(len(classes))
     own.add({classes.index(c): cam for c, cam in cams.items()}, number[mask])
     return classes, own

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cams.masks import voc_palette
 from ..cams.pictures import cam_overlay
-from ..scoring.metrics import IGNORE, Confusion, label_map
+from ..scoring.metrics import Confusion, ignored_in, label_map
 
 SIDE = 288
 """Longer side of the pictures in pixels; pages and sheets that have less room shrink them."""
@@ -77,12 +77,14 @@ def view(
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC))
 
-    seed = label_map({0: np.full((height, width), threshold, np.float32)} | {c + 1: cam for c, cam in cams.items()})
+    background = {0: np.full((height, width), threshold, np.float32)}
+    seed = label_map(background | {c + 1: cam for c, cam in cams.items()}, len(classes))
+    ignored = ignored_in(seed)
     iou = None if truth is None else class_iou(seed, truth, len(classes))
-    present = set() if truth is None else {*np.unique(truth).tolist()} - {0, IGNORE}
+    present = set() if truth is None else {*np.unique(truth).tolist()} - {0, ignored}
     labels = [Label("background", BACKGROUND, None if iou is None else float(iou[0]))]
     for label in sorted({c + 1 for c in cams} | present):
-        labels.append(Label(classes[label - 1], PALETTE[label], None if iou is None else float(iou[label])))
+        labels.append(Label(classes[label - 1], PALETTE[label & 255], None if iou is None else float(iou[label])))
 
     masks, shown = [], {c + 1 for c in cams} | ({*np.unique(truth).tolist()} if truth is not None else set())
     for heading, mask in {"mask from the CAMs": seed, **others}.items():
@@ -100,8 +102,8 @@ def view(
         largest_class(cams, truth),
         masks,
         labels,
-        {classes[label - 1]: PALETTE[label] for label in sorted(shown - {0, IGNORE})},
-        IGNORE in shown,
+        {classes[label - 1]: PALETTE[label & 255] for label in sorted(shown - {0, ignored})},
+        ignored in shown,
     )
 
 
@@ -128,7 +130,7 @@ def painted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A mask in VOC's colours, of the size of an image that shows through in grey where the background is."""
     mask = np.asarray(cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
-    return np.where(mask[:, :, None] > 0, voc_palette()[mask], np.uint8(0.4 * grey))
+    return np.where(mask[:, :, None] > 0, voc_palette()[mask & 255], np.uint8(0.4 * grey))
 
 
 def outlined(image: np.ndarray, cam: np.ndarray, threshold: float) -> np.ndarray:

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 IGNORE = 255
+"""Ignored pixels in label images of 8 bits; see `ignored_in`."""
+MOST_OF_8_BITS = 254
+"""Classes that label images of 8 bits can have."""
 SWEEP = tuple(np.round(np.arange(0.01, 0.995, 0.01), 2).tolist())
 """Thresholds 0.01 .. 0.99."""
+
+
+STEPS = 4096
+"""A power of two, so that multiplying by it is exact."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +39,37 @@ class Scores:
 
 
 class ThresholdSweep:
-    """Counts pixels by (ground truth, best foreground class, number of thresholds that its score exceeds).
+    """Counts pixels by (class, number of thresholds that its score exceeds), where the class is the best foreground class.
 
     At a threshold, the score of the background is the threshold and that of a class its CAM; the largest score wins, and the
-    background wins ties. The confusion matrices of all thresholds follow from these counts, so each image is read once.
+    background wins ties. The scores of all thresholds follow from these counts, so each image is read once. Memory grows
+    with the number of classes, not with its square.
 
     Args:
         num_classes: classes without background, C.
-        thresholds: ascending.
+        thresholds: ascending, K, in [0, 1] and more than 1 / `STEPS` apart.
     """
 
     def __init__(self, num_classes: int, thresholds: tuple[float, ...] = SWEEP):
         self.num_classes = num_classes
         self.thresholds = np.asarray(thresholds, np.float32)
-        self.counts = np.zeros((num_classes + 1, num_classes, len(thresholds) + 1), np.int64)
+        # A score in a step exceeds all thresholds below the step, and perhaps the one in it: far faster than a search.
+        self.below = np.searchsorted(self.thresholds, np.arange(STEPS + 1, dtype=np.float32) / STEPS)
+        self.within = np.append(self.thresholds, np.float32(np.inf))[self.below]
+        if np.diff(self.below).max() > 1:
+            raise ValueError(f"thresholds must be more than 1/{STEPS} apart")
+        # By class, the background first, and thresholds exceeded: pixels where the class is best (no row of the background);
+        # those of them that are of the class (of the background: all of its pixels); and in column 0, pixels of the class.
+        self.counts = np.zeros((3, num_classes + 1, len(thresholds) + 1), np.int64)
 
     def add(self, cams: Mapping[int, np.ndarray], mask: np.ndarray) -> None:
         """Counts one image.
 
         Args:
             cams: {class index from 0, without background: (H, W) float32}.
-            mask: (H, W) integers, 0 background, 1 .. C, 255 ignored.
+            mask: (H, W) integers, 0 background, 1 .. C; `ignored_in` it is ignored.
         """
-        valid = mask != IGNORE
+        valid = mask != ignored_in(mask)
         truth = mask[valid].astype(np.int64)
         best_class = np.zeros(truth.shape, np.int64)
         best_score = np.zeros(truth.shape, np.float32)
@@ -63,20 +78,29 @@ class ThresholdSweep:
             better = score > best_score
             best_class[better] = c
             np.maximum(best_score, score, out=best_score)
-        exceeded = np.searchsorted(self.thresholds, best_score, side="left")
-        cell = (truth * self.num_classes + best_class) * (len(self.thresholds) + 1) + exceeded
-        self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
+        exceeded = self.exceeded(best_score)
+        (_, rows, columns), C = self.counts.shape, self.num_classes
+        cell = best_class * columns + exceeded
+        best, right, pixels = self.counts
+        best[1:] += np.bincount(cell, minlength=C * columns).reshape(C, columns)
+        right[1:] += np.bincount(cell[truth == best_class + 1], minlength=C * columns).reshape(C, columns)
+        right[0] += np.bincount(exceeded[truth == 0], minlength=columns)
+        pixels[:, 0] += np.bincount(truth, minlength=rows)
+
+    def exceeded(self, scores: np.ndarray) -> np.ndarray:
+        """The number of thresholds that each of (n,) scores of at least 0 exceeds."""
+        step = (np.minimum(scores, 1) * STEPS).astype(np.int32)
+        return self.below[step] + (scores > self.within[step])
 
     def scores(self) -> Scores:
         """Scores at every threshold."""
-        C = self.num_classes
-        # (K, C + 1, C): pixels by ground truth and predicted class whose score exceeds threshold k.
-        above = np.flip(np.flip(self.counts, 2).cumsum(2), 2)[:, :, 1:].transpose(2, 0, 1)
-        pixels = self.counts.sum((1, 2))
-        confusion = np.empty((len(self.thresholds), C + 1, C + 1), np.int64)
-        confusion[:, :, 1:] = above
-        confusion[:, :, 0] = pixels - above.sum(2)
-        return scores_of(confusion, self.thresholds)
+        # (2, K, C + 1): pixels whose score exceeds threshold k.
+        exceeding = np.flip(np.flip(self.counts[:2], 2).cumsum(2), 2)[:, :, 1:].transpose(0, 2, 1)
+        best, right = np.ascontiguousarray(exceeding)  # so that means over classes are summed in one order
+        pixels = self.counts[2, :, 0]
+        best[:, 0] = pixels.sum() - best[:, 1:].sum(1)
+        right[:, 0] = pixels[0] - right[:, 0]
+        return scores_of(right, best, pixels, self.thresholds)
 
 
 class Confusion:
@@ -90,30 +114,47 @@ class Confusion:
         self.counts = np.zeros((num_classes + 1, num_classes + 2), np.int64)
 
     def add(self, prediction: np.ndarray, mask: np.ndarray) -> None:
-        """Counts one image: two (H, W) arrays of 0 background, 1 .. C; 255 in `mask` is ignored."""
-        valid = mask != IGNORE
+        """Counts one image: two (H, W) arrays of 0 background, 1 .. C; `ignored_in` the mask is ignored."""
+        valid = mask != ignored_in(mask)
         decided = np.minimum(prediction[valid], self.num_classes + 1)
         cell = mask[valid].astype(np.int64) * (self.num_classes + 2) + decided
         self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
 
     def scores(self) -> Scores:
         """Scores, K = 1."""
-        return scores_of(self.counts[None], np.empty(0, np.float32))
+        hits, predicted = np.diagonal(self.counts), self.counts.sum(0)[:-1]
+        return scores_of(hits[None], predicted[None], self.counts.sum(1), np.empty(0, np.float32))
 
 
-def scores_of(confusion: np.ndarray, thresholds: np.ndarray) -> Scores:
-    """Scores from (K, C + 1, C + 1) counts by (ground truth, prediction), or C + 2 predictions, the last one undecided."""
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    predicted, true = confusion.sum(1)[:, : confusion.shape[1]], confusion.sum(2)
+def scores_of(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray, thresholds: np.ndarray) -> Scores:
+    """Scores from numbers of pixels, of each class.
+
+    Args:
+        hits: (K, C + 1), predicted as what they are.
+        predicted: (K, C + 1), predicted as the class.
+        true: (C + 1,), of the class.
+        thresholds: (K,), or empty.
+    """
     iou, precision, recall = (100 * hits / np.maximum(whole, 1) for whole in (predicted + true - hits, predicted, true))
-    return Scores(np.round(thresholds.astype(np.float64), 6), iou, precision, recall, true[0])
+    return Scores(np.round(thresholds.astype(np.float64), 6), iou, precision, recall, true)
 
 
-def label_map(scores: Mapping[int, np.ndarray]) -> np.ndarray:
-    """The class with the largest score at each pixel, (H, W) uint8; the lowest index wins ties.
+def label_map(scores: Mapping[int, np.ndarray], num_classes: int = 0) -> np.ndarray:
+    """The class with the largest score at each pixel, (H, W) of `label_type`; the lowest index wins ties.
 
     Args:
         scores: {class index: (H, W)}; 0 is background.
+        num_classes: of the data set, without background; 0: at most `MOST_OF_8_BITS`.
     """
-    classes = np.array(sorted(scores), np.uint8)
+    classes = np.array(sorted(scores), label_type(num_classes))
     return classes[np.stack([scores[c] for c in classes.tolist()]).argmax(0)]
+
+
+def label_type(num_classes: int) -> type[np.uint8] | type[np.uint16]:
+    """The type of label images: 8 bits, or 16 for more than `MOST_OF_8_BITS` classes."""
+    return np.uint8 if num_classes <= MOST_OF_8_BITS else np.uint16
+
+
+def ignored_in(labels: np.ndarray) -> int:
+    """The value of ignored pixels in a label image: 255, or 65535 in one of 16 bits."""
+    return 65535 if labels.dtype == np.uint16 else IGNORE

@@ -230,3 +230,24 @@ def test_label_map_of_background_alone_is_background():
 
 def test_miou_is_finite_where_nothing_was_added():
     assert math.isfinite(ThresholdSweep(3).scores().miou.max())
+
+
+def test_thresholds_are_counted_as_a_search_counts_them():
+    sweep = ThresholdSweep(1)
+    near = [np.nextafter(sweep.thresholds, np.float32(side)) for side in (0, 2)]
+    scores = np.concatenate(
+        [sweep.thresholds, *near, np.float32([0, 1, 7]), np.random.default_rng(0).random(999, np.float32)]
+    )
+    np.testing.assert_array_equal(sweep.exceeded(scores), np.searchsorted(sweep.thresholds, scores, side="left"))
+
+
+def test_the_counts_of_a_sweep_grow_with_the_classes_and_not_with_their_square():
+    assert ThresholdSweep(919).counts.nbytes <= 46 * ThresholdSweep(19).counts.nbytes
+
+
+def test_masks_of_many_classes_have_16_bits():
+    assert label_map({0: np.zeros((1, 1)), 255: np.ones((1, 1))}, 919).tolist() == [[255]]
+    sweep = ThresholdSweep(919)
+    sweep.add({254: np.ones((1, 3), np.float32)}, np.array([[255, 7, 65535]], np.uint16))
+    assert sweep.scores().pixels.sum() == 2
+    assert sweep.scores().recall[0, 255] == 100
