@@ -156,7 +156,7 @@ RECIPES = {
     "dig_lite": LITE,
     "dig_coco_lite": Recipe(
         "dig_lite on COCO, with its trunk frozen",
-        train={**LITE.train, **COCO_DATA, "train_list": "", "stem_lr": 0.0},
+        train={**LITE.train, **COCO_DATA, "train_list": "", "stem_lr": 0.0, "stem_frozen": 0},
         denoiser=LITE.denoiser,
     ),
     "dig_nano": NANO,
