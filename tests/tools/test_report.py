@@ -445,8 +445,8 @@ def test_an_image_is_counted_among_its_own_classes():
     mask = np.array([[0, 8, 255]], np.uint8)
     classes, own = sweep_image({3: np.array([[0.2, 0.9, 0.9]], np.float32)}, mask)
     assert classes == [3, 7]
-    assert own.counts.shape[:2] == (3, 2)
-    assert own.counts.sum() == 2
+    assert own.num_classes == 2
+    assert own.counts[2, :, 0].tolist() == [1, 0, 1]  # pixels of background and both classes
 
 
 def test_groups_of_examples_do_not_overlap():
