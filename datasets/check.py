@@ -12,7 +12,7 @@ from utils.errors import InputError
 from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
-from utils.scoring.metrics import IGNORE, label_type
+from utils.scoring.metrics import label_type
 
 from .labels import cache_path, read_cache, write_cache
 from .layouts.base import Layout, read_truth
@@ -83,7 +83,7 @@ def check_masks(
     paths = {image_id: layout.mask_path(image_id) for image_id in ids}
     # The cache holds for each mask its file's size and time, those of its image, and the values in the mask.
     states = {i: (state_of(path), state_of(layout.image_path(i))) for i, path in paths.items()}
-    ignored = IGNORE if label_type(len(layout.classes)) is np.uint8 else 65535
+    ignored = int(np.iinfo(label_type(len(layout.classes))).max)
     admitted = {*range(len(layout.classes) + 1), ignored}
 
     def is_good(image_id: str) -> bool:

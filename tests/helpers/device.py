@@ -1,7 +1,5 @@
 """The device of the tests: the CPU, except for tests marked `accelerator`."""
 
-import functools
-
 import pytest
 import torch
 import torch._dynamo  # before the functions that it looks at are replaced
@@ -14,6 +12,5 @@ def hide_accelerators(patch: pytest.MonkeyPatch) -> None:
     """Makes `--device auto` choose the CPU, here and in processes that tests start."""
     patch.setattr(torch.cuda, "is_available", lambda: False)
     patch.setattr(torch.cuda, "device_count", lambda: 0)
-    # torch._dynamo, imported when it is first needed, takes the function that this one wraps.
-    patch.setattr(torch.backends.mps, "is_available", functools.wraps(torch.backends.mps.is_available)(lambda: False))
+    patch.setattr(torch.backends.mps, "is_available", lambda: False)
     patch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -70,14 +70,20 @@ def test_every_training_writes_its_log(line, value, data, tmp_path):
     assert value in log.read_bytes()
 
 
+def start_and_save(line: str, cwd: Path, folder: Path) -> subprocess.Popen:
+    """A training that has saved its first checkpoint, or ended."""
+    process = start(line, cwd)
+    deadline = time.monotonic() + 300
+    while not (folder / "ckpt" / "last.pth").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return process
+
+
 @needs_wandb
 def test_a_killed_run_goes_on_in_the_same_wandb_run_and_a_fresh_one_does_not(data, tmp_path):
     line = f"train_trm.py {SMALL} --data-path VOC2012 --W 1 0 0 0 0 --epochs 40 --print-freq 1 --val_from 40 --name run"
     folder = tmp_path / "experiment" / "run"
-    process = start(f"{line} --wandb project", tmp_path)
-    deadline = time.monotonic() + 300
-    while not (folder / "ckpt" / "last.pth").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start_and_save(f"{line} --wandb project", tmp_path, folder)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     first = wandb_file(folder).read_text()
@@ -93,10 +99,7 @@ def test_a_killed_run_goes_on_in_the_same_wandb_run_and_a_fresh_one_does_not(dat
 def test_ctrl_c_saves_and_ends_the_log(data, tmp_path):
     line = f"train_trm.py {SMALL} --data-path VOC2012 --W 1 0 0 0 0 --epochs 4000 --print-freq 1 --name run"
     folder = tmp_path / "experiment" / "run"
-    process = start(f"{line} --val_from 4000 --wandb project", tmp_path)
-    deadline = time.monotonic() + 300
-    while not (folder / "ckpt" / "last.pth").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start_and_save(f"{line} --val_from 4000 --wandb project", tmp_path, folder)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
