@@ -25,14 +25,7 @@ from .image_like import ImageLike, as_rgb
 class SegModel(HubModel):
     """Masks of single images: those that `infer_seg.py` writes with the same scales and mirror. No labels are needed.
 
-    Args:
-        net: the network, on its device.
-        classes: C names.
-        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
-        precision: of the network.
-        weights: the file that it was loaded from.
-        white: value that is white in images of more than 8 bits; 0: told from each (`utils.images.to_rgb`).
-        run: options that the network was trained with, without which it cannot be exported.
+    Its arguments are those of `HubModel`.
     """
 
     def __init__(
