@@ -106,7 +106,7 @@ LITE = Recipe(
         "stem": "efficientnet_lite0",
         "stem_levels": (3, 4),
         "stem_lr": 0.1,
-        "stem_frozen": 3,
+        "stem_frozen": 2,
         "diffusion_weights": "./pretrained/model-lite.pt",
         "diffusion_dim": 16,
         "guidance": "shared",
