@@ -128,7 +128,7 @@ LITE = Recipe(
         "dim": 16,
         "image_size": 64,
         "steps": 600,
-        "batch_size": 16,
+        "batch_size": 8,
         "lr": 1e-3,
         "sample_every": 1000,
         "num_samples": 16,
