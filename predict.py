@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.classes import require_class_names
+from datasets.labels.classes import require_class_names
 from datasets.layouts.base import classes_at
 from models import CamModel, SegModel, load_cam_model, load_seg_model
 from utils.errors import InputError, run_script

@@ -14,7 +14,7 @@ from utils.log import progress
 from utils.machine.cores import available_cores
 from utils.scoring.metrics import label_type
 
-from .labels import cache_path, read_cache, write_cache
+from .labels.image_labels import cache_path, read_cache, write_cache
 from .layouts.base import Layout, read_truth
 from .pixels import open_with_depth
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from utils.errors import InputError
 from utils.images import is_image_name
 
-from .classes import read_lines
+from .labels.classes import read_lines
 
 LONGEST_ID = 200
 """In characters: file names have at most 255 bytes, and class names and suffixes are appended to ids."""

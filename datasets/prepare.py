@@ -21,7 +21,7 @@ from utils.machine.parallel import in_parallel
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions
 from utils.options.flags import parse_options
 
-from .classes import COCO_CLASSES, class_names
+from .labels.classes import COCO_CLASSES, class_names
 from .layouts.coco_annotations import class_indices, draw_mask, load_annotations
 from .layouts.voc import VocLayout, sbd_folder, sbd_ids
 from .lists import read_ids

@@ -18,7 +18,7 @@ from utils.training.seeding import Stream, seeded
 
 from .check import in_threads, refuse_bad
 from .images import Visit, VisitedImages
-from .labels import cache_path
+from .labels.image_labels import cache_path
 from .names import FileNames
 from .pixels import open_rgb, turned_like, upright_size
 

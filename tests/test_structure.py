@@ -97,7 +97,11 @@ def test_scoring_starts_without_pytorch():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_read(command):
-    shared = [*(ROOT / "utils").glob("options/*.py"), ROOT / "utils" / "experiment.py", ROOT / "utils" / "cams" / "crf.py"]
+    shared = [
+        *(ROOT / "utils" / "options").rglob("*.py"),
+        ROOT / "utils" / "experiment.py",
+        ROOT / "utils" / "cams" / "crf.py",
+    ]
     readers = (ROOT / READERS.get(command, command), *shared)
     code = "".join(path.read_text() for path in readers)
     unread = [f.name for f in dataclasses.fields(COMMANDS[command]) if not re.search(rf"\b(options|self)\.{f.name}\b", code)]

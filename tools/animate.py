@@ -1,7 +1,7 @@
 """Shows how CAMs grow from epoch to epoch, as an animation of at most 2 MB: python -m tools.animate --name NAME"""
 
 from utils.command_line import check_flags
-from utils.options.pictures import AnimateOptions
+from utils.options.tools.pictures import AnimateOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(AnimateOptions)

@@ -1,7 +1,7 @@
 """Serves a page that tries an experiment on photographs: python -m tools.app --name NAME"""
 
 from utils.command_line import check_flags
-from utils.options.app import AppOptions
+from utils.options.tools.app import AppOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(AppOptions)

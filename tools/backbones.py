@@ -1,7 +1,7 @@
 """Transformers of timm that --backbone takes: python -m tools.backbones --filter '*dino*'"""
 
 from utils.command_line import check_flags
-from utils.options.backbones import BackboneOptions
+from utils.options.tools.backbones import BackboneOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(BackboneOptions)

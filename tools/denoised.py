@@ -1,7 +1,7 @@
 """How well a denoiser denoises, in numbers and pictures: python -m tools.denoised --weights FILE --data FOLDER"""
 
 from utils.command_line import check_flags
-from utils.options.pictures import DenoisedOptions
+from utils.options.tools.pictures import DenoisedOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(DenoisedOptions)

@@ -1,7 +1,7 @@
 """Makes a folder to share of a trained network: python -m tools.export --name NAME --license mit"""
 
 from utils.command_line import check_flags
-from utils.options.export import ExportOptions
+from utils.options.tools.export import ExportOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(ExportOptions)
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from models import CamModel, SegModel, load_cam_model, load_seg_model
-from tools.graphs import export_graph, require_onnx
+from models.trained.exporters import export_graph, require_onnx
 from utils.cams.folders import start_folder
 from utils.errors import InputError, run_script
 from utils.experiment import AFF, SEG, TRM, kind_of, read_scores, require_experiment

@@ -4,19 +4,19 @@ import dataclasses
 from pathlib import Path
 
 from utils.files import whole_file
-from utils.options.app import AppOptions
-from utils.options.backbones import BackboneOptions
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
-from utils.options.export import ExportOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
-from utils.options.pictures import AnimateOptions, DenoisedOptions, TourOptions
-from utils.options.pipeline import PipelineOptions
-from utils.options.polygons import PolygonOptions
 from utils.options.recipes import RECIPES
 from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
 from utils.options.seg_recipes import AFFINITY_RECIPES, SEG_RECIPES
 from utils.options.segmentation import AffinityOptions, SegInferOptions, SegOptions
+from utils.options.tools.app import AppOptions
+from utils.options.tools.backbones import BackboneOptions
+from utils.options.tools.export import ExportOptions
+from utils.options.tools.pictures import AnimateOptions, DenoisedOptions, TourOptions
+from utils.options.tools.pipeline import PipelineOptions
+from utils.options.tools.polygons import PolygonOptions
 from utils.options.training import DenoiserOptions, TrainOptions
 
 COMMANDS = {

@@ -5,7 +5,7 @@ that was stopped is gone on with; one that is done, and whose inputs have not ch
 """
 
 from utils.command_line import check_flags
-from utils.options.pipeline import PipelineOptions
+from utils.options.tools.pipeline import PipelineOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(PipelineOptions)

@@ -1,7 +1,7 @@
 """Polygons of an experiment's masks, a head start for annotators: python -m tools.polygons --name NAME --format labelme"""
 
 from utils.command_line import check_flags
-from utils.options.polygons import PolygonOptions
+from utils.options.tools.polygons import PolygonOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(PolygonOptions)

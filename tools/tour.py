@@ -1,7 +1,7 @@
 """Shows what every part of a trained network makes of photographs: python -m tools.tour --name NAME"""
 
 from utils.command_line import check_flags
-from utils.options.pictures import TourOptions
+from utils.options.tools.pictures import TourOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(TourOptions)

@@ -14,7 +14,7 @@ from utils.cams.masks import read_mask
 from utils.errors import InputError, did_you_mean
 from utils.folders import is_hidden
 
-from ..classes import VOC_CLASSES, class_names
+from ..labels.classes import VOC_CLASSES, class_names
 from ..lists import draw, find_list, read_ids, split_count
 from ..pixels import turned_like, upright_size
 

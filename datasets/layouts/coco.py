@@ -17,8 +17,8 @@ from utils.errors import InputError
 from utils.folders import is_hidden
 from utils.scoring.metrics import IGNORE
 
-from ..classes import COCO_CLASSES
-from ..labels import read_once, table_rows
+from ..labels.classes import COCO_CLASSES
+from ..labels.image_labels import read_once, table_rows
 from ..lists import read_ids, require_distinct
 from .base import Layout
 from .coco_annotations import annotated_classes

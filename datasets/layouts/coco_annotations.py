@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from utils.errors import InputError
 from utils.scoring.metrics import IGNORE
 
-from ..labels import cache_path, read_cache, write_cache
+from ..labels.image_labels import cache_path, read_cache, write_cache
 
 
 def load_annotations(path: Path, classes: Sequence[str]) -> COCO:

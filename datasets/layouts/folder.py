@@ -24,7 +24,7 @@ import numpy as np
 
 from utils.errors import InputError, did_you_mean
 
-from ..classes import class_names, read_lines, require_class_names
+from ..labels.classes import class_names, read_lines, require_class_names
 from ..lists import LONGEST_ID, require_distinct, split_count
 from .base import Layout
 from .folder_labels import (

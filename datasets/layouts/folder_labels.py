@@ -12,9 +12,9 @@ from utils.errors import InputError, did_you_mean
 from utils.folders import is_hidden, visible_files
 from utils.images import UNREAD, first_of, is_image_name, named_by_reason, why_missing, why_unread
 
-from ..label_tables import LabelTable, labels_of_cell, read_label_table
+from ..labels.spelling import NOTHING, normal_name, require_one_spelling, why_no_class
+from ..labels.tables import LabelTable, labels_of_cell, read_label_table
 from ..lists import LONGEST_ID
-from ..spelling import NOTHING, normal_name, require_one_spelling, why_no_class
 
 MOST_NAMED = 10
 """How many files of one kind the log names."""
@@ -165,7 +165,7 @@ class LabelNames:
 
 
 def csv_source(path: Path, known: Collection[str]) -> Source:
-    """The source for a table of labels (`datasets.label_tables`)."""
+    """The source for a table of labels (`datasets.labels.tables`)."""
     files = ImageFiles(path.parent)
     table = read_label_table(path, lambda name: bool(files.spelt(name)), known)
     return Source(table_images(path, table, files), table.one_label_a_row, table.classes, table.notes)

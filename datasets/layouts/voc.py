@@ -10,7 +10,7 @@ import numpy as np
 from utils.errors import InputError
 from utils.images import IMAGE_SUFFIXES, is_image_name
 
-from ..labels import xml_labels
+from ..labels.image_labels import xml_labels
 from ..lists import read_ids, split_count
 from .base import Layout
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from datasets.classes import COCO_CLASSES
+from datasets.labels.classes import COCO_CLASSES
 from datasets.layouts.coco import CocoLayout
 from datasets.prepare import main as prepare
 from tests.helpers import ROOT

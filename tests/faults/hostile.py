@@ -25,7 +25,7 @@ import evaluation
 import infer_trm
 import train_diffusion
 import train_trm
-from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names
+from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.layouts.base import open_layout
 from datasets.layouts.coco_annotations import load_annotations
 from datasets.layouts.voc import VocLayout

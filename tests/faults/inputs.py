@@ -20,8 +20,8 @@ from scipy.io import savemat
 
 import infer_trm
 import train_trm
-from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.images import InferenceImages, TrainingImages, Visit
+from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.layouts.coco import CocoLayout
 from datasets.layouts.coco_annotations import class_indices, load_annotations
 from datasets.layouts.voc import VocLayout

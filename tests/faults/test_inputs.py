@@ -12,7 +12,7 @@ from PIL import Image
 import evaluation
 import infer_trm
 import train_trm
-from datasets.classes import COCO_CLASSES
+from datasets.labels.classes import COCO_CLASSES
 from datasets.layouts.coco import CocoLayout
 from datasets.layouts.voc import VocLayout
 from tests.helpers.small_runs import SMALL

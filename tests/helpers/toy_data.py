@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.classes import COCO_CLASSES
+from datasets.labels.classes import COCO_CLASSES
 
 OBJECTS = (("cat",), ("dog", "sofa"), ("person",), ("person", "horse", "person"), ("tvmonitor",), ("aeroplane", "train"))
 """Objects of each image, in the order of its annotation; further images repeat the list."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from datasets.classes import VOC_CLASSES
+from datasets.labels.classes import VOC_CLASSES
 from models import build_dig, build_segmenter
 from utils.experiment import SEG, epoch_file, start_run
 from utils.options.flags import make_options

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.classes import COCO_CLASSES
+from datasets.labels.classes import COCO_CLASSES
 from evaluation import main as evaluate
 from tests.helpers.shared import COCO_MINI, needs_coco_mini
 from tests.helpers.toy_data import COCO_OBJECTS, coco_stem, make_toy_coco, make_toy_voc

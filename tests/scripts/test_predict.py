@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import predict
-from datasets.classes import VOC_CLASSES
+from datasets.labels.classes import VOC_CLASSES
 from models import build_dig, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run

@@ -21,7 +21,7 @@ from tests.helpers.trained import make_run
 from tools import app
 from utils.cams.masks import read_mask
 from utils.errors import InputError
-from utils.options.app import AppOptions
+from utils.options.tools.app import AppOptions
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]

@@ -20,7 +20,7 @@ from tools import crf, masks, pipeline, refine
 from tools.pipeline import Chain, Step
 from utils.errors import InputError, Stopped
 from utils.machine.interruptions import Interruptions
-from utils.options.pipeline import PipelineOptions
+from utils.options.tools.pipeline import PipelineOptions
 
 pytestmark = pytest.mark.slow
 

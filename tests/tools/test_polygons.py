@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from datasets.classes import VOC_CLASSES
+from datasets.labels.classes import VOC_CLASSES
 from tests.helpers.folders import names_in
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.classes import class_names
+from datasets.labels.classes import class_names
 from evaluation import main as evaluate
 from tests.helpers import ROOT
 from tests.helpers.toy_data import make_toy_voc, write_json, write_lines

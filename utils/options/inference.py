@@ -6,8 +6,8 @@ from typing import Any, Self
 from ..errors import InputError
 from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option, device_option
 from .flags import check_ranges, option, show
-from .polygons import POLYGON_FORMATS, ToleranceOptions
 from .results import CrfOptions, ThresholdOptions
+from .tools.polygons import POLYGON_FORMATS, ToleranceOptions
 from .training import CAP_HELP, TrainOptions
 
 AUTO = "auto"

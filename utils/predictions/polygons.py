@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..options.polygons import TOLERANCE
+from ..options.tools.polygons import TOLERANCE
 from ..scoring.metrics import ignored_in
 
 SMALLEST_TOLERANCE = 0.1

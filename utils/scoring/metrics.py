@@ -54,7 +54,7 @@ class ThresholdSweep:
         self.num_classes = num_classes
         self.thresholds = np.asarray(thresholds, np.float32)
         # A score in a step exceeds all thresholds below the step, and perhaps the one in it: far faster than a search.
-        self.below = np.searchsorted(self.thresholds, np.arange(STEPS + 1, dtype=np.float32) / STEPS)
+        self.below = np.searchsorted(self.thresholds, np.arange(STEPS + 1, dtype=np.float32) / STEPS).astype(np.int32)
         self.within = np.append(self.thresholds, np.float32(np.inf))[self.below]
         if np.diff(self.below).max() > 1:
             raise ValueError(f"thresholds must be more than 1/{STEPS} apart")
@@ -69,28 +69,33 @@ class ThresholdSweep:
             cams: {class index from 0, without background: (H, W) float32}.
             mask: (H, W) integers, 0 background, 1 .. C; `ignored_in` it is ignored.
         """
-        valid = mask != ignored_in(mask)
-        truth = mask[valid].astype(np.int64)
-        best_class = np.zeros(truth.shape, np.int64)
-        best_score = np.zeros(truth.shape, np.float32)
-        for c in sorted(cams):
-            score = cams[c][valid]
-            better = score > best_score
-            best_class[better] = c
-            np.maximum(best_score, score, out=best_score)
-        exceeded = self.exceeded(best_score)
-        (_, rows, columns), C = self.counts.shape, self.num_classes
-        cell = best_class * columns + exceeded
-        best, right, pixels = self.counts
-        best[1:] += np.bincount(cell, minlength=C * columns).reshape(C, columns)
-        right[1:] += np.bincount(cell[truth == best_class + 1], minlength=C * columns).reshape(C, columns)
-        right[0] += np.bincount(exceeded[truth == 0], minlength=columns)
-        pixels[:, 0] += np.bincount(truth, minlength=rows)
+        cams = dict(sorted(cams.items())) or {0: np.zeros(mask.shape, np.float32)}
+        best, score = best_class(cams)
+        labels = np.array([c + 1 for c in cams], mask.dtype)
+
+        # Pixels by best class, what it is to the mask's class, and thresholds exceeded. Without branches: all pixels count.
+        relation = (mask == labels[best]).view(np.uint8)  # 1: right
+        for code, value in ((2, 0), (3, ignored_in(mask))):  # 2: background, 3: ignored
+            np.maximum(relation, (mask == value).view(np.uint8) * np.uint8(code), out=relation)
+        (_, rows, columns), cell = self.counts.shape, best.astype(np.int32)
+        cell *= 4
+        cell += relation
+        cell *= columns
+        cell += self.exceeded(score)
+        found = np.bincount(cell.ravel(), minlength=4 * columns * len(labels)).reshape(len(labels), 4, columns)
+
+        total, right, pixels = self.counts
+        total[labels] += found[:, :3].sum(1)
+        right[labels] += found[:, 1]
+        right[0] += found[:, 2].sum(0)
+        of_class = np.bincount(mask.ravel(), minlength=rows)[:rows]
+        of_class[ignored_in(mask) : ignored_in(mask) + 1] = 0
+        pixels[:, 0] += of_class
 
     def exceeded(self, scores: np.ndarray) -> np.ndarray:
-        """The number of thresholds that each of (n,) scores of at least 0 exceeds."""
-        step = (np.minimum(scores, 1) * STEPS).astype(np.int32)
-        return self.below[step] + (scores > self.within[step])
+        """The number of thresholds that each of some scores of at least 0 exceeds."""
+        step = (np.minimum(scores, 1) * STEPS).astype(np.intp)
+        return np.take(self.below, step) + (scores > np.take(self.within, step))
 
     def scores(self) -> Scores:
         """Scores at every threshold."""
@@ -101,6 +106,22 @@ class ThresholdSweep:
         best[:, 0] = pixels.sum() - best[:, 1:].sum(1)
         right[:, 0] = pixels[0] - right[:, 0]
         return scores_of(right, best, pixels, self.thresholds)
+
+
+def best_class(cams: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The best class of each pixel, as its position in the mapping, and its score; of equal scores the first.
+
+    Args:
+        cams: {class index: (H, W) float32}, at least one. A score below 0 counts as 0.
+    """
+    first = next(iter(cams.values()))
+    kind = np.uint8 if len(cams) <= 256 else np.uint16
+    best, score = np.zeros(first.shape, kind), np.zeros(first.shape, np.float32)
+    for position, cam in enumerate(cams.values()):
+        better = cam > score
+        np.maximum(best, better.view(np.uint8) * kind(position), out=best)  # the last one that was better
+        np.maximum(score, cam, out=score)
+    return best, score
 
 
 class Confusion:
@@ -144,9 +165,9 @@ def label_map(scores: Mapping[int, np.ndarray], num_classes: int = 0) -> np.ndar
 
     Args:
         scores: {class index: (H, W)}; 0 is background.
-        num_classes: of the data set, without background; 0: at most `MOST_OF_8_BITS`.
+        num_classes: of the data set, without background; 0: as many as the largest index.
     """
-    classes = np.array(sorted(scores), label_type(num_classes))
+    classes = np.array(sorted(scores), label_type(num_classes or max(scores)))
     return classes[np.stack([scores[c] for c in classes.tolist()]).argmax(0)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.classes import COCO_CLASSES
+from datasets.labels.classes import COCO_CLASSES
 from datasets.layouts.base import find_mask, is_data_set, open_layout
 from datasets.layouts.coco import CocoLayout, image_number, mask_classes, table_classes
 from datasets.layouts.voc import VocLayout

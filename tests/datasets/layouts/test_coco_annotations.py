@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from datasets.classes import COCO_CLASSES
-from datasets.labels import cache_folder
+from datasets.labels.classes import COCO_CLASSES
+from datasets.labels.image_labels import cache_folder
 from datasets.layouts.coco_annotations import annotated_classes, class_indices, draw_mask, load_annotations, region
 from tests.helpers.toy_data import COCO_IDS, COCO_OBJECTS, CocoObject, coco_annotation, coco_mask, coco_stem, write_json
 from utils.errors import InputError

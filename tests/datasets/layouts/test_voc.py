@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.classes import VOC_CLASSES
+from datasets.labels.classes import VOC_CLASSES
 from datasets.layouts.voc import VocLayout, sbd_ids
 from datasets.lists import draw
 from tests.helpers.toy_data import write_lines

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import infer_trm
-from datasets.classes import VOC_CLASSES
+from datasets.labels.classes import VOC_CLASSES
 from models import CamModel, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run

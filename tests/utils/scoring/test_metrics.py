@@ -247,6 +247,7 @@ def test_the_counts_of_a_sweep_grow_with_the_classes_and_not_with_their_square()
 
 def test_masks_of_many_classes_have_16_bits():
     assert label_map({0: np.zeros((1, 1)), 255: np.ones((1, 1))}, 919).tolist() == [[255]]
+    assert label_map({0: np.zeros((1, 1)), 300: np.ones((1, 1))}).tolist() == [[300]]
     sweep = ThresholdSweep(919)
     sweep.add({254: np.ones((1, 3), np.float32)}, np.array([[255, 7, 65535]], np.uint16))
     assert sweep.scores().pixels.sum() == 2

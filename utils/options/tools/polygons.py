@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .experiment import ExperimentOptions
-from .flags import check_ranges, option
+from ..experiment import ExperimentOptions
+from ..flags import check_ranges, option
 
 TOLERANCE = 1.0
 """How far, in pixels, a simplified outline may be from the true one."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.classes import VOC_CLASSES
-from datasets.labels import cache_folder, object_names, read_cache
+from datasets.labels.classes import VOC_CLASSES
+from datasets.labels.image_labels import cache_folder, object_names, read_cache
 from datasets.layouts.voc import VocLayout
 from tests.helpers.toy_data import OBJECTS, write_annotation
 from utils.errors import InputError

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import InputError
-from .experiment import ExperimentOptions, device_option
-from .flags import check_ranges, option, show
-from .results import CrfSettings
+from ...errors import InputError
+from ..experiment import ExperimentOptions, device_option
+from ..flags import check_ranges, option, show
+from ..results import CrfSettings
 
 MOST_IMAGES = 12
 """Images of an animation; more are too small to see."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .experiment import ExperimentOptions
-from .flags import check_ranges, option
+from ..experiment import ExperimentOptions
+from ..flags import check_ranges, option
 
 
 @dataclass(frozen=True, kw_only=True)

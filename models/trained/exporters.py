@@ -1,4 +1,4 @@
-"""Graphs of networks for other programs, checked against PyTorch: model.pt2 of torch.export, model.onnx."""
+"""Files of graphs for other programs, checked against PyTorch: model.pt2 of torch.export, model.onnx."""
 
 import contextlib
 import importlib.util
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from models import DiG, SegmentationNet
-from models.dig import spread
-from models.trained.graph import CamGraph, SegGraph
 from utils.errors import InputError
 from utils.files import whole_file
+
+from ..dig import DiG, spread
+from ..segmentation import SegmentationNet
+from .graph import CamGraph, SegGraph
 
 FILES = {"torch": "model.pt2", "onnx": "model.onnx"}
 UNITS = (4, 7)

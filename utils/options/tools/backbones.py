@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .flags import check_ranges, option
+from ..flags import check_ranges, option
 
 
 @dataclass(frozen=True, kw_only=True)

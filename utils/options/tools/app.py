@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from .experiment import ExperimentOptions, device_option
-from .flags import check_ranges, option
-from .inference import infer_cap_option, infer_size_option
+from ..experiment import ExperimentOptions, device_option
+from ..flags import check_ranges, option
+from ..inference import infer_cap_option, infer_size_option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datasets.classes import COCO_CLASSES, VOC_CLASSES, class_names
+from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.layouts.base import classes_at
 from tests.helpers.shared import COCO_MINI, needs_coco_mini
 from utils.errors import InputError

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from .experiment import ExperimentOptions, device_option
-from .flags import check_ranges, option
-from .results import WALKS
+from ..experiment import ExperimentOptions, device_option
+from ..flags import check_ranges, option
+from ..results import WALKS
 
 
 @dataclass(frozen=True, kw_only=True)
