@@ -1,8 +1,9 @@
-"""Runs all benchmarks and updates docs/performance.md: python -m benchmarks
+"""Runs all benchmarks, updates docs/performance.md and writes docs/performance.json: python -m benchmarks
 
 Each benchmark runs in its own process, because peak memory is measured per process.
 """
 
+import json
 import multiprocessing
 import platform
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from . import evaluation, inference, memory, training
 from .measure import Measurement, report
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+RATIOS = PAGE.with_suffix(".json")
+"""What `benchmarks.compare` compares between commits."""
 START, END = "<!-- measured: python -m benchmarks -->", "<!-- end -->"
 WORK = (
     (training, ""),
@@ -62,6 +65,12 @@ def main(args: list[str]) -> None:
         file.write(f"{before}{START}\n\n{text}\n\n{END}{after}".encode())
     print(text)
     print(PAGE)
+
+    # Ratios
+    content = {"machine": machine(), "ratios": {one.work: [round(r, 4) for r in one.ratios] for one in found}}
+    with whole_file(RATIOS) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+    print(RATIOS)
 
 
 def machine() -> str:

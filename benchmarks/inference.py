@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import build_dig
 from utils.machine.device import Precision, prepare_device
 
-from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, prefix, report
+from .measure import PRODUCT_FLOPS, Measurement, network_parser, peak_memory, prefix, product, report, timed
 
 
 def main(args: list[str]) -> None:
@@ -43,17 +43,16 @@ def measure(args: Sequence[str]) -> Measurement:
         for i in range(options.batch_size):
             prediction.cams(i, labels, tuple(options.size)).cpu()
 
-    seconds = best_time(infer, options.repeats) / options.batch_size
+    timing = timed(infer, product(device, precision.dtype), options.repeats).of(options.batch_size)
     memory = peak_memory(device)
     with FlopCounterMode(display=False) as counter:
         infer()
     flops = counter.get_total_flops() / options.batch_size
-    rate = matrix_rate(device, precision.dtype or torch.float32)
 
     height, width = options.size
     kind = [str(precision)] + [f"batch {options.batch_size}"] * (options.batch_size > 1) + ["compiled"] * options.compile
     work = f"{prefix(options.backbone)}CAM of a {width} x {height} image with mirror, {', '.join(kind)}"
-    return Measurement(work, seconds, flops, rate, memory)
+    return Measurement(work, timing.seconds, flops, PRODUCT_FLOPS / timing.yardstick, memory, timing.ratios)
 
 
 if __name__ == "__main__":

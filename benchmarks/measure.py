@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: time, memory, the machine's matrix-product rate, and the Markdown table."""
+"""Shared by the benchmarks: time, memory, what time is compared with on the same machine, and the Markdown table."""
 
 import argparse
 import resource
@@ -12,6 +12,10 @@ import torch
 HEADER = "| work | seconds | GFLOP | share of the matrix rate | peak memory |\n|---|---|---|---|---|"
 
 
+PRODUCT_SIDE = 2048
+PRODUCT_FLOPS = 2 * PRODUCT_SIDE**3
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One row of the table."""
@@ -21,6 +25,7 @@ class Measurement:
     flops: float | None = None  # counted; None if the time is not spent on arithmetic
     rate: float | None = None  # FLOP/s of a matrix product on this machine, in the same run and precision
     memory: int | None = None  # bytes
+    ratios: tuple[float, ...] = ()  # of each call's time to that of the yardstick just before it; see `timed`
     note: str = ""  # a sentence below the table
 
     def __str__(self) -> str:
@@ -56,9 +61,38 @@ def report(*measurements: Measurement) -> str:
     return "\n".join([HEADER, *map(str, measurements), *([""] if notes else []), *notes])
 
 
-def best_time(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest of several calls, after a warm-up call."""
+@dataclass(frozen=True)
+class Timing:
+    """What several calls took, each compared with a yardstick.
+
+    Args:
+        seconds: of the fastest call.
+        yardstick: seconds of its fastest call.
+        ratios: for each call, its seconds to those of the yardstick just before it. They differ less between machines, and
+            between quiet and busy times of one machine, than seconds do.
+    """
+
+    seconds: float
+    yardstick: float
+    ratios: tuple[float, ...]
+
+    def of(self, parts: int) -> "Timing":
+        """The same of one of several equal parts, such as the images of a batch."""
+        return Timing(self.seconds / parts, self.yardstick, tuple(ratio / parts for ratio in self.ratios))
+
+
+def timed(work: Callable[[], object], yardstick: Callable[[], object], repeats: int) -> Timing:
+    """Times several calls after a warm-up call, a yardstick before each of them."""
     work()
+    pairs = [(best_time(yardstick, 3), best_time(work, 1, warm=True)) for _ in range(repeats)]
+    ratios = tuple(seconds / of_yardstick for of_yardstick, seconds in pairs)
+    return Timing(min(seconds for _, seconds in pairs), min(of_yardstick for of_yardstick, _ in pairs), ratios)
+
+
+def best_time(work: Callable[[], object], repeats: int, warm: bool = False) -> float:
+    """Seconds of the fastest of several calls, after a warm-up call unless there was one."""
+    if not warm:
+        work()
     times = []
     for _ in range(repeats):
         synchronize()
@@ -75,10 +109,10 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
-    """Floating-point operations per second of a large matrix product."""
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / best_time(lambda: a @ a, 10)
+def product(device: torch.device, dtype: torch.dtype | None = None) -> Callable[[], object]:
+    """The yardstick of arithmetic: a product of two matrices of `PRODUCT_SIDE`."""
+    a = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=device, dtype=dtype or torch.float32)
+    return lambda: a @ a
 
 
 def peak_memory(device: torch.device) -> int:

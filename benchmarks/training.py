@@ -19,7 +19,7 @@ from utils.options.training import TrainOptions
 from utils.training.backward_updates import update_in_backward
 from utils.training.engine import TrainingStep
 
-from .measure import Measurement, best_time, matrix_rate, network_parser, peak_memory, prefix, report
+from .measure import PRODUCT_FLOPS, Measurement, network_parser, peak_memory, prefix, product, report, timed
 
 SIDE = TrainOptions.input_size
 NUM_CLASSES = 20
@@ -60,12 +60,12 @@ def measure(args: Sequence[str]) -> Measurement:
         precision.backward(loss(options.batch_size))
         precision.step(optimizer)
 
-    seconds = best_time(train, options.repeats) / options.batch_size
+    timing = timed(train, product(device, precision.dtype), options.repeats).of(options.batch_size)
     memory = peak_memory(device)
     with FlopCounterMode(display=False) as counter:
         train()
     flops = counter.get_total_flops() / options.batch_size
-    rate = matrix_rate(device, precision.dtype or torch.float32)
+    rate = PRODUCT_FLOPS / timing.yardstick
 
     # Use of the memory
     gradients = not options.update_in_backward
@@ -76,7 +76,7 @@ def measure(args: Sequence[str]) -> Measurement:
     kind = [str(precision), options.guidance] + ["compiled"] * options.compile + ["checkpoints"] * options.grad_checkpoint
     kind += ["updates in the backward pass"] * options.update_in_backward
     work = f"{prefix(options.backbone)}training step per image, batch {options.batch_size}, {', '.join(kind)}"
-    return Measurement(work, seconds, flops, rate, memory, note)
+    return Measurement(work, timing.seconds, flops, rate, memory, timing.ratios, note)
 
 
 def build_step(

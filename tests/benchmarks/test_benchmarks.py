@@ -1,11 +1,13 @@
 """The benchmarks' arithmetic and rows; what they measure depends on the machine."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from benchmarks import evaluation, inference
 from benchmarks.__main__ import BATCH, GPUS, SHARES, estimates
-from benchmarks.measure import Measurement, matrix_rate, report
+from benchmarks.measure import Measurement, report, timed
 from benchmarks.training import kept_bytes
 from utils.errors import InputError
 
@@ -23,8 +25,18 @@ def test_notes_stand_below_the_table():
     assert report(Measurement("a", 1.0), Measurement("b", 1.0, note="said")).splitlines()[-2:] == ["", "- b: said"]
 
 
-def test_the_matrix_rate_is_work_over_time():
-    assert matrix_rate(torch.device("cpu"), size=64) > 1e6
+def test_each_call_is_compared_with_the_yardstick_before_it(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("benchmarks.measure.time.perf_counter", lambda: now)
+
+    def pass_time(seconds: Iterator[float]) -> None:
+        nonlocal now
+        now += next(seconds)
+
+    work, yardstick = iter((9.0, 6.0, 4.0)), iter((9.0, 2.0, 3.0, 4.0, 9.0, 1.0, 2.0, 2.0))  # the warm-up calls take 9
+    timing = timed(lambda: pass_time(work), lambda: pass_time(yardstick), repeats=2)
+    assert (timing.seconds, timing.yardstick, timing.ratios) == (4.0, 1.0, (3.0, 4.0))
+    assert timing.of(2).ratios == (1.5, 2.0)
 
 
 def test_estimates_scale_with_the_work_and_fall_with_the_rate():
@@ -43,6 +55,7 @@ def test_what_is_kept_for_the_backward_pass_is_counted_once_and_without_weights(
 
 def test_both_sizes_of_cams_are_scored_and_score_the_same():
     full, patch = evaluation.measure(["--images", "4", "--repeats", "1"])
+    assert full.ratios[0] > 1
     assert "full-size" in full.work
     assert patch.note == "mIoU at most 0.000000 points from full-size CAMs'"
 
