@@ -6,6 +6,7 @@ from types import MethodType
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from ..attention import attention_of
@@ -62,6 +63,7 @@ class SegGraph(nn.Module):
     def __init__(self, net: SegmentationNet):
         super().__init__()
         self.model = copy.deepcopy(net.model).eval().to(memory_format=torch.contiguous_format)
+        fix_padding(self.model)
         self.unit = net.stride
         register_statistics(self, net.mean, net.std)
 
@@ -85,12 +87,31 @@ def traceable(net: DiG) -> DiG:
         attention_of(block).query_rows = ALL_ROWS
     if net.stem is not None:
         replace_method(net.stem, stem_tokens, "forward")
+        fix_padding(net.stem)
     return net
 
 
 def replace_method(module: nn.Module, function: Callable, name: str = "") -> None:
     """Gives one module another method: under the function's name, or under `name`."""
     setattr(module, name or function.__name__, MethodType(function, module))
+
+
+def fix_padding(net: nn.Module) -> None:
+    """Lets TensorFlow's "same" convolutions pad alike at all sizes: right where strides divide the sides of their images.
+
+    Left to timm, every padding is a formula of the image's size that holds those of all layers before it.
+    """
+    for module in net.modules():
+        if isinstance(module, Conv2dSame):
+            replace_method(module, padded_convolution, "forward")
+
+
+def padded_convolution(conv: Conv2dSame, x: Tensor) -> Tensor:
+    """`Conv2dSame.forward` of an input (B, C, H, W) whose sides are multiples of the stride."""
+    sizes = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
+    rows, columns = (max((kernel - 1) * dilation + 1 - stride, 0) for kernel, stride, dilation in sizes)
+    x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return F.conv2d(x, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
 def position_embedding(net: MultiClassTokenViT, h: int, w: int) -> Tensor | None:
