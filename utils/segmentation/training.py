@@ -13,7 +13,7 @@ from ..log import progress
 from ..machine.device import Precision
 from ..machine.distributed import is_main, mean_over_processes, sum_over_processes
 from ..machine.interruptions import SAVE, Interruptions
-from ..machine.memory import return_freed_memory
+from ..machine.memory import return_freed_memory, returning_freed_memory
 from ..scoring.metrics import IGNORE, Confusion, Scores
 from ..training.step import NetworkT, Step
 from .inference import segment
@@ -64,7 +64,7 @@ def segment_images(
         Stopped: a signal came.
     """
     net.eval()
-    for sample in progress(loader, description, shown=is_main()):
+    for sample in returning_freed_memory(progress(loader, description, shown=is_main()), precision.device):
         if interruptions.request() > SAVE:
             raise Stopped(interruptions.request())
         yield sample, segment(net, sample.pixels, tuple(sample.size), precision, mirror, window)

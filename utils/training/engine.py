@@ -26,7 +26,7 @@ from ..machine.distributed import (
     wrap_ddp,
 )
 from ..machine.interruptions import SAVE, Interruptions
-from ..machine.memory import return_freed_memory
+from ..machine.memory import return_freed_memory, returning_freed_memory
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
 from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
@@ -364,7 +364,8 @@ def infer_images(
         Stopped: a signal asked to stop.
     """
     net.eval()
-    for batch in batches_of_one_size(progress(loader, description, shown=is_main()), batch_size):
+    samples = returning_freed_memory(progress(loader, description, shown=is_main()), precision.device)
+    for batch in batches_of_one_size(samples, batch_size):
         if interruptions.request() > SAVE:
             raise Stopped(interruptions.request())
         prediction = predict(net, [(sample.image_id, sample.pixels) for sample in batch], precision)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils.machine.memory import return_freed_memory
+from utils.machine import memory
+from utils.machine.memory import return_freed_memory, returning_freed_memory
 
 
 def resident_pages() -> int:
@@ -25,3 +26,12 @@ def test_what_was_freed_is_resident_no_more():
     return_freed_memory()
     assert before - resident_pages() > 4000  # of 7800 pages of 4 KiB
     assert all(tensor.sum() == 16_000 for tensor in kept)
+
+
+@pytest.mark.parametrize(("device", "returns"), [("cpu", [0, 16, 32]), ("cuda", [])])
+def test_memory_is_given_back_before_every_sixteenth_image(monkeypatch, device, returns):
+    seen, at = [], []
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: at.append(len(seen)))
+    for image in returning_freed_memory(range(40), torch.device(device)):
+        seen.append(image)
+    assert (seen, at) == (list(range(40)), returns)
