@@ -11,9 +11,12 @@ from .helpers.toy_data import make_toy_coco, make_toy_voc
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """On tiny tensors, threads cost more than they bring."""
+def one_thread() -> Iterator[None]:
+    """On tiny tensors, threads cost more than they bring; the same in processes that tests start."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ from tests.helpers.toy_data import make_toy_voc
 
 from .commands import DENOISER, EVALUATE, INFER, TRAIN, finish, start, succeed
 from .disk import try_full_disk
-from .kills import digests, try_kills
+from .kills import Undisturbed, digests, try_kills, undisturbed
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -25,15 +25,11 @@ JOBS = {
 
 
 @pytest.fixture(scope="module")
-def references(tmp_path_factory) -> dict[str, dict[str, str]]:
+def references(tmp_path_factory) -> dict[str, Undisturbed]:
     """What undisturbed runs of each job end in."""
     folder = tmp_path_factory.mktemp("undisturbed")
     make_toy_voc(folder / "VOC2012", 12)
-    found = {}
-    for line, (place, patterns, _) in JOBS.items():
-        succeed(line, folder)
-        found[line] = digests(folder / place, patterns)
-    return found
+    return {line: undisturbed(line, folder, place, patterns) for line, (place, patterns, _) in JOBS.items()}
 
 
 def wait_for(process: subprocess.Popen, starts: str) -> None:
@@ -58,12 +54,12 @@ def test_a_stopped_run_saves_and_goes_on_to_the_same_bits(tmp_path, references, 
     assert "resuming after" in succeed(line, tmp_path)
     assert (
         digests(tmp_path / place, patterns).items()
-        >= {name: digest for name, digest in references[line].items() if "previous" not in name}.items()
+        >= {name: digest for name, digest in references[line].digests.items() if "previous" not in name}.items()
     )
 
 
-def test_killed_runs_end_in_the_same_bits(tmp_path):
-    tallies = try_kills(3, 1, tmp_path)
+def test_killed_runs_end_in_the_same_bits(tmp_path, references):
+    tallies = try_kills(3, 1, tmp_path, references)
     assert {name: (tally.tried, tally.failures) for name, tally in tallies.items()} == {
         "training": (1, []),
         "denoiser training": (1, []),

@@ -11,7 +11,7 @@ from tests.helpers import ROOT
 def start(line: str, cwd: Path, *launcher: str) -> subprocess.Popen:
     """Starts a script with one thread for every process."""
     script, *args = line.split()
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cwd / "cache")}
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": str(cwd / "cache")}
     command = [*(launcher or [sys.executable]), str(ROOT / script), *args]
     return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
