@@ -91,7 +91,7 @@ def checkpoint_of(options: SegInferOptions) -> Path:
 
 def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
     """Folders that this call fills, by the flag that asks for them."""
-    server = f"results/VOC2012/Segmentation/comp6_{Path(images).stem}_cls"  # comp6: trained on other images than VOC's too
+    server = f"results/VOC2012/Segmentation/comp6_{Path(images).stem}_cls"  # comp6: training may use any images
     folders = {"png": "png", "dict": "dl", "server": server}
     return {flag: options.folder / name for flag, name in folders.items() if getattr(options, flag)}
 

@@ -25,7 +25,7 @@ from .pixels import open_rgb, turned_like, upright_size
 GREY = 124
 """Padding where a crop is larger than its image: about the mean of photographs."""
 HUE = 0.25
-"""Strength of the hue jitter, relative to the other colour jitters: usually 0.1 and 0.4."""
+"""Strength of the hue jitter relative to the other colour jitters: 0.1 to 0.4, as is usual."""
 
 
 class SegmentationSample(NamedTuple):
@@ -46,7 +46,7 @@ class SegmentationImages(VisitedImages):
         crop_size: side S of the crop in pixels.
         shorter_side: shorter side in pixels that images are first resized to; 0: no resizing.
         scale: range of the random factor by which they are then scaled.
-        jitter: strength of random brightness, contrast and saturation; 0: none.
+        jitter: strength of random brightness, contrast, saturation and hue; 0: none.
         seed: of all random transforms.
         white: white level of images of more than 8 bits; 0: found for each image.
 
