@@ -53,7 +53,7 @@ class SegmentationNet(nn.Module):
         return self
 
     def forward(self, image01: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits (B, C + 1, H, W), background first; coarser if the model does not upsample."""
+        """Images (B, 3, H, W) in [0, 1] -> logits (B, C + 1, H, W), background first; coarser if the model is."""
         height, width = image01.shape[-2:]
         image = standardize(image01, self.mean, self.std)
         # Padded after standardisation, so that zeros are the mean colour.
