@@ -118,7 +118,7 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
     if not predictions.is_dir():
         script = "infer_seg.py" if kind_of(options.folder) == SEG else "infer_trm.py"
         raise InputError(f"{predictions} is missing: run {script} first, or name another folder with --dict-dir")
-    # Masks named by a path may be another data set's than the one that the run or the default names.
+    # Masks given by a path may belong to another data set than the run's.
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
     layout = open_layout(root) if is_data_set(root) else MaskLayout(truth, root)
     classes, images = classes or layout.classes, options.list or run.val_list

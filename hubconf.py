@@ -31,5 +31,5 @@ def seg_model(experiment: str, **options: _Any) -> _models.SegModel:
 
 
 def denoiser(dim: int = 64, image_size: int = 224) -> _diffusion.GaussianDiffusion:
-    """The denoiser with random weights, under the names of the published file's."""
+    """The denoiser with random weights; its parameters have the names of the published file."""
     return _diffusion.build_denoiser(dim, image_size)

@@ -34,9 +34,9 @@ from utils.segmentation.training import segment_images
 from utils.training.checkpoint import digest_of
 
 LEAST_KEPT = 0.01
-"""Classes that are nowhere more probable are left out of score dicts, unless they win a pixel."""
+"""Score dicts leave out classes whose probability is lower everywhere, unless they win a pixel."""
 LEAST_SCORE = 1e-5
-"""For the CRF, which takes logarithms."""
+"""Lower limit of scores for the CRF, which takes logarithms."""
 
 
 def main(args: list[str]) -> None:
@@ -57,7 +57,7 @@ def main(args: list[str]) -> None:
         # Network
         net = load_segmenter(weights, len(layout.classes) + 1, run).to(device)
 
-        # Data: this process's share of what is not there yet
+        # Data: this process's shard of the images whose results are missing
         ids = layout.read_list(run.val_list)
         if is_main():
             for kind, folder in writer.folders.items():
@@ -91,7 +91,7 @@ def checkpoint_of(options: SegInferOptions) -> Path:
 
 def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
     """Folders that this call fills, by the flag that asks for them."""
-    server = f"results/VOC2012/Segmentation/comp6_{Path(images).stem}_cls"  # 6: with images beside VOC's, such as ImageNet
+    server = f"results/VOC2012/Segmentation/comp6_{Path(images).stem}_cls"  # comp6: training may use any images
     folders = {"png": "png", "dict": "dl", "server": server}
     return {flag: options.folder / name for flag, name in folders.items() if getattr(options, flag)}
 
@@ -99,7 +99,7 @@ def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
 def record_of(
     options: SegInferOptions, weights: str, infer_size: int, precision: Precision, layout: Layout
 ) -> dict[str, Any]:
-    """What the masks are made with."""
+    """The settings that masks are made with."""
     record = {"weights": weights, "infer_size": infer_size, "device": str(precision), "amp": options.amp}
     record |= {"scales": list(options.scales), "mirror": options.mirror, "window": options.window}
     record |= options.crf_settings if options.crf else {}
@@ -108,14 +108,14 @@ def record_of(
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes what the flags ask for, here or in another process."""
+    """Writes the results that the flags request; can be sent to another process."""
 
     options: SegInferOptions
     folders: dict[str, Path]
     white: float  # see `utils.images.to_rgb`
 
     def files(self, image_id: str) -> list[Path]:
-        """Files of an image."""
+        """The files of an image, in the order of `folders`."""
         return [folder / f"{image_id}.{'npy' if kind == 'dict' else 'png'}" for kind, folder in self.folders.items()]
 
     def write(self, image_id: str, image_path: Path, scores: np.ndarray) -> None:

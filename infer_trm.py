@@ -175,7 +175,7 @@ def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iter
 
 
 def unwritten(options: InferOptions, layout: Layout, ids: Sequence[str], labels: np.ndarray) -> list[int]:
-    """Indices of the images that some file is missing of; folders are listed once, whatever the number of images.
+    """Indices of the images that lack a file; each folder is listed only once.
 
     Args:
         options: the options.

@@ -49,7 +49,7 @@ def main(args: list[str]) -> None:
     how = "masks of a segmentation network" if segments else f"background score {background:g} ({source})"
     print(f"{model.weights} on {hardware(model.precision)}: {len(paths)} images, {how}")
 
-    # Loop: an image that cannot be used does not keep the others from being done
+    # Loop: an image that cannot be used does not stop the others
     bar = progress(paths, "prediction")
     try:
         for path in bar:
@@ -69,10 +69,10 @@ def main(args: list[str]) -> None:
 
 
 def images_of(arguments: Iterable[str]) -> list[Path]:
-    """The image files that are meant, each once: those named, and those right inside the folders named, sorted.
+    """The image files to predict, each once: named files, and those directly inside named folders, sorted.
 
     Raises:
-        InputError: a folder holds none, or an argument is no name of a file.
+        InputError: a folder holds none, or an argument is no file name.
     """
     paths = []
     for argument in arguments:
@@ -94,7 +94,7 @@ def images_of(arguments: Iterable[str]) -> list[Path]:
 
 
 def require_file_name(name: str) -> None:
-    """Raises InputError for what people give to other programs in the place of a file."""
+    """Raises InputError for standard input, a web address or a pattern in the place of a file."""
     if os.path.lexists(name):
         return
     if name == "-":
@@ -116,7 +116,7 @@ def load_model(options: PredictOptions) -> CamModel | SegModel:
     """The network, with class names that files can be named after.
 
     Raises:
-        InputError: there is none, or flags are given that its kind does without.
+        InputError: there is none, or flags are given that this kind of network does not use.
     """
     if kind_of(options.folder) == SEG:
         return load_segmentation(options)

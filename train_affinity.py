@@ -1,7 +1,7 @@
 """Trains affinities of places on sure masks: python train_affinity.py --name X_aff --masks experiment/X/sure
 
-The same training as train_seg.py. The network's outputs are an embedding, whose differences tell whether two places near to
-each other show one class (`utils/segmentation/affinity.py`).
+The same training as train_seg.py. The network's output is an embedding, whose differences tell whether two nearby places
+show the same class (`utils/segmentation/affinity.py`).
 """
 
 from utils.command_line import check_flags

@@ -162,7 +162,7 @@ class Training:
         self.precision = precision
         self.accum = accum
         self.step = 0
-        self.fell_back = False  # the last checkpoint is damaged and must not replace the previous one
+        self.fell_back = False  # whether the last checkpoint is damaged, and must not replace the previous one
         self.loss: nn.Module = DenoisingLoss(denoiser)
 
     def wrap_ddp(self) -> None:

@@ -65,13 +65,13 @@ MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Goal:
-    """What is learnt from masks.
+    """What a script learns from masks: classes or affinities.
 
     Args:
         program, description: for `--help`.
-        options: of the script.
-        defaults: from the command line, the values of its recipe.
-        kind: what its inference weights are called.
+        options: class of the script's options.
+        defaults: function from a command line to the values of its recipe.
+        kind: ending of the names of its inference weights: SEG or AFF.
     """
 
     program: str
@@ -131,7 +131,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
             claim_masks(options)
             start_run(options, layout.classes, job())
             log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
-        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
+        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs that were scored before a resume
 
         # Loop
         with interruptions:
@@ -157,12 +157,12 @@ def parse(args: list[str], goal: Goal = CLASSES) -> SegOptions | AffinityOptions
 
 
 def shards(args: list[str], goal: Goal = CLASSES) -> int:
-    """What the number of processes must divide: the batch."""
+    """The number that the number of processes must divide: the batch size."""
     return parse(args, goal).batch_size
 
 
 def build_step(net: SegmentationNet, precision: Precision, options: SegOptions | AffinityOptions) -> Step[SegmentationNet]:
-    """What lies between a batch and its losses."""
+    """The training step: from a batch to its losses."""
     if isinstance(options, AffinityOptions):
         return AffinityStep(net, precision, **options.reach)
     return SegmentationStep(net, precision)
@@ -171,7 +171,7 @@ def build_step(net: SegmentationNet, precision: Precision, options: SegOptions |
 def training_loader(
     layout: Layout, options: MaskOptions, device: torch.device, log: RunLog
 ) -> EpochLoader[SegmentationImages]:
-    """Loader of the images and their masks, by `datasets.images.Visit`."""
+    """Loader of this process's shard of the training images with their masks."""
     ids, source = layout.training_ids(options.train_list)
     paths, masks = [layout.image_path(i) for i in ids], mask_paths(layout, ids, options.masks)
     require_masks(masks)
@@ -201,10 +201,10 @@ def mask_paths(layout: Layout, ids: list[str], masks: str) -> list[Path]:
 
 
 def claim_masks(options: MaskOptions) -> None:
-    """Keeps in the run what its masks were made with.
+    """Records in the run's folder the settings that its masks were made with.
 
     Raises:
-        InputError: the run is resumed, and the masks have been made anew since, otherwise.
+        InputError: the run is resumed, and its masks have since been made again with other settings.
     """
     kept = options.folder / "masks"
     if not options.resume:
@@ -214,7 +214,7 @@ def claim_masks(options: MaskOptions) -> None:
 
 
 def validation_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
-    """Loader of this process's share of the validation list, whole images; None where true masks or `val` are missing."""
+    """Loader of this process's shard of the validation images, uncropped; None if true masks or the list are missing."""
     if options.val_list == SegOptions.val_list and not has_list(layout, options.val_list):
         log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")
         return None
@@ -234,7 +234,7 @@ def validation_loader(layout: Layout, options: SegOptions, device: torch.device,
 
 
 def has_list(layout: Layout, name: str) -> bool:
-    """Whether a data set has a list, be it good or not."""
+    """Whether a data set has a list; its file may be damaged."""
     if layout.list_path(name).is_file():
         return True
     try:
@@ -244,7 +244,7 @@ def has_list(layout: Layout, name: str) -> bool:
 
 
 def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.Optimizer:
-    """The optimiser: the encoder has a share of the rate, biases and other vectors no weight decay."""
+    """The optimiser: a smaller learning rate for the encoder; no weight decay on biases and other vectors."""
     groups = []
     for group in param_groups_weight_decay(net, options.weight_decay):
         of_encoder = [p for p in group["params"] if id(p) in net.encoder_parameters]
@@ -257,7 +257,7 @@ def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.O
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, options: MaskOptions, epochs_done: float) -> None:
-    """Sets the rates of a step: a linear warm-up, times (1 - share of the steps done)^power."""
+    """Sets the learning rates of a step: a linear warm-up, times (1 - share of the steps done)^power."""
     warmup = min(1.0, epochs_done / options.warmup_epochs) if options.warmup_epochs else 1.0
     rate = options.lr * warmup * (1 - epochs_done / options.epochs) ** options.power
     for group in optimizer.param_groups:
@@ -265,7 +265,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, options: MaskOptions, ep
 
 
 def report_scores(scores: Scores, epoch: int, step: int, options: SegOptions, log: RunLog) -> None:
-    """Logs what an epoch's masks scored, at the step that losses are logged at too, and keeps it with the run."""
+    """Logs an epoch's mIoU, at the step count of the losses, and adds it to scores.json."""
     miou = float(scores.miou[0])
     log.scalars({"mIoU": miou}, step)
     log.info(f"epoch {epoch} mIoU {miou:.2f} on {options.val_list}")

@@ -71,7 +71,7 @@ BACKBONE_HINT = (
     " authors); --vit_weights mimetic and none start without any"
 )
 STEM_PREFIX = "patch_embed.trunk."
-"""Of the names of a stem's pretrained parameters."""
+"""Prefix of the names of a stem's pretrained parameters."""
 CALIBRATION_IMAGES = 64
 DENOISER_HINT = (
     "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of images "
@@ -138,7 +138,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         if is_main():
             start_run(options, layout.classes, job())
             log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
-        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs, before the run was resumed
+        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs that were scored before a resume
 
         # Loop
         with interruptions:
@@ -167,14 +167,14 @@ def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24
 
 
 def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
-    """What the number of processes must divide."""
+    """The number that the number of processes must divide."""
     return shards_of(parse(args, program, exp))
 
 
 def report_scores(
     scores: Scores, labels: ClassificationScores, epoch: int, step: int, options: TrainOptions, log: RunLog
 ) -> None:
-    """Logs what an epoch's CAMs and labels scored, at the step that losses are logged at too, and keeps it with the run."""
+    """Logs an epoch's scores of CAMs and labels, at the step count of the losses, and adds them to scores.json."""
     found = {"mIoU": scores.miou[scores.best], "threshold": scores.thresholds[scores.best]}
     found |= {"mAP": labels.mean_ap, "F1": labels.f1}
     log.scalars(found, step)
@@ -185,7 +185,7 @@ def report_scores(
 
 
 def training_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> EpochLoader[TrainingImages]:
-    """Loader of the images with at least one label, by `Visit`."""
+    """Loader of this process's shard of the training images that have a label."""
     ids, source = layout.training_ids(options.train_list)
     with first_on_each_machine():
         labels = layout.labels(ids)
@@ -214,7 +214,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
 
 
 def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
-    """Loader of this process's share of the validation list, whole images, one at a time; None where masks are missing."""
+    """Loader of this process's shard of the validation images, uncropped, one at a time; None if masks are missing."""
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:
@@ -240,12 +240,12 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
 
 
 def build_guidance(denoiser: GaussianDiffusion, patch_size: int, options: TrainOptions) -> Guidance:
-    """What the denoiser contributes, its features on the transformer's patch grid."""
+    """The guidance of a denoiser, with features on the transformer's patch grid."""
     return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, patch_size, options.guidance_size)
 
 
 def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
-    """The denoiser, of the width that its file has."""
+    """The denoiser that `--diffusion-weights` names: from a file, which sets its width, or random."""
     if options.diffusion_weights == "random":
         log.info(f"denoiser: random, width {options.diffusion_dim}; its guidance means nothing")
         denoiser = build_denoiser(options.diffusion_dim, options.input_size)
@@ -257,7 +257,7 @@ def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
 
 
 def read_denoiser(path: Path, image_size: int) -> GaussianDiffusion:
-    """The denoiser in a file, of the width that it has, for images of a size.
+    """The denoiser in a file, which sets its width, for images of `image_size` pixels.
 
     Raises:
         InputError: the file is missing, damaged, or holds no denoiser.
@@ -279,7 +279,7 @@ def published_spelling(path: Path) -> Path:
 
 
 def build_network(num_classes: int, feature_channels: int | None, options: TrainOptions, log: RunLog) -> models.DiG:
-    """The network, its transformer initialised as `--vit-weights` says, without LFCA where no features come."""
+    """The network, initialised as `--vit-weights` and `--stem-weights` say; without LFCA if `feature_channels` is None."""
     net = models.build_dig(
         num_classes,
         lfca=feature_channels is not None,
@@ -308,14 +308,14 @@ def describe(net: models.DiG) -> str:
 
 
 def initialize_transformer(net: models.DiG, source: str) -> None:
-    """Gives the transformer the weights that it starts from.
+    """Gives the transformer its initial weights.
 
     Args:
-        net: the network, as random as it was built.
+        net: the network, with random weights.
         source: a file, timm, mimetic or none.
 
     Raises:
-        InputError: they are not there, or of another network.
+        InputError: the weights are missing or do not fit.
     """
     if source == "none":
         return
@@ -329,7 +329,7 @@ def initialize_transformer(net: models.DiG, source: str) -> None:
 
         try:
             state = timm.create_model(name, pretrained=True).state_dict()
-        # Whatever the download stumbles over, the user needs the way out.
+        # However the download fails, the message names the alternatives.
         except Exception as error:
             raise InputError(f"timm could not provide {name}: {error}. {hint}") from error
     else:
@@ -342,7 +342,7 @@ def initialize_transformer(net: models.DiG, source: str) -> None:
 
 
 def calibrate_stem(stem: models.ConvStem, net: models.DiG, images: TrainingImages) -> None:
-    """Brings the channels of the stem's features to one size, on the same training images in every process."""
+    """Standardises the channels of the stem's features, on the same training images in every process."""
     picked = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).round().int().tolist()
     pixels = torch.stack([images[Visit(0, index)].image for index in picked])
     stem.calibrate(net.normalize(pixels.to(net.cls_token.device).float() / 255))
@@ -366,7 +366,7 @@ def build_scheduler(optimizer: torch.optim.Optimizer, options: TrainOptions) -> 
     """Learning rate by epochs done: linear warm-up, then the cosine as if there had been none."""
     from timm.scheduler import CosineLRScheduler
 
-    # timm warns of a cosine over one epoch: nobody needs to hear that of a trial run.
+    # timm warns about a cosine over a single epoch, which is fine for a trial run.
     logging.getLogger(CosineLRScheduler.__module__).setLevel(logging.ERROR)
     return CosineLRScheduler(
         optimizer,
@@ -384,7 +384,7 @@ def set_learning_rate(scheduler: CosineLRScheduler, options: TrainOptions, epoch
 
 
 def save_inference_weights(net: models.DiG, path: Path) -> None:
-    """Writes what inference needs and no more."""
+    """Writes the parameters that inference needs: all but LFCA's."""
     state = net.state_dict()
     save_file({name: value for name, value in state.items() if not name.startswith(models.LFCA_PREFIXES)}, path)
 

@@ -1,7 +1,7 @@
 """Which benchmarks moved by more than the machine's noise: python -m benchmarks.compare COMMIT [COMMIT]
 
-Compares docs/performance.json of two commits, or of a commit with the file as it is. It holds times as multiples of a
-yardstick's: of a matrix product, or of reading the files' bytes. The exit status is 1 if a benchmark is slower.
+Compares docs/performance.json of two commits, or of a commit and the working tree. The file holds times as multiples of a
+yardstick: a matrix product, or reading the files' bytes. The exit status is 1 if a benchmark is slower.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(args: list[str]) -> None:
 
 
 def read_ratios(commit: str) -> dict[str, list[float]]:
-    """The ratios of each benchmark at a commit; empty: in the working tree.
+    """The ratios of each benchmark at a commit; an empty commit is the working tree.
 
     Raises:
         InputError: there are none, or they cannot be read.
@@ -63,7 +63,7 @@ def read_ratios(commit: str) -> dict[str, list[float]]:
 
 
 def print_row(work: str, old: Sequence[float], new: Sequence[float]) -> str:
-    """Prints one benchmark, and returns slower, faster or an empty word: what it became, by more than the noise."""
+    """Prints one benchmark; returns slower or faster if it changed by more than the noise, else an empty text."""
     before, now, noise = statistics.median(old), statistics.median(new), noise_of(old, new)
     change = now / before - 1
     word = "" if abs(change) <= noise else "slower" if change > 0 else "faster"
@@ -72,7 +72,7 @@ def print_row(work: str, old: Sequence[float], new: Sequence[float]) -> str:
 
 
 def noise_of(*measured: Sequence[float]) -> float:
-    """How far calls of the same commit lie from their median, as a share of it; the largest of all."""
+    """The largest relative deviation of a call from the median of its commit."""
     return max(abs(ratio / statistics.median(ratios) - 1) for ratios in measured for ratio in ratios)
 
 

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: time, memory, what time is compared with on the same machine, and the Markdown table."""
+"""Shared by the benchmarks: time, memory, a yardstick measured on the same machine, and the Markdown table."""
 
 import argparse
 import resource
@@ -25,7 +25,7 @@ class Measurement:
     flops: float | None = None  # counted; None if the time is not spent on arithmetic
     rate: float | None = None  # FLOP/s of a matrix product on this machine, in the same run and precision
     memory: int | None = None  # bytes
-    ratios: tuple[float, ...] = ()  # of each call's time to that of the yardstick just before it; see `timed`
+    ratios: tuple[float, ...] = ()  # each call's time over that of the yardstick just before it; see `timed`
     note: str = ""  # a sentence below the table
 
     def __str__(self) -> str:
@@ -66,10 +66,10 @@ class Timing:
     """What several calls took, each compared with a yardstick.
 
     Args:
-        seconds: of the fastest call.
-        yardstick: seconds of its fastest call.
-        ratios: for each call, its seconds to those of the yardstick just before it. They differ less between machines, and
-            between quiet and busy times of one machine, than seconds do.
+        seconds: time of the fastest call.
+        yardstick: time of the yardstick's fastest call in seconds.
+        ratios: for each call, its time over that of the yardstick just before it. Ratios differ less than seconds do between
+            machines, and between quiet and busy times of one machine.
     """
 
     seconds: float
@@ -77,12 +77,12 @@ class Timing:
     ratios: tuple[float, ...]
 
     def of(self, parts: int) -> "Timing":
-        """The same of one of several equal parts, such as the images of a batch."""
+        """The timing of one of several equal parts, such as the images of a batch."""
         return Timing(self.seconds / parts, self.yardstick, tuple(ratio / parts for ratio in self.ratios))
 
 
 def timed(work: Callable[[], object], yardstick: Callable[[], object], repeats: int) -> Timing:
-    """Times several calls after a warm-up call, a yardstick before each of them."""
+    """Times several calls after a warm-up call, each right after the yardstick."""
     work()
     pairs = [(best_time(yardstick, 3), best_time(work, 1, warm=True)) for _ in range(repeats)]
     ratios = tuple(seconds / of_yardstick for of_yardstick, seconds in pairs)

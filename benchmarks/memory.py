@@ -88,7 +88,7 @@ def main(args: list[str]) -> None:
 
 
 def table() -> str:
-    """The Markdown table of all `WORK`, with a note on bfloat16."""
+    """The Markdown table of all rows of `WORK`, with a note on bfloat16."""
     cpu, cuda = (f"{kept_of_an_image(device) / 1e9:.3f} GB" for device in ("cpu", "cuda"))
     note = (
         f"- bfloat16 is counted as CPUs have it: {cpu} an image for the backward pass. CUDA, which keeps norms and softmax"

@@ -1,7 +1,7 @@
 """A million images on four machines with eight GPUs each, by simulation: python -m benchmarks.million
 
-Writes its tables into docs/scaling.md. Seconds and bytes an image are measured on two CPU cores (docs/scaling.md); storage
-and GPUs are assumptions, which stand in the tables.
+Writes its tables into docs/scaling.md. Seconds and bytes per image are measured on two CPU cores (docs/scaling.md); storage
+and GPUs are assumptions, which the tables name.
 """
 
 import heapq
@@ -15,47 +15,47 @@ from utils.files import whole_file
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 START, END = "<!-- simulated: python -m benchmarks.million -->", "<!-- end of the simulation -->"
 STEPS = 60
-"""Training steps that are simulated; the first third fills the queues and is not counted."""
+"""Simulated training steps; the first third fills the queues and is not counted."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where images lie; all machines share it."""
+    """Storage of the images, shared by all machines."""
 
     name: str
     latency: float  # seconds from the request of a file to its first byte
-    operations: float  # on files, a second
-    bandwidth: float  # bytes a second
+    operations: float  # file operations per second
+    bandwidth: float  # bytes per second
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who reads them."""
+    """The GPUs that train, and the processes that load their images."""
 
     gpus: int = 32
-    workers: int = 8  # processes that load images, for each GPU; a core each
-    batch: int = 32  # images of a step, for each GPU
+    workers: int = 8  # loading processes per GPU, with one core each
+    batch: int = 32  # images per step and GPU
     step: float = 0.35  # seconds; see `GUIDANCE`
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is read."""
+    """The images, and the cost of reading one."""
 
     count: int = 10**6
     size: int = 111_621  # bytes, the mean of 1,200 photographs of VOC
-    decode: float = 0.0069  # seconds of a core, with the crop and its augmentation
-    operations: int = 3  # on a file that is read: look up, open, close
-    a_file: int = 1  # images in a file; more: shards
+    decode: float = 0.0069  # core-seconds per image, with the crop and its augmentation
+    operations: int = 3  # per file: look up, open, close
+    a_file: int = 1  # images per file; more than 1: shards
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a training reaches."""
+    """Simulated speed of a training run."""
 
-    images: float  # a second
-    share: float  # of what the GPUs could use
-    limit: str  # what is busy most
+    images: float  # per second
+    share: float  # of the speed of GPUs that never wait
+    limit: str  # the busiest resource
 
 
 STORAGES = (
@@ -81,7 +81,7 @@ def main(args: list[str]) -> None:
 
 
 def reading_table() -> str:
-    """How fast training is with each storage and guidance, a file an image and in shards."""
+    """Table of training speed by storage and guidance, with one file per image and with shards."""
     ways = [(guidance, a_file) for a_file in (1, SHARD) for guidance in GUIDANCE]
     names = [f"{guidance} guidance, {'shards' if a_file > 1 else 'a file an image'}" for guidance, a_file in ways]
     lines = [f"| images a second | operations a second, latency, bandwidth | {' | '.join(names)} |", "|---" * 6 + "|"]
@@ -96,16 +96,16 @@ def reading_table() -> str:
 def simulate(cluster: Cluster, images: Images, storage: Storage) -> Rate:
     """Training steps of all GPUs together, fed by processes that open, read and decode one image after another.
 
-    Opening and reading are queues which all processes share, in the order in which they come. A process may be two batches
-    ahead of the GPUs. A step begins when the step before has ended and its images are there.
+    All processes share one queue for opening and one for reading, first come, first served. A process may be two batches
+    ahead of the GPUs. A step begins when the step before has ended and its images are loaded.
     """
     readers = cluster.gpus * cluster.workers
     of_step = cluster.gpus * cluster.batch
     ahead = 2 * of_step * cluster.workers  # prefetch_factor 2: two batches for each process
-    opened = read = 0.0  # when these queues are free
+    opened = read = 0.0  # times at which the two queues are free
     free = [(0.0, worker) for worker in range(readers)]
-    loaded: list[float] = []  # when each image of the step is there
-    ends: list[float] = []  # of the steps
+    loaded: list[float] = []  # times at which the images of the step are loaded
+    ends: list[float] = []  # end times of the steps
     for number in range(STEPS * of_step):
         now, worker = heapq.heappop(free)
         step_before = (number - ahead) // of_step  # this image waits until that step has taken its images
@@ -131,13 +131,13 @@ def simulate(cluster: Cluster, images: Images, storage: Storage) -> Rate:
 
 
 def other_table() -> str:
-    """What else a million images cost, from what one costs."""
+    """Table of the other costs of a million images, extrapolated from one image."""
     lines = ["| a million images | cost |", "|---|---|", *(f"| {what} | {cost} |" for what, cost in others(Images()))]
     return "\n".join(lines) + "\n"
 
 
 def others(images: Images, cores: Sequence[int] = (16, 64)) -> Iterator[tuple[str, str]]:
-    """What costs how much, apart from the images themselves."""
+    """Pairs of what is done and what it costs; `cores`: a small and a large number of cores."""
     n = images.count
     few, many = cores
     yield "photographs", f"{n * images.size / 1e9:,.0f} GB"
@@ -156,15 +156,15 @@ def minutes(seconds: float, *cores: int) -> str:
 
 
 CHECK = 41e-5
-"""Seconds of a core, an image: decoding it for the check."""
+"""Core-seconds per image: decoding it for the check."""
 CACHED = 6.5e-5
-"""Seconds of a start, an image, where labels and checks are cached."""
+"""Seconds per image at each start, with cached labels and checks."""
 SCORE = 5e-3
-"""Seconds of a core, an image."""
+"""Core-seconds per image: scoring at 99 thresholds."""
 MISSING = 5.7e-6
-"""Seconds, an image."""
+"""Seconds per image: finding out which results are missing."""
 FULL_CAM, PATCH_CAM = 375 * 500 * 4, 24 * 32 * 4
-"""Bytes of a class's CAM of an image."""
+"""Bytes of the CAM of one class of an image."""
 
 
 if __name__ == "__main__":

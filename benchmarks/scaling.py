@@ -1,8 +1,8 @@
 """How time and memory grow with images, classes, pixels, epochs and processes: python -m benchmarks.scaling
 
 Writes docs/scaling.md's table and plot. Every measurement is a process of its own and is kept in `results.json`, so that the
-same command goes on after an interruption, and another one with --images adds sizes. Seconds are those of the processor:
-other work on the machine hardly changes them.
+same command continues after an interruption, and a later one with other --images adds sizes. Seconds are CPU time, which
+other work on the machine hardly changes.
 """
 
 import argparse
@@ -34,12 +34,12 @@ class Series:
     """One piece of work at several sizes.
 
     Args:
-        title: of its row.
+        title: name of its row in the table.
         work: name in `scaling_work.WORK`.
-        grows: the setting that is a size.
-        sizes: its values.
-        settings: the others.
-        cached: whether caches of labels and checks are there from a run before.
+        grows: name of the setting that varies.
+        sizes: the values of that setting.
+        settings: the fixed settings.
+        cached: whether an earlier run has filled the caches of labels and checks.
     """
 
     title: str
@@ -55,7 +55,7 @@ class Series:
 
 
 def series_of(images: Sequence[int], classes: Sequence[int]) -> list[Series]:
-    """All that is measured."""
+    """All series, for the given numbers of images and classes."""
     many = tuple(images)
     starts = [
         Series(f"first step, {kind}, {how}", "start", "images", many, {"labels": kind}, how == "cached")
@@ -88,7 +88,7 @@ def main(args: list[str]) -> None:
         raise InputError(f"--images must be at least 8, got {min(options.images)}")
     series = series_of(options.images, options.classes)
 
-    # Measurements: what is in results.json already is not measured again
+    # Measurements: those in results.json are not repeated
     kept = options.folder / "results.json"
     found: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
     wanted = [(one, size) for one in series for size in one.sizes if one.title.startswith(options.only)]
@@ -130,7 +130,7 @@ def measure(one: Series, size: int, folder: Path) -> dict[str, Any]:
 
 
 def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """The slope of a straight line through the last two points of a log-log plot: small sizes show what is constant."""
+    """Slope between the last two points of a log-log plot; constant costs dominate at the smaller sizes."""
     (x, y), (last_x, last_y) = list(zip(sizes, values, strict=True))[-2:]
     return math.log(max(last_y, 1e-9) / max(y, 1e-9)) / math.log(last_x / x)
 

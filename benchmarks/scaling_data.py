@@ -13,26 +13,26 @@ from utils.cams.masks import write_mask
 from utils.scoring.metrics import label_type
 
 DIFFERENT = 16
-"""Images that the others are links to."""
+"""Number of different images; all others are links to them."""
 SIDE = 64
-"""Pixels of a side of a square image."""
+"""Side of a square image in pixels."""
 ANNOTATION = "<annotation><object><name>{}</name></object></annotation>\n"
 
 
 def class_names(count: int) -> list[str]:
-    """Names of classes; COCO's are read from its file of annotations."""
+    """Made-up class names."""
     return [f"class {c:03d}" for c in range(count)]
 
 
 def photograph(index: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
-    """(height, width, 3) uint8: smooth colours with noise, which a JPEG of takes as many bytes as one of a photograph."""
+    """Smooth colours with noise, (height, width, 3) uint8; as a JPEG about as large as a photograph."""
     rng = np.random.default_rng(index)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
     return (np.asarray(coarse, np.int16) + rng.normal(0, 6, (height, width, 1))).clip(0, 255).astype(np.uint8)
 
 
 def linked(sources: Sequence[Path], place: Callable[[int], Path], count: int) -> None:
-    """Makes `count` links to files, in turn; those that are there are kept."""
+    """Makes `count` links to the sources in turn; existing links are kept."""
     for i in range(count):
         path = place(i)
         if not path.exists():
@@ -40,7 +40,7 @@ def linked(sources: Sequence[Path], place: Callable[[int], Path], count: int) ->
 
 
 def originals(root: Path) -> list[Path]:
-    """The photographs that the others are links to."""
+    """The `DIFFERENT` photographs that the others are links to; written if missing."""
     folder = root / "originals"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i}.jpg" for i in range(DIFFERENT)]
@@ -51,7 +51,7 @@ def originals(root: Path) -> list[Path]:
 
 
 def voc(root: Path, count: int, classes: int = 20) -> list[str]:
-    """A data set in VOC's layout, with XML; returns the ids."""
+    """Writes a data set in VOC's layout, with XML labels; returns the ids."""
     ids = [f"{i:07d}" for i in range(count)]
     for name in ("JPEGImages", "Annotations", "ImageSets/Segmentation", "xml"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def voc(root: Path, count: int, classes: int = 20) -> list[str]:
 
 
 def coco(root: Path, count: int, classes: int = 20) -> list[str]:
-    """A data set in COCO's layout, with one JSON for all; returns the ids."""
+    """Writes a data set in COCO's layout, with one JSON file of labels; returns the ids."""
     ids = [f"COCO_train2014_{i:012d}" for i in range(1, count + 1)]
     for name in ("train2014", "annotations", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def coco(root: Path, count: int, classes: int = 20) -> list[str]:
 
 
 def own(root: Path, count: int, classes: int = 20) -> list[str]:
-    """A folder of images with labels.csv; returns the ids."""
+    """Writes a folder of images with labels.csv; returns the ids."""
     ids = [f"{i:07d}" for i in range(count)]
     for name in ("images", "lists"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -102,17 +102,17 @@ def own(root: Path, count: int, classes: int = 20) -> list[str]:
 
 
 LAYOUTS = {"xml": voc, "json": coco, "csv": own}
-"""Makers of data sets, by where labels are."""
+"""Functions that write a data set, by the format of its labels."""
 
 
 def write_lists(folder: Path, ids: Sequence[str]) -> None:
-    """The lists all and few; there is no list of true masks."""
+    """Writes the lists `all` and `few`, the latter with 8 images."""
     (folder / "all.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
     (folder / "few.txt").write_text("".join(f"{image_id}\n" for image_id in ids[:8]))
 
 
 def results(root: Path, ids: Sequence[str], folder: str, classes: int, height: int = SIDE, width: int = SIDE) -> None:
-    """CAM dicts `root/folder/<id>.npy`, and masks `root/masks/<id>.png`: links to a few."""
+    """Writes CAM dicts `root/folder/<id>.npy` and masks `root/masks/<id>.png`, as links to `DIFFERENT` files."""
     rng = np.random.default_rng(0)
     for name in (folder, "masks", "originals"):
         (root / name).mkdir(parents=True, exist_ok=True)

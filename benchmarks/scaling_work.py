@@ -13,18 +13,18 @@ from typing import Any
 from . import scaling_data
 
 NANO = "--exp dig_nano --diffusion_weights random --vit_weights none --batch_size 4 --W 1 0 0 0 0 --device cpu"
-"""Flags of a training whose steps cost next to nothing."""
+"""Flags of a training whose steps take next to no time."""
 
 
 def memory_of(pid: int | str = "self") -> dict[str, int]:
-    """Bytes of a process: `pss`, in which shared pages count in parts, and `own`, that no other process has."""
+    """Memory of a process in bytes: `pss`, with shared pages divided among their processes, and `own`, its private pages."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
     return {"pss": 1024 * kilobytes["Pss"], "own": 1024 * (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"])}
 
 
 def workers() -> list[int]:
-    """The processes that this one has started."""
+    """Ids of this process's child processes."""
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
@@ -33,7 +33,7 @@ class FirstStepReached(BaseException):
 
 
 def start(root: Path, labels: str, images: int, classes: int = 20) -> dict[str, Any]:
-    """From the start of the process to the first step of a training; with caches where there are some."""
+    """CPU seconds and memory from the start of the process to the first training step."""
     import train_trm
     from utils.training.engine import Training
 
@@ -53,7 +53,7 @@ def start(root: Path, labels: str, images: int, classes: int = 20) -> dict[str, 
 
 
 def train(root: Path, labels: str, images: int, epochs: int = 1, classes: int = 20) -> dict[str, Any]:
-    """A whole training on eight images; seconds are those of one epoch."""
+    """CPU seconds and memory of a training on eight images for all `epochs`."""
     import train_trm
 
     lists = f"--train_list few --val_list few --num_workers 0 --epochs {epochs} --overwrite"
@@ -64,7 +64,7 @@ def train(root: Path, labels: str, images: int, epochs: int = 1, classes: int = 
 
 
 def missing(root: Path, labels: str, images: int, classes: int = 20) -> dict[str, Any]:
-    """How infer_trm.py finds out what is missing of a folder that has all files but one."""
+    """Finding the missing results in a folder that has all files but one, as infer_trm.py does."""
     import numpy as np
 
     from datasets.layouts.base import open_layout
@@ -100,7 +100,7 @@ def evaluate(root: Path, labels: str, images: int, classes: int = 20, side: int 
 
 
 def load(root: Path, labels: str, images: int, side: int = 64) -> dict[str, Any]:
-    """Loading photographs of a size for training: decoding and a crop."""
+    """Loading a photograph of a size for training `images` times: decoding and a crop."""
     import numpy as np
     from PIL import Image
 
@@ -117,14 +117,14 @@ def load(root: Path, labels: str, images: int, side: int = 64) -> dict[str, Any]
 
 
 def cpu() -> float:
-    """Seconds that this process and those it waited for have computed."""
+    """CPU seconds of this process and its finished children."""
     return sum(
         used.ru_utime + used.ru_stime for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
 
 
 def peak(whose: int = resource.RUSAGE_SELF) -> int:
-    """The largest number of bytes so far, of this process or of the largest that it waited for."""
+    """Peak memory in bytes, of this process or of its largest finished child."""
     return 1024 * resource.getrusage(whose).ru_maxrss
 
 

@@ -114,7 +114,7 @@ class TrainingImages(VisitedImages):
         auto_augment: str = "",
         white: float = 0.0,
     ):
-        # timm and torchvision take seconds to import, and most of what this module has does without them.
+        # Imported here, because they take seconds and most of this module does not need them.
         from timm.data.transforms import RandomResizedCropAndInterpolation
         from torchvision.transforms import v2
 
@@ -172,7 +172,7 @@ def random_augmentation(policy: str, size: int) -> Callable[[Image.Image], Image
 
 
 def posterize(image: Image.Image, bits: int, **ignored: Any) -> Image.Image:
-    """Keeps the highest bits of each value. timm asks for 0 bits too, which leave black: Pillow 13 refuses to."""
+    """Keeps the highest bits of each value. timm also asks for 0 bits, a black image, which Pillow 13 refuses."""
     if bits == 0:
         return Image.new(image.mode, image.size)
     return ImageOps.posterize(image, bits) if bits < 8 else image

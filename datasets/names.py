@@ -1,6 +1,7 @@
 """Names and paths of many images in two arrays, which worker processes share.
 
-Of a list, each worker would come to hold a copy: reading an object of Python writes its reference count into its page.
+With a list, each worker would end up with a copy of its own: reading a Python object changes its reference count, and so
+copies its memory page.
 """
 
 from collections.abc import Iterator, Sequence

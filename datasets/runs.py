@@ -24,7 +24,7 @@ def open_run(folder: Path, exp: str, data_path: str, val_list: str) -> tuple[Tra
 
 
 def open_seg_run(folder: Path, data_path: str, val_list: str) -> tuple[SegOptions, Layout]:
-    """The same of a run of train_seg.py; see `utils.experiment.seg_run_of`."""
+    """`open_run` for a run of train_seg.py; see `utils.experiment.seg_run_of`."""
     run, classes = seg_run_of(folder, data_path, val_list)
     return run, layout_of(folder, run.data_path, classes)
 

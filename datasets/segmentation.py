@@ -23,13 +23,13 @@ from .names import FileNames
 from .pixels import open_rgb, turned_like, upright_size
 
 GREY = 124
-"""What lies beside an image in a crop that is larger: about the mean of photographs."""
+"""Padding where a crop is larger than its image: about the mean of photographs."""
 HUE = 0.25
-"""Strength of a random hue, as a share of that of the other colours: the field's usual 0.1 beside 0.4."""
+"""Strength of the hue jitter relative to the other colour jitters: 0.1 to 0.4, as is usual."""
 
 
 class SegmentationSample(NamedTuple):
-    """One crop of an image with its mask; batched by the loader."""
+    """One crop of an image with its mask; the loader forms batches of them."""
 
     image: Tensor  # (3, S, S) uint8
     mask: Tensor  # (S, S) uint8, 0 background, 1 .. C, 255 ignored
@@ -44,11 +44,14 @@ class SegmentationImages(VisitedImages):
         masks: n label images.
         num_classes: without background.
         crop_size: side S of the crop in pixels.
-        shorter_side: that images are resized to first; 0 leaves them as they are.
-        scale: range of a factor that they are then scaled by.
-        jitter: strength of random colours; 0 changes none.
+        shorter_side: shorter side in pixels that images are first resized to; 0: no resizing.
+        scale: range of the random factor by which they are then scaled.
+        jitter: strength of random brightness, contrast, saturation and hue; 0: none.
         seed: of all random transforms.
-        white: value that is white in images of more than 8 bits; 0: told from each.
+        white: white level of images of more than 8 bits; 0: found for each image.
+
+    Raises:
+        InputError: there are more classes than masks of 8 bits can hold.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class SegmentationImages(VisitedImages):
         return SegmentationSample(scaled.as_subclass(Tensor), labels.as_subclass(Tensor), visit.index)
 
     def read(self, index: int) -> tuple[Image.Image, Image.Image]:
-        """An image and its mask, as they are.
+        """An image and its mask, not transformed.
 
         Raises:
             InputError: one of them cannot be read, or they have different sizes.
@@ -112,7 +115,7 @@ class SegmentationImages(VisitedImages):
         return mask
 
     def random_size(self, image: Image.Image) -> tuple[int, int]:
-        """Width and height that an image is brought to."""
+        """A random width and height in pixels to resize an image to."""
         low, high = self.scale
         factor = low + (high - low) * float(torch.rand(()))
         if self.shorter_side:
@@ -121,10 +124,10 @@ class SegmentationImages(VisitedImages):
 
 
 def check_pairs(images: SegmentationImages) -> None:
-    """Looks at all masks: whether they can be read, hold known classes, and have the sizes of their images.
+    """Checks that all masks can be read, hold known classes, and have the sizes of their images.
 
     Raises:
-        InputError: some do not; the first twenty are named.
+        InputError: a mask does not; the first twenty are named.
     """
 
     def problem_of(index: int) -> str:
@@ -139,7 +142,7 @@ def check_pairs(images: SegmentationImages) -> None:
 
 
 def require_masks(paths: Sequence[Path]) -> None:
-    """Raises InputError where a mask is missing; how many are is told."""
+    """Raises InputError if masks are missing; the message gives their number."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         others = f", and so are {len(missing) - 1} more of {len(paths)}" if len(missing) > 1 else ""

@@ -161,7 +161,7 @@ def plain(model: nn.Module) -> Transformer:
     """A model of timm, if it can have one token per class.
 
     Raises:
-        ValueError: it cannot; the message goes on after the model's name.
+        ValueError: it cannot; the message is the end of a sentence that begins with the model's name.
     """
     if type(model) is not VisionTransformer and type(model) is not Eva:
         raise ValueError(f"is a {type(model).__name__}")

@@ -37,14 +37,14 @@ class DiGOutput(NamedTuple):
 class Prediction(NamedTuple):
     """CAMs and class probabilities of B images, each from the image and its mirror."""
 
-    maps: tuple[Tensor, ...]  # for each scale (B, C, h, w) float32: refined CAMs of image and mirror, summed
+    maps: tuple[Tensor, ...]  # for each scale (B, C, h, w) float32: CAMs of image and mirror, summed; see `DiG`'s `cam`
     probabilities: Tensor  # (B, C) float32 in [0, 1], of each class to be in the image
 
     def cams(self, index: int, labels: Tensor, size: tuple[int, int]) -> Tensor:
         """Class activation maps of one of the images.
 
         Args:
-            index: of the image in the batch.
+            index: position of the image in the batch.
             labels: (K,) indices of the classes.
             size: height and width of the maps in pixels.
 

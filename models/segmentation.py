@@ -30,7 +30,7 @@ class SegmentationNet(nn.Module):
 
     Args:
         model: encoder, decoder and head.
-        mean, std: of the channels, that its encoder was trained with.
+        mean, std: channel statistics that the encoder was pretrained with.
         freeze_bn: whether the encoder keeps its batch statistics in training.
     """
 
@@ -44,7 +44,7 @@ class SegmentationNet(nn.Module):
         self.stride = 2 * max(patches) if patches else STRIDE
 
     def train(self, mode: bool = True) -> "SegmentationNet":
-        """Switches all but an encoder whose batch statistics stay as they are."""
+        """Sets the mode; with `freeze_bn`, the encoder's batch norms stay in evaluation mode."""
         super().train(mode)
         if self.freeze_bn:
             for module in self.encoder.modules():
@@ -53,10 +53,10 @@ class SegmentationNet(nn.Module):
         return self
 
     def forward(self, image01: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits (B, C + 1, H, W), background first; coarser where the model is."""
+        """Images (B, 3, H, W) in [0, 1] -> logits (B, C + 1, H, W), background first; coarser if the model is."""
         height, width = image01.shape[-2:]
         image = standardize(image01, self.mean, self.std)
-        # What lies beside the image is the mean colour.
+        # Padded after standardisation, so that zeros are the mean colour.
         right, below = -width % self.stride, -height % self.stride
         image = F.pad(image, (0, right, 0, below)).contiguous(memory_format=torch.channels_last)
         found = self.model(image)
@@ -90,10 +90,10 @@ def build_segmenter(
     """A segmentation network.
 
     Args:
-        channels: of the outputs: classes with the background, C + 1, or an embedding's.
-        arch: of segmentation-models-pytorch.
+        channels: number of output channels: C + 1 with the background, or the width of an embedding.
+        arch: architecture of segmentation-models-pytorch.
         encoder: `tu-` and a name of timm, or a name of segmentation-models-pytorch.
-        arch_options: what the architecture is built with.
+        arch_options: arguments of the architecture's constructor.
         freeze_bn: whether the encoder keeps its batch statistics in training.
         encoder_weights: auto, timm, none or a file; see `models.stem.load_stem`.
 
@@ -101,7 +101,7 @@ def build_segmenter(
         The network, and where the weights of its encoder came from.
 
     Raises:
-        InputError: there is no such architecture or encoder, they do not go together, or weights are not to be had.
+        InputError: there is no such architecture or encoder, they do not fit together, or the weights are not available.
     """
     import segmentation_models_pytorch as smp  # takes a second, which all other commands do without
 
@@ -115,7 +115,7 @@ def build_segmenter(
     if encoder_weights not in ("timm", "none") and not own:
         raise InputError(f"--encoder-weights {encoder_weights} goes with an encoder of timm, {TIMM}NAME, not with {encoder}")
     pretrained = (True if own else "imagenet") if encoder_weights == "timm" else None
-    # smp and timm say in many ways that something does not fit, or cannot be downloaded.
+    # smp and timm raise many kinds of exceptions for options that do not fit, and for failed downloads.
     try:
         model = smp.create_model(arch, encoder, encoder_weights=pretrained, classes=channels, **arch_options)
     except Exception as error:

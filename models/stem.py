@@ -167,7 +167,7 @@ def load_stem(stem: ConvStem, weights: str) -> str:
 
 
 def load_trunk(trunk: nn.Module, name: str, weights: str) -> str:
-    """Loads ImageNet weights into a model of timm that gives features; see `load_stem`."""
+    """Loads ImageNet weights into a model of timm that returns features; `name` is timm's; see `load_stem`."""
     if weights == "none":
         return "random"
     if weights == "auto":
@@ -175,7 +175,7 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> str:
     if weights == "timm":
         try:
             state = timm.create_model(name, pretrained=True).state_dict()
-        # Whatever the download stumbles over, the user needs the way out.
+        # However the download fails, the message names the alternative.
         except Exception as error:
             raise InputError(f"timm could not provide weights of {name}: {error}. {STEM_HINT}") from error
     else:

@@ -1,6 +1,6 @@
-"""Batch norm over the images of all processes: they then take the steps of one.
+"""Batch norm over the images of all processes, so that they train as one process would.
 
-PyTorch's SyncBatchNorm does this on GPUs alone.
+PyTorch's SyncBatchNorm works only on GPUs.
 """
 
 import torch
@@ -12,7 +12,7 @@ from utils.machine.distributed import world_size
 
 
 def normalize(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """(B, C, H, W), normalised by mean and variance over all processes, whose shares have one size."""
+    """(B, C, H, W), normalised by mean and variance over all processes, whose shards have equal sizes."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None

@@ -30,9 +30,9 @@ from utils.options.training import TrainOptions
 from utils.picture_table import Cell, Group, fitted, picture_table
 
 MOST_FRAMES = 60
-"""Epochs shown; of longer runs, as many in even steps."""
+"""Most epochs shown; of longer runs, evenly spaced ones."""
 CLASSES_SHOWN = 2
-"""Classes of an image, the first in the order of the data set."""
+"""Most classes shown of an image: its first ones in the order of the data set."""
 IMAGES_ABREAST = 4
 NOTE = "In heat maps (CAMs), red is a high score of the class and blue a low one."
 BAR_HEIGHT = 4
@@ -44,8 +44,8 @@ class Subject:
     """An image that is shown."""
 
     image_id: str
-    pixels: tuple[torch.Tensor, ...]  # as the network takes it
-    picture: np.ndarray  # (H, W, 3) uint8, of the largest size that is shown
+    pixels: tuple[torch.Tensor, ...]  # (3, H, W) uint8 at the network's input, from `network_pixels`
+    picture: np.ndarray  # (H, W, 3) uint8, at the largest size that is shown
     labels: tuple[int, ...]
 
 
@@ -89,7 +89,7 @@ def epochs_of(folder: Path) -> list[int]:
     """The epochs that are shown.
 
     Raises:
-        InputError: fewer than two have left their weights.
+        InputError: there are weights of fewer than two epochs.
     """
     epochs = epochs_there(folder)
     if len(epochs) < 2:
@@ -102,13 +102,13 @@ def images_of(images: Sequence[str], count: int, layout: Layout, val_list: str) 
     """Ids of the images that are shown.
 
     Args:
-        images: those that are asked for.
-        count: where none is, how many, evenly spaced among those of the list that have labels.
+        images: requested ids; empty: `count` images of `val_list`.
+        count: number of images, evenly spaced among those of the list that have labels.
         layout: the data set.
-        val_list: a list of it.
+        val_list: name of a list.
 
     Raises:
-        InputError: none of the list has a label.
+        InputError: no image of the list has a label.
     """
     if images:
         return list(images)
@@ -120,7 +120,7 @@ def images_of(images: Sequence[str], count: int, layout: Layout, val_list: str) 
 
 
 def subject(layout: Layout, image_id: str, run: TrainOptions) -> Subject:
-    """An image, ready to be seen by networks and by people.
+    """An image, with the network's input and the picture that is shown.
 
     Raises:
         InputError: it is missing, cannot be read, or has no label.
@@ -136,7 +136,7 @@ def subject(layout: Layout, image_id: str, run: TrainOptions) -> Subject:
 def overlays(
     folder: Path, epoch: int, subjects: list[Subject], layout: Layout, run: TrainOptions, precision: Precision
 ) -> list[list[np.ndarray]]:
-    """What the network of an epoch makes of every image: a heat map over it, (H, W, 3) uint8, for each of its classes.
+    """CAMs by the network of one epoch: for every image and each of its classes, a heat map over it, (H, W, 3) uint8.
 
     Raises:
         InputError: the weights are damaged or do not fit.
@@ -167,7 +167,7 @@ def groups_of(subjects: list[Subject], maps: list[list[np.ndarray]], classes: tu
 
 
 def with_bar(frame: np.ndarray, share: float) -> np.ndarray:
-    """A frame with a bar below it that says how much of the run is over."""
+    """A frame with a progress bar of the run below it; `share` is the part that is done."""
     bar = np.full((BAR_HEIGHT, frame.shape[1], 3), BAR_LEFT, np.uint8)
     bar[:, : round(share * frame.shape[1])] = BAR
     return np.vstack((frame, bar))

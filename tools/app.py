@@ -31,14 +31,14 @@ def main(args: list[str]) -> None:
     options = parse_options(AppOptions, args, "python -m tools.app", __doc__)
     require_gradio()
 
-    # Networks, and what the page starts with
+    # Networks, and the page's initial content
     model, segmenter = load_model(options), load_segmenter(options)
     print(f"{model.weights} on {hardware(model.precision)}")
     limits = Limits(options.max_megapixels, options.max_mb)
     explorer = Explorer(model, segmenter, limits, has_crf())
     examples = examples_of(options)
 
-    # Page: photographs and downloads are in a folder that goes when it ends, by Ctrl-C or SIGTERM
+    # Page: photographs and downloads are in a temporary folder, which is removed after Ctrl-C or SIGTERM
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="dig-app-") as folder:
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
@@ -82,10 +82,10 @@ def load_model(options: AppOptions) -> CamModel:
 
 
 def load_segmenter(options: AppOptions) -> SegModel | None:
-    """The segmentation network that belongs to the experiment; None where there is none.
+    """The segmentation network of `--seg`, else of `NAME_seg`; None if there is none.
 
     Raises:
-        InputError: one was named that cannot be used.
+        InputError: the one that `--seg` names cannot be used.
     """
     folder = Path(options.experiments) / (options.seg or f"{options.name}_seg")
     if not options.seg and not folder.is_dir():
@@ -100,7 +100,7 @@ def load_segmenter(options: AppOptions) -> SegModel | None:
 
 
 def has_crf() -> bool:
-    """Whether the CRF is installed; says so where it is not."""
+    """Whether the CRF is installed; prints a line if it is not."""
     try:
         require_crf()
     except InputError as error:
@@ -110,7 +110,7 @@ def has_crf() -> bool:
 
 
 def examples_of(options: AppOptions) -> Sequence[Path]:
-    """Images of the run's data set, evenly spaced in its validation list; none where the data are elsewhere."""
+    """Images of the run's data set, evenly spaced in its validation list; none if the data set is not here."""
     if not options.examples:
         return []
     try:

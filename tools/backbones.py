@@ -26,7 +26,7 @@ comes to them. NAME.TAG as --backbone names weights; NAME alone takes the first 
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of a model."""
+    """A row of the table: one model."""
 
     name: str
     families: tuple[str, ...]  # of its weights; empty: none that tests compare with timm's own
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def num_patches(self) -> int:
-        """Of an image of `SIDE` pixels."""
+        """Number of patches of an image of `SIDE` x `SIDE` pixels."""
         return (SIDE // self.patch_size) ** 2
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ def main(args: list[str]) -> None:
 
 
 def rows(names: list[str]) -> Iterator[Row]:
-    """A row for each model that can carry a token for every class."""
+    """A row for each model that can have one token per class."""
     tags: dict[str, list[str]] = {}
     for full_name in timm.list_pretrained():
         name, _, tag = full_name.partition(".")
@@ -84,7 +84,7 @@ def rows(names: list[str]) -> Iterator[Row]:
 
 
 def order(row: Row) -> tuple[int, int, str]:
-    """Families as `FAMILIES` has them, others last; small models first."""
+    """Sort key: families in the order of `FAMILIES`, other models last; small models first."""
     names = [family.name for family in FAMILIES]
     return names.index(row.families[0]) if row.families else len(names), row.parameters, row.name
 

@@ -38,7 +38,7 @@ def main(args: list[str]) -> None:
     targets = [crf_folder(options.folder, alpha) for alpha in options.alphas]
 
     with reading(cams), writing(*targets):
-        # Files: what is not there yet
+        # Files: those that are missing or out of date
         files = CrfFiles(options.folder, options)
         files.start(made_with(cams) | {"data": place(layout.root, options.folder)}, options.overwrite)
         tasks = []
@@ -47,7 +47,7 @@ def main(args: list[str]) -> None:
         there = len(targets) * len(ids) - len(tasks)
         print(f"{cams}: {len(ids)} images of {run.val_list}, {len(targets)} alphas; {there} files are there already")
 
-        # Loop: every image by itself
+        # Loop
         job = Job(cams, files, len(layout.classes), run.white_level)
         for _ in in_parallel(job.refine, tasks, options.num_workers, "CRF"):
             pass
@@ -56,7 +56,7 @@ def main(args: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process needs to know."""
+    """Everything that a worker process needs to refine images."""
 
     cams: Path
     files: CrfFiles

@@ -32,15 +32,15 @@ from utils.training.seeding import Stream, derive_seed, sample_noise
 
 USUAL_SIZE = 224
 BLUR_SIGMAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""In pixels: of each step, the best of them counts, so that the denoiser has a fair rival."""
+"""Standard deviations in pixels of the blur that the denoiser is compared with; at each step the best one counts."""
 BATCH = 8
 SIDE = 128
-"""Of the pictures in pixels."""
+"""Longer side of the pictures in pixels."""
 SAMPLES_ABREAST = 8
 WAYS = ("noisy", "blurred", "denoised")
 
 Results = Mapping[int, Mapping[str, Tensor]]
-"""By step: of `WAYS`, images (n, 3, S, S) in [0, 1]; and the sigma of the blur."""
+"""By diffusion step: images (n, 3, S, S) in [0, 1] for each of `WAYS`, and `sigma` of the blur in pixels."""
 
 
 def main(args: list[str]) -> None:
@@ -72,7 +72,7 @@ def main(args: list[str]) -> None:
 
 
 def size_of(weights: Path) -> int:
-    """Side in pixels that the recipe which looks for a denoiser of this name trains it at."""
+    """Image size in pixels of the recipe whose denoiser has this file name; `USUAL_SIZE` if there is none."""
     sizes = (
         recipe.denoiser["image_size"]
         for recipe in RECIPES.values()
@@ -100,17 +100,17 @@ def photographs(options: DenoisedOptions, size: int) -> tuple[Tensor, list[str]]
 
 @torch.no_grad()
 def noised_and_denoised(denoiser: GaussianDiffusion, images: Tensor, step: int, seed: int) -> dict[str, Tensor]:
-    """What a step's noise leaves of photographs, and two ways to remove it.
+    """Photographs with the noise of a diffusion step, and two ways to remove it.
 
     Args:
         denoiser: in evaluation mode.
         images: (n, 3, S, S) in [0, 1].
-        step: of the diffusion.
+        step: the diffusion step.
         seed: of the noise.
 
     Returns:
-        See `Results`. `denoised` is what `Guidance` shows the transformer in training, clipped to [0, 1]; `noisy` is brought
-        back to the brightness of the photograph, and clipped; `blurred` is that before clipping, blurred, and clipped.
+        See `Results`; all are clipped to [0, 1]. `noisy`: with noise, at the brightness of the photograph; `blurred`: the
+        same with the best blur; `denoised`: what `Guidance` gives to the transformer in training.
     """
     guidance = Guidance(denoiser, feature_steps=(0 if step else 1,), image_step=step)
     signal = denoiser.sqrt_alphas_cumprod[step]
@@ -142,7 +142,7 @@ def psnr(images: Tensor, originals: Tensor) -> Tensor:
 
 
 def table(scores: Mapping[int, Mapping[str, Tensor]], sigmas: Mapping[int, float]) -> str:
-    """The means over all photographs, to read."""
+    """The means over all photographs as a text."""
     lines = ["", "PSNR in dB    noisy   blurred (sigma)   denoised"]
     for step, by_way in scores.items():
         noisy, blurred, denoised = (by_way[way].mean().item() for way in WAYS)
@@ -158,7 +158,7 @@ def write_scores(
     scores: Mapping[int, Mapping[str, Tensor]],
     sigmas: Mapping[int, float],
 ) -> None:
-    """Writes the means, with what they are of."""
+    """Writes the means over all photographs, with the settings, as JSON."""
     content = {
         "weights": options.weights,
         "data": options.data,
@@ -176,7 +176,7 @@ def write_scores(
 
 
 def denoised_picture(images: Tensor, names: Sequence[str], results: Results, options: DenoisedOptions) -> np.ndarray:
-    """A row for each of some photographs: itself; for every step, its noisy version and what the denoiser makes of it."""
+    """A row for each of some photographs: the photograph and, for every step, its noisy and its denoised version."""
     headings = ["photograph"]
     for step in results:
         headings += [f"step {step}:\nnoisy", "\ndenoised"]

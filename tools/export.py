@@ -21,7 +21,7 @@ from utils.scoring.best_threshold import evaluation_file
 from utils.training.checkpoint import digest_of
 
 METRICS = {"miou": "mIoU", "map": "mAP", "f1": "F1"}
-"""Names in scores.json, and as the card spells them."""
+"""Names of scores in scores.json, and in the model card."""
 
 
 def main(args: list[str]) -> None:
@@ -31,12 +31,12 @@ def main(args: list[str]) -> None:
     if options.format == "onnx":
         require_onnx()
 
-    # Network, as it is used from Python
+    # Network
     model = load_model(options)
     weights = digest_of(model.weights, "")
     scores = scores_of(options, model, weights)
 
-    # Folder: never of two networks
+    # Folder: never holds files of two networks
     with writing(options.target):
         start_folder(options.target, {"weights": weights}, "model.*", options.overwrite)
         card = model_card(
@@ -55,7 +55,7 @@ def load_model(options: ExportOptions) -> CamModel | SegModel:
     """The network of a run.
 
     Raises:
-        InputError: there is no run, or it is none that stands by itself.
+        InputError: there is no run, or it is one of train_affinity.py.
     """
     kind = kind_of(options.folder)
     if kind == AFF:
@@ -66,7 +66,7 @@ def load_model(options: ExportOptions) -> CamModel | SegModel:
 
 
 def scores_of(options: ExportOptions, model: CamModel | SegModel, weights: str) -> list[Score]:
-    """What is known of these weights: scores of their epoch in validation, and what evaluation.py found.
+    """Known scores of these weights: those of their epoch in validation, and the one that evaluation.py found.
 
     Args:
         options: the options.

@@ -52,7 +52,7 @@ COLUMNS = {
     SegOptions: {name: SEG_RECIPES[name].train for name in ("seg_vit", "seg_lite", "seg_toy")},
     AffinityOptions: {name: AFFINITY_RECIPES[name].train for name in ("aff_lite", "aff_toy")},
 }
-"""What recipes put in place of the defaults of trainings."""
+"""Recipes whose values stand beside the defaults, by the options of a training script."""
 INTRODUCTION = """# All flags
 
 Flags may be spelt with `-` or `_`. `--exp` picks a recipe, whose values stand beside the defaults; a flag given on the

@@ -32,7 +32,7 @@ def main(args: list[str]) -> None:
     job = plan(options, len(layout.classes), run.white_level)
 
     with reading(*job.sources), writing(job.masks.target):
-        # Files: what is not there yet
+        # Files: those that are missing or out of date
         for source in job.sources:
             require_files(source, ids)
         job.start(options.overwrite)
@@ -43,7 +43,7 @@ def main(args: list[str]) -> None:
             f"{len(ids) - len(left)} of them there already"
         )
 
-        # Loop: every image by itself
+        # Loop
         for _ in in_parallel(job.write, [(i, layout.image_path(i)) for i in left], options.num_workers, "masks"):
             pass
         print(f"done: {job.masks.target}")
@@ -51,7 +51,7 @@ def main(args: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process needs to know."""
+    """Everything that a worker process needs to make masks."""
 
     sources: Sequence[Path]  # one folder of CAM dicts, or one or two of score dicts
     masks: MaskFiles
@@ -59,10 +59,10 @@ class Job:
     white: float  # see `utils.images.to_rgb`
 
     def start(self, overwrite: bool) -> None:
-        """Opens the folder of the masks.
+        """Prepares the folder of the masks.
 
         Raises:
-            InputError: it holds masks that were made otherwise, or the scores were made in different ways.
+            InputError: it holds masks of other settings, or the scores were made with different settings.
         """
         if self.masks.thresholds:
             self.masks.start_of_cams(made_with(self.sources[0]), overwrite)

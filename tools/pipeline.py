@@ -1,7 +1,7 @@
 """The whole chain, from images with labels to a segmentation network: python -m tools.pipeline --name X --exp dig_lite
 
-Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU. Each step is the command that one would type. One
-that was stopped is gone on with; one that is done, and whose inputs have not changed since, is passed over.
+Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU. Each step is the command that one would type. A
+step that was stopped is continued; a finished step whose inputs have not changed is skipped.
 """
 
 from utils.command_line import check_flags
@@ -39,11 +39,11 @@ class Step:
     """A command of the chain.
 
     Args:
-        name: what it is called in `pipeline.json`.
-        command: after `python`.
-        inputs: files that it depends on, and that may have changed.
-        outputs: files that are there when it is done.
-        score: a file of `evaluation.py --json`, for a step that scores.
+        name: its name in `pipeline.json`.
+        command: the words after `python`.
+        inputs: files that it depends on; if one has changed, the step is run again.
+        outputs: files that exist when it is finished.
+        score: the file of `evaluation.py --json`, for a step that scores.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Step:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What it was done with: its command, and the states of its inputs."""
+        """Its command, and size and time of its inputs."""
         states = {str(path): [s.st_size, s.st_mtime_ns] for path in self.inputs if path.exists() and (s := path.stat())}
         return {"command": list(self.command), "inputs": states}
 
     def is_done(self, before: object) -> bool:
-        """Whether it need not be run, by what was kept of its last run."""
+        """Whether it can be skipped; `before` is the record of its last run."""
         return before == self.record and all(path.exists() for path in self.outputs)
 
 
@@ -70,7 +70,7 @@ def main(args: list[str]) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     chain = Chain(options, layout)
 
-    # Loop: each step sees what the ones before have left
+    # Loop: a step is made when its turn comes, because it may depend on files of earlier steps
     with writing(done_file(options.folder)), Interruptions() as interruptions:
         done = read_done(options.folder)
         for number, make in enumerate(chain.makers, start=1):
@@ -88,10 +88,10 @@ def main(args: list[str]) -> None:
 
 
 class Chain:
-    """The steps, each made when its turn comes: it may depend on files that the ones before have written.
+    """Makes the steps.
 
     Args:
-        options: of the chain.
+        options: options of the command.
         layout: the data set.
     """
 
@@ -111,7 +111,7 @@ class Chain:
 
     @property
     def makers(self) -> list:
-        """What makes each step, in their order."""
+        """The methods that make the steps, in order."""
         scored = all(self.layout.mask_path(i).exists() for i in self.ids)
         makers = [self.train_denoiser] * self.trains_denoiser + [self.train_cams, self.infer_cams]
         makers += [self.score_cams] * scored
@@ -127,21 +127,21 @@ class Chain:
         return makers
 
     def command(self, script: str, name: str, *flags: str) -> tuple[str, ...]:
-        """A command on an experiment of this chain."""
+        """The command line of a script for an experiment of this chain."""
         run = script.split() if script.startswith("-m ") else [str(CODE / script)]
         return (*run, "--name", name, "--experiments", self.options.experiments, *flags)
 
     def common(self, seed: bool = False) -> tuple[str, ...]:
-        """Flags of commands that compute on the device."""
+        """The flags `--device` and, if asked for, `--seed`."""
         seeds = ("--seed", str(self.options.seed)) if seed else ()
         return ("--device", self.options.device, *seeds)
 
     def files(self, folder: Path, ids: Sequence[str], suffix: str) -> tuple[Path, ...]:
-        """What a folder holds when all images are done."""
+        """The files of a folder when all images are done, and its record."""
         return (claim_file(folder), *(folder / f"{image_id}{suffix}" for image_id in ids))
 
     def train_denoiser(self) -> Step:
-        """A denoiser of the training images' folder."""
+        """Trains a denoiser on the training images' folder."""
         images = os.path.commonpath([self.layout.image_path(i).parent for i in self.ids])
         flags = ("--exp", self.options.exp, "--data", images, "--out", self.denoiser, *self.common(seed=True))
         name = f"{self.options.name}_denoiser"
@@ -149,7 +149,7 @@ class Chain:
         return Step("denoiser", command, (), (Path(self.denoiser),))
 
     def train_cams(self) -> Step:
-        """DiG."""
+        """Trains DiG."""
         flags = ["--exp", self.options.exp, "--data-path", self.options.data_path, *self.common(seed=True)]
         flags += ["--diffusion-weights", self.denoiser] if self.denoiser else []
         command = self.command("train_trm.py", self.options.name, *flags, *shlex.split(self.options.cam_flags))
@@ -157,28 +157,28 @@ class Chain:
         return Step("DiG", command, inputs, (self.folder / "options.json", self.last_epoch(self.folder)))
 
     def last_epoch(self, folder: Path, kind: str = "net_trm.pth") -> Path:
-        """The inference weights that a training leaves last, as far as is known."""
+        """Inference weights of a run's last epoch; before its first epoch, the file name of epoch 0."""
         try:
             return epoch_file(folder, latest_epoch(folder, kind), kind)
         except InputError:
             return epoch_file(folder, 0, kind)
 
     def infer_cams(self) -> Step:
-        """CAMs of the training images."""
+        """Infers CAMs of the training images."""
         flags = ("--dict", "--val-list", self.list, "--data-path", self.options.data_path, *self.common())
         command = self.command("infer_trm.py", self.options.name, *flags, *shlex.split(self.options.infer_flags))
         outputs = self.files(self.folder / "dict", self.ids, ".npy")
         return Step("CAMs", command, (self.last_epoch(self.folder),), outputs)
 
     def make_sure_masks(self) -> Step:
-        """Masks that say 255 where the CAMs are not sure."""
+        """Makes pseudo-masks with 255 where the labels at `--low` and `--high` differ."""
         flags = ["--low", f"{self.options.low:g}", "--high", f"{self.options.high:g}", "--png-dir", "sure"]
         command = self.command("-m tools.masks", self.options.name, *flags, *self.made_of())
         outputs = self.files(self.folder / "sure", self.ids, ".png")
         return Step("sure masks", command, (claim_file(self.folder / "dict"),), outputs)
 
     def train_affinities(self) -> Step:
-        """Affinities of places, learnt from them."""
+        """Trains the affinity network on these masks."""
         name = f"{self.options.name}_aff"
         flags = [*self.on_masks(self.options.aff_exp, "sure"), *shlex.split(self.options.aff_flags)]
         folder = self.folder.with_name(name)
@@ -187,12 +187,12 @@ class Chain:
         return Step("affinities", command, (claim_file(self.folder / "sure"),), outputs)
 
     def on_masks(self, exp: str, masks: str) -> list[str]:
-        """Flags of trainings on masks of the training images."""
+        """Flags of a training on masks of the training images; `masks` is their folder in the experiment."""
         flags = ["--exp", exp, "--data-path", self.options.data_path, "--masks", str(self.folder / masks)]
         return [*flags, "--train-list", self.list, *self.common(seed=True)]
 
     def refine(self) -> Step:
-        """CAMs carried along colours, attention or affinities."""
+        """Refines the CAMs by `--refine`."""
         flags = ("--method", self.options.refine, *self.made_of(), "--device", self.options.device)
         outputs = self.files(self.folder / self.dict, self.ids, ".npy")
         command = self.command("-m tools.refine", self.options.name, *flags)
@@ -202,11 +202,11 @@ class Chain:
         return Step("refinement", command, tuple(inputs), outputs)
 
     def made_of(self) -> tuple[str, ...]:
-        """Flags of commands that make files of the training images' files."""
+        """Flags that name the training images for commands that work on their files."""
         return ("--val-list", self.list, "--data-path", self.options.data_path)
 
     def crf(self) -> Step:
-        """CRF scores of the CAMs."""
+        """Makes CRF scores of the CAMs."""
         alpha = f"{self.options.alpha:g}"
         flags = ("--alphas", alpha, "--dict-dir", self.dict, *self.made_of(), *shlex.split(self.options.crf_flags))
         command = self.command("-m tools.crf", self.options.name, *flags)
@@ -214,7 +214,7 @@ class Chain:
         return Step("CRF scores", command, (claim_file(self.folder / self.dict),), outputs)
 
     def make_masks(self) -> Step:
-        """Pseudo-masks of the training images."""
+        """Makes pseudo-masks of the training images."""
         flags: tuple[str, ...] = ("--source", "crf", "--alphas", f"{self.options.alpha:g}")
         source = self.folder / "crf" / f"{self.options.alpha:g}"
         if self.options.source == "dict":
@@ -224,14 +224,14 @@ class Chain:
         return Step("masks", command, (claim_file(source),), self.files(self.folder / "png", self.ids, ".png"))
 
     def train_segmentation(self) -> Step:
-        """The segmentation network."""
+        """Trains the segmentation network."""
         flags = [*self.on_masks(self.options.seg_exp, "png"), *shlex.split(self.options.seg_flags)]
         command = self.command("train_seg.py", self.seg_name, *flags)
         outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
         return Step("segmentation network", command, (claim_file(self.folder / "png"),), outputs)
 
     def infer_segmentation(self) -> Step:
-        """Masks that the segmentation network makes of the validation images, without their labels."""
+        """Infers the segmentation network's masks of the validation images."""
         scales = tuple(f"{scale:g}" for scale in self.options.scales)
         flags = ("--png", "--mirror", "--scales", *scales, "--val-list", self.val_list, *self.common())
         command = self.command("infer_seg.py", self.seg_name, *flags, "--data-path", self.options.data_path)
@@ -239,7 +239,7 @@ class Chain:
         return Step("its masks", command, (self.last_epoch(self.seg_folder, SEG),), outputs)
 
     def score(self, name: str, experiment: str, task: str, predictions: Path, images: str) -> Step:
-        """A step that scores."""
+        """A step that scores predictions against true masks; `task` is that of evaluation.py."""
         folder = self.folder.with_name(experiment)
         scores = folder / f"{predictions.relative_to(folder).as_posix().replace('/', '_')}.score.json"
         flags = ["--task", task, "--dict-dir", str(predictions.relative_to(folder)), "--list", images]
@@ -248,34 +248,34 @@ class Chain:
         return Step(name, command, (claim_file(predictions),), (scores,), scores)
 
     def score_cams(self) -> Step:
-        """Of the CAMs."""
+        """Scores the CAMs."""
         return self.score("CAM", self.options.name, "cam", self.folder / "dict", self.list)
 
     def score_refined(self) -> Step:
-        """Of refined CAMs."""
+        """Scores the refined CAMs."""
         return self.score(self.options.refine, self.options.name, "cam", self.folder / self.dict, self.list)
 
     def score_crf(self) -> Step:
-        """Of the CRF."""
+        """Scores the CRF."""
         return self.score("CRF", self.options.name, "crf", self.folder / "crf" / f"{self.options.alpha:g}", self.list)
 
     def score_masks(self) -> Step:
-        """Of the pseudo-masks."""
+        """Scores the pseudo-masks."""
         return self.score("mask", self.options.name, "png", self.folder / "png", self.list)
 
     def score_segmentation(self) -> Step:
-        """Of the segmentation network."""
+        """Scores the segmentation network."""
         return self.score(self.options.val_list, self.seg_name, "png", self.seg_folder / "png", self.val_list)
 
 
 def training_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:
-    """The images that masks are made for, and a list of them: those that the segmentation network learns from."""
+    """The images that the segmentation network is trained on, and the name or file of a list of them."""
     wanted = recipe_list(options)
     ids, _ = layout.training_ids(wanted)
     name = wanted or layout.usual_list
     if layout.list_path(name).is_file() and layout.read_list(name) == ids:
         return ids, name
-    path = options.folder / "training_list.txt"  # of lists that are derived
+    path = options.folder / "training_list.txt"  # for a list that has no file of its own
     if not path.exists() or path.read_text(encoding="utf-8").split("\n")[:-1] != ids:
         with whole_file(path) as file:
             file.write("".join(f"{image_id}\n" for image_id in ids).encode())
@@ -288,7 +288,7 @@ def recipe_list(options: PipelineOptions) -> str:
 
 
 def val_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:
-    """The images that the segmentation network is applied to; the training images where there is no such list."""
+    """The images that the segmentation network is scored on; the training images if the default list is missing."""
     try:
         return layout.read_list(options.val_list), options.val_list
     except InputError:
@@ -298,11 +298,11 @@ def val_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:
 
 
 def run(step: Step, interruptions: Interruptions) -> None:
-    """Runs a command to its end, and hands on what asks this one to stop.
+    """Runs a command to its end, and passes on a signal to stop.
 
     Raises:
-        Stopped: a signal came; the command has saved what it had.
-        SystemExit: the command failed, and has said why.
+        Stopped: a signal came; the command has saved its state.
+        SystemExit: the command failed, and has printed why.
     """
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen([sys.executable, *step.command], env=env)
@@ -320,19 +320,19 @@ def run(step: Step, interruptions: Interruptions) -> None:
 
 
 def told(scores: Path) -> str:
-    """The mIoU in a file of `evaluation.py --json`, in words."""
+    """The best mIoU in a file of `evaluation.py --json`, in words."""
     best = json.loads(scores.read_text())["best"]
     at = "" if best["threshold"] is None else f" at threshold {best['threshold']:.2f}"
     return f"mIoU {best['miou']:.2f}{at}"
 
 
 def done_file(folder: Path) -> Path:
-    """What was done, and with what."""
+    """The file that records the finished steps."""
     return folder / "pipeline.json"
 
 
 def read_done(folder: Path) -> dict[str, Any]:
-    """What `write_done` kept; empty where there is nothing that can be read: then all steps look for themselves."""
+    """The records that `write_done` kept; empty if there are none or they are damaged: all steps are then run again."""
     try:
         content = json.loads(done_file(folder).read_text())
     except (OSError, ValueError, RecursionError):
@@ -341,7 +341,7 @@ def read_done(folder: Path) -> dict[str, Any]:
 
 
 def write_done(folder: Path, done: dict[str, Any]) -> None:
-    """Keeps what was done."""
+    """Keeps the records of the finished steps."""
     with whole_file(done_file(folder)) as file:
         file.write((json.dumps(done, indent=1) + "\n").encode())
 

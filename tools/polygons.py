@@ -30,13 +30,13 @@ def main(args: list[str]) -> None:
     run, classes = scored_run_of(options.folder, "", options.data_path)
     layout = layout_of(options.folder, run.data_path, classes)
 
-    # Files: every mask there is, with its image
+    # Files: all masks of the folder, with their images
     folder = inside_or_path(options.folder, options.png_dir)
     target = Path(options.out) if options.out else options.folder / options.format
     images = images_of(folder, layout)
     print(f"{folder}: polygons of {len(images)} masks for {options.format}, tolerance {options.tolerance:g} pixels")
 
-    # Loop: every image by itself
+    # Loop
     coco = CocoFile(layout.classes, common_folder([*images.values()]), options.tolerance)
     with reading(folder), writing(target):
         for image_id, image in progress(images.items(), "polygons"):
@@ -64,10 +64,10 @@ def images_of(folder: Path, layout: Layout) -> dict[str, Path]:
 
 
 def mask_of(path: Path, image: Path, white: float, num_classes: int) -> np.ndarray:
-    """A mask (H, W) uint8.
+    """A mask, (H, W) of `label_type`.
 
     Raises:
-        InputError: it, or its image, is damaged, or they differ in size.
+        InputError: the mask or its image is damaged, or they differ in size.
     """
     opened = open_rgb(image, white)
     return read_mask(path, (opened.height, opened.width), num_classes)

@@ -54,13 +54,13 @@ def main(args: list[str]) -> None:
     refine, learnt = method_of(options)
 
     with reading(cams), writing(target):
-        # Files: what is not there yet
+        # Files: those that are missing or out of date
         start_folder(target, record_of(options, made_with(cams), learnt, layout.root), "*.npy", options.overwrite)
         left = unfinished(ids, target, ".npy", (cams,))
         there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
         print(f"{cams}: {len(ids)} images of {run.val_list} by {options.method}{there}")
 
-        # Loop: every image by itself
+        # Loop
         job = Job(cams, target, len(layout.classes), refine, run.white_level)
         tasks = [(i, layout.image_path(i)) for i in left]
         if options.method == "pamr":
@@ -73,7 +73,7 @@ def main(args: list[str]) -> None:
 
 
 def method_of(options: WalkOptions) -> tuple[Refine, str]:
-    """How CAMs are refined, and the digest of the weights that this takes; empty where it takes none.
+    """The refinement, and the digest of the weights that it uses; empty if it uses none.
 
     Raises:
         InputError: weights are missing or do not fit.
@@ -95,7 +95,7 @@ def method_of(options: WalkOptions) -> tuple[Refine, str]:
 
 
 def record_of(options: WalkOptions, cams: dict[str, Any], learnt: str, root: Path) -> dict[str, Any]:
-    """What refined CAMs are made with. They count as CAMs of weights of their own: their best threshold is another one."""
+    """The settings that refined CAMs are made with. `weights` differs from that of the CAMs, as the best threshold does."""
     record = {**cams, "weights": f"{cams.get('weights', '')}+{options.method}", "data": place(root, options.folder)}
     record |= {"method": options.method, "steps": options.steps or USUAL_STEPS[options.method]}
     if learnt:
@@ -105,7 +105,7 @@ def record_of(options: WalkOptions, cams: dict[str, Any], learnt: str, root: Pat
 
 @dataclass(frozen=True)
 class Job:
-    """What an image takes."""
+    """Everything that a worker process needs to refine images."""
 
     cams: Path
     target: Path
@@ -114,7 +114,7 @@ class Job:
     white: float  # see `utils.images.to_rgb`
 
     def write_alone(self, task: tuple[str, Path]) -> None:
-        """`write` in a process beside others, which take the other cores."""
+        """`write` with one thread, for one of several processes that share the cores."""
         torch.set_num_threads(1)
         self.write(task)
 
@@ -136,7 +136,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Pamr:
-    """Along like colours."""
+    """Refinement along similar colours (PAMR)."""
 
     steps: int
 
@@ -149,7 +149,7 @@ class Pamr:
 
 @dataclass(frozen=True)
 class Attention:
-    """Along the attention of the run's transformer between patches."""
+    """Refinement along the patch attention of the run's transformer."""
 
     model: Any
     steps: int
@@ -169,7 +169,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Affinity:
-    """Along learnt affinities."""
+    """Refinement along learnt affinities."""
 
     net: SegmentationNet
     precision: Precision

@@ -42,11 +42,11 @@ def main(args: list[str]) -> None:
     run = dataclasses.replace(run, name=options.name, experiments=options.experiments)
     images = options.list or run.val_list
 
-    # What training left
+    # Log, scores and animation of the training
     losses, progress = read_losses(options.folder / "log.txt"), read_progress(options.folder)
     animation = read_animation(animation_file(options.folder))
 
-    # What the CAM files say
+    # CAM files
     layout = open_layout(Path(run.data_path)) if is_data_set(Path(run.data_path)) else None
     dicts = inside_or_path(options.folder, options.dict_dir)
     reason = why_no_cams(run, layout, dicts)
@@ -71,17 +71,17 @@ def main(args: list[str]) -> None:
 
 
 def report_file(options: ReportOptions) -> Path:
-    """Where the page goes."""
+    """The file of the page."""
     return Path(options.out) if options.out else options.folder / "report.html"
 
 
 def picture_file(options: ReportOptions) -> Path:
-    """Where its pictures go as one image: beside it, if nothing else is asked for."""
+    """The file of the page's pictures as one image: beside the page by default."""
     return Path(options.picture) if options.picture else report_file(options).with_suffix(".png")
 
 
 def why_no_cams(run: TrainOptions, layout: Layout | None, dicts: Path) -> str:
-    """A sentence on what is missing to show CAM files, and what makes it; empty where all is there."""
+    """A sentence on what is missing to show CAM files, and how to make it; empty if nothing is missing."""
     if next(dicts.glob("*.npy"), None) is None:
         return f"There are no CAMs in {dicts}: python infer_trm.py {name_flags(run)} --dict writes them."
     if layout is None:
@@ -90,11 +90,11 @@ def why_no_cams(run: TrainOptions, layout: Layout | None, dicts: Path) -> str:
 
 
 def why_no_scores(layout: Layout, images: str) -> str:
-    """A sentence on the true masks that are missing to score CAMs; empty where all are there.
+    """A sentence on the true masks that are missing to score CAMs; empty if all are there.
 
     Args:
         layout: the data set.
-        images: their list; empty asks no more than whether there are masks at all.
+        images: list of the images; empty: only check that there is a folder of masks.
     """
     if not layout.mask_folder.is_dir():
         return f"There are no true masks to score with: they belong into {layout.mask_folder}."
@@ -109,7 +109,7 @@ def why_no_scores(layout: Layout, images: str) -> str:
 
 
 def require_classes(layout: Layout, classes: tuple[str, ...] | None, folder: Path) -> None:
-    """Raises InputError where a data set has other classes than the run; None admits any."""
+    """Raises InputError if a data set has other classes than the run; None admits any."""
     if classes is not None and classes != layout.classes:
         raise InputError(f"{layout.root} has other classes than the run {folder} was trained on")
 
@@ -117,15 +117,15 @@ def require_classes(layout: Layout, classes: tuple[str, ...] | None, folder: Pat
 def read_cams(
     options: ReportOptions, run: TrainOptions, images: str, layout: Layout, dicts: Path, why_unscored: str
 ) -> CamFindings:
-    """Scores the CAM files where there are true masks, and draws some of the images.
+    """Scores the CAM files if there are true masks, and draws some of the images.
 
     Args:
-        options: of the command.
-        run: whose images these are.
-        images: the list of those that are shown.
+        options: options of the command.
+        run: options of the run.
+        images: list of the images.
         layout: the data set.
-        dicts: the folder of the files.
-        why_unscored: why nothing can be scored; empty where it can.
+        dicts: folder of the CAM files.
+        why_unscored: why CAMs cannot be scored; empty if they can.
 
     Raises:
         InputError: a file is missing, damaged or misshapen.
@@ -171,18 +171,18 @@ def background_of(folder: Path) -> tuple[float, str]:
 
 
 def score_folder(folder: MaskFolder, layout: Layout, ids: Sequence[str], workers: int) -> float | None:
-    """mIoU in percent of masks that others made; None where they are not there for all images."""
+    """mIoU in percent of the masks in a folder; None if masks of some images are missing."""
     if not folder.has_all(ids):
         return None
     return score_masks(partial(read_pair, layout, folder), ids, len(layout.classes), workers)
 
 
 def chosen(scores: ImageScores | None, total: int, count: int) -> dict[str, list[int]]:
-    """Numbers of the images that are shown, by group.
+    """Indices of the images that are shown, by group.
 
     Args:
-        scores: of all images; None where nothing could be scored.
-        total: images there are.
+        scores: of all images; None if they are not scored.
+        total: number of images.
         count: images of each of three groups.
     """
     groups = {} if scores is None else {name: some for name, some in examples(scores.each, count).items() if some}
@@ -190,12 +190,12 @@ def chosen(scores: ImageScores | None, total: int, count: int) -> dict[str, list
 
 
 def numbers(groups: Mapping[str, Sequence[int]]) -> list[int]:
-    """All that are in some group."""
+    """Indices of the images of all groups."""
     return [i for members in groups.values() for i in members]
 
 
 def views_of(groups: Mapping[str, Sequence[int]], views: Mapping[int, View]) -> Groups:
-    """Groups with what there is to see of their images."""
+    """Groups with the views of their images."""
     return {name: [views[i] for i in members] for name, members in groups.items()}
 
 
@@ -208,7 +208,7 @@ def view_of(
     threshold: float,
     scored: bool,
 ) -> View:
-    """Everything to see of an image (H, W, 3); see `views.view`."""
+    """The view of an image (H, W, 3) uint8; see `views.view`."""
     shape, count = (image.shape[0], image.shape[1]), len(layout.classes)
     masks = {one.heading: one.read(image_id, shape, count) if one.has_all([image_id]) else None for one in others}
     cams = read_cam_dict(dicts / f"{image_id}.npy", shape, count)
@@ -223,7 +223,7 @@ def read_sample(layout: Layout, dicts: Path, image_id: str) -> tuple[dict[int, n
 
 
 def read_pair(layout: Layout, folder: MaskFolder, image_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """A mask that others made, and the true one."""
+    """The mask of an image in a folder, and the true one."""
     truth = read_truth(layout, image_id)
     return folder.read(image_id, truth.shape, len(layout.classes)), truth
 

@@ -49,7 +49,7 @@ from utils.training.seeding import sample_noise
 SIDE = 208
 """Longer side of every picture in pixels."""
 CLASSES_SHOWN = 2
-"""Classes of an image, the first in the order of the data set."""
+"""Most classes shown of an image: its first ones in the order of the data set."""
 HEAT = "Heat maps: red is the highest score in the image, blue the lowest."
 MASKS = "Masks over the photograph in grey. mIoU: of this image, over background and the classes in the true mask."
 
@@ -60,8 +60,8 @@ class Subject:
 
     image_id: str
     image: Image.Image
-    cams: Mapping[int, np.ndarray]  # {class index: (H, W) float32}, what infer_trm.py writes
-    truth: np.ndarray | None  # (H, W) uint8; None where there is no true mask
+    cams: Mapping[int, np.ndarray]  # {class index: (H, W) float32}, as infer_trm.py writes them
+    truth: np.ndarray | None  # (H, W) of `label_type`; None without a true mask
 
     @property
     def pixels(self) -> np.ndarray:
@@ -123,7 +123,7 @@ def subject(model: CamModel, layout: Layout, image_id: str) -> Subject:
 
 @torch.no_grad()
 def tokens_picture(model: CamModel, subjects: Sequence[Subject]) -> np.ndarray:
-    """For each class in an image: what its token attends to, its patch CAM, and how both become the CAM."""
+    """For each class in an image: its token's attention to patches, its patch CAM, and how both become the CAM."""
     headings = [
         "photograph",
         "class token:\nits attention to patches",
@@ -151,7 +151,7 @@ def tokens_picture(model: CamModel, subjects: Sequence[Subject]) -> np.ndarray:
 
 
 def why_no_branch(folder: Path, run: TrainOptions) -> str:
-    """Why a run has no diffusion branch to show; empty where it has one."""
+    """Why a run has no diffusion branch to show; empty if it has one."""
     if not DiGLoss(run.W, run.T, run.A, run.start_epoch, run.guided_from).has_diffusion_branch:
         return f"the run was trained without LFCA, with --W {show(run.W)}"
     if not last_file(folder).is_file():
@@ -163,7 +163,7 @@ def why_no_branch(folder: Path, run: TrainOptions) -> str:
 
 
 def diffusion_branch(folder: Path, run: TrainOptions, model: CamModel) -> tuple[DiG, Guidance]:
-    """The network with LFCA as the last checkpoint has it, and the denoiser that guided it.
+    """The network with LFCA from the last checkpoint, and the denoiser that guided it.
 
     Raises:
         InputError: checkpoint or denoiser are missing, damaged, or do not fit.
@@ -171,7 +171,7 @@ def diffusion_branch(folder: Path, run: TrainOptions, model: CamModel) -> tuple[
     log = RunLog(folder, silent=True)
     torch.manual_seed(run.seed)  # of a random denoiser, as in training
     denoiser = load_denoiser(run, log)
-    architecture = dataclasses.replace(run, resume=True)  # without the weights that a training starts from
+    architecture = dataclasses.replace(run, resume=True)  # does not load initial weights
     net = build_network(len(model.classes), denoiser.model.feature_channels, architecture, log)
     last = last_file(folder)
     content = load_file(last)
@@ -182,7 +182,7 @@ def diffusion_branch(folder: Path, run: TrainOptions, model: CamModel) -> tuple[
 
 
 class Guided(NamedTuple):
-    """What an image is in training. h = w is the side of the patch grid, s that of the denoiser's images."""
+    """An image as training sees it. S is its side in pixels, s that of the denoiser's images."""
 
     noisy: Tensor  # (1, 3, s, s) in [0, 1]
     denoised: Tensor  # (1, 3, S, S)
@@ -192,7 +192,7 @@ class Guided(NamedTuple):
 
 @torch.no_grad()
 def guided(net: DiG, guidance: Guidance, image01: Tensor, seed: int) -> Guided:
-    """Sends an image (1, 3, S, S) in [0, 1] through both branches, with noise of a seed."""
+    """Runs both branches on an image (1, 3, S, S) in [0, 1], with the noise of a seed."""
     shape = guidance.noise_shape(image01)
     noise = {t: sample_noise(seed, 0, [0], t, shape, image01.device) for t in (*guidance.feature_steps, guidance.image_step)}
     features, denoised = guidance(image01, noise)
@@ -229,7 +229,7 @@ def diffusion_picture(folder: Path, run: TrainOptions, model: CamModel, subjects
 def threshold_picture(
     model: CamModel, subjects: Sequence[Subject], thresholds: Sequence[float], background: float
 ) -> np.ndarray:
-    """For each image: the CAM of its first class with a line at each threshold, and the masks."""
+    """For each image: the CAM of its first class with a line at `background`, and the mask at each threshold."""
     scores = sorted({*thresholds, background})
     headings = [f"background score {t:.2f}" + ("\nthe run's own" if t == background else "") for t in scores]
     rows, labels = [], set()
@@ -279,13 +279,13 @@ def masked(one: Subject, masks: Sequence[np.ndarray], model: CamModel) -> list[C
 
 
 def labels_in(one: Subject, masks: Sequence[np.ndarray]) -> set[int]:
-    """All values in the masks of an image."""
+    """All values in the masks of an image, the true one included."""
     truth = [] if one.truth is None else [one.truth]
     return {int(value) for mask in (*masks, *truth) for value in np.unique(mask)}
 
 
 def legend(labels: Set[int], model: CamModel) -> list[Entry]:
-    """Colours of what is in masks."""
+    """Legend entries for the values in masks."""
     names = ("background", *model.classes)
     entries = [Entry(names[c], PALETTE[c] if c else BACKGROUND) for c in sorted(labels) if c != IGNORE]
     return [*entries, *[Entry("not scored", PALETTE[IGNORE])] * (IGNORE in labels)]
@@ -315,7 +315,7 @@ def heat(image: np.ndarray, cam: Tensor) -> Cell:
 
 
 def small(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8, or a map (H, W), at the size that is shown."""
+    """A picture (H, W, 3) uint8, or a map (H, W), resized to a longer side of `SIDE`."""
     factor = SIDE / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR))

@@ -1,1 +1,1 @@
-"""What the scripts share: options, training engine, checkpoints, CAM files, scores, pictures."""
+"""Shared by the scripts: options, training engine, checkpoints, CAM files, scores, pictures."""

@@ -62,7 +62,7 @@ def small_animation(draw: Callable[[int, int], np.ndarray], count: int, kind: st
 
 
 def evenly_spaced(total: int, count: int) -> Sequence[int]:
-    """At most `count` of the numbers 0 .. total - 1, the first and the last among them."""
+    """At most `count` of the numbers 0 .. total - 1, evenly spaced, the first and the last included."""
     return range(total) if count >= total else np.linspace(0, total - 1, count).round().astype(int).tolist()
 
 

@@ -16,10 +16,10 @@ def check_flags(cls: type, defaults: Callable[[Sequence[str]], Mapping[str, Any]
 
     Args:
         cls: the script's options.
-        defaults: of a training: from the command line, the values of its recipe.
+        defaults: for a training script, a function from the command line to the values of its recipe.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return  # one of several processes: they tell of an error together
+        return  # one of several processes: `main` reports their errors only once
 
     def parse(args: list[str]) -> None:
         main = sys.modules["__main__"]

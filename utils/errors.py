@@ -55,7 +55,7 @@ def did_you_mean(word: str, known: Iterable[str], nearness: float = 0.6) -> str:
 
 def memory_trouble(error: BaseException, advice: str = "try a smaller --batch-size") -> str | None:
     """One line for an error caused by too little memory, with advice; None for other errors."""
-    # PyTorch reports a dead loader by a signal handler, which may interrupt saving: the error of saving then hides it.
+    # PyTorch reports a dead loader in a signal handler, which may interrupt saving; the error of saving then hides it.
     if error.__context__ is not None and (reason := memory_trouble(error.__context__, advice)):
         return reason
     text = str(error)

@@ -19,11 +19,11 @@ from .options.training import DenoiserOptions, TrainOptions, load_run, load_run_
 TrainingT = TypeVar("TrainingT", bound=TrainOptions | DenoiserOptions | SegOptions | AffinityOptions)
 MaskT = TypeVar("MaskT", bound=MaskOptions)
 TRM, SEG, AFF = "net_trm.pth", "net_seg.pth", "net_aff.pth"
-"""What the inference weights of an epoch are called after its number: DiG's, of a segmentation network, of affinities."""
+"""Endings of the names of inference weights: of DiG, of a segmentation network, of an affinity network."""
 SCORES = ("miou", "threshold", "map", "f1")
-"""What is kept of an epoch's validation, in percent but for the threshold; a segmentation network has the first alone."""
+"""Validation scores of an epoch, in percent except the threshold; a segmentation network has only `miou`."""
 NEEDED_SCORES = ("miou", "threshold")
-"""Those that an epoch of DiG has in files of all versions."""
+"""Scores of an epoch of DiG that files of all versions hold."""
 
 
 def epoch_file(folder: Path, epoch: int, kind: str = TRM) -> Path:
@@ -61,7 +61,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def add_score(folder: Path, epoch: int, scores: Mapping[str, float]) -> None:
-    """Keeps those of the `SCORES` that an epoch has."""
+    """Adds an epoch's `SCORES` to scores.json; other values are left out."""
     content = read_scores(folder) | {str(epoch): {name: float(scores[name]) for name in SCORES if name in scores}}
     with whole_file(scores_file(folder), durable=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
@@ -100,8 +100,8 @@ def weights_of(folder: Path, epoch: int | None = None, kind: str = TRM) -> Path:
     """The inference weights of an experiment's epoch, or of an exported network.
 
     Args:
-        folder: the experiment's, or that of an exported network.
-        epoch: from 0; None: the last one there.
+        folder: folder of the experiment, or of an exported network.
+        epoch: counted from 0; None: the last one there.
         kind: TRM, SEG or AFF.
 
     Raises:
@@ -115,7 +115,7 @@ def weights_of(folder: Path, epoch: int | None = None, kind: str = TRM) -> Path:
 
 
 def require_experiment(folder: Path) -> None:
-    """Raises InputError where there is no such experiment, with the one that was perhaps meant."""
+    """Raises InputError if there is no such experiment; the message suggests a similar name."""
     if not folder.is_dir():
         beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
         others = did_you_mean(folder.name, beside) or ": train one, or name another with --name and --experiments"
@@ -138,7 +138,7 @@ def remove_old_epochs(folder: Path, keep: int, kind: str = TRM) -> None:
 
 
 def kind_of(folder: Path) -> str:
-    """Whether a folder holds a run of train_trm.py (TRM), train_seg.py (SEG) or train_affinity.py (AFF); TRM where none."""
+    """The kind of a run: of train_trm.py (TRM), train_seg.py (SEG) or train_affinity.py (AFF); TRM if there is no run."""
     if is_exported(folder):
         return SEG if read_config(folder).kind == "seg" else TRM
     try:
@@ -199,7 +199,7 @@ def parse_run(
 
 
 def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str | None) -> TrainingT:
-    """Options of a training script with `--resume`: those of the run take the place of the recipe's; see `parse_run`."""
+    """Options of a training script with `--resume`: the run's options replace the recipe's defaults; see `parse_run`."""
     place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
     folder = make_options(RunOptions, vars(place)).folder
     if not has_run(folder):
@@ -215,14 +215,14 @@ def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, descr
 
 
 def kept_flags(saved: TrainingT, options: TrainingT) -> str:
-    """The saved run's flags that the new options would change and that must not change at a resume, as on a command line."""
+    """The saved run's flags that the new options would change, though a resume must not; as on a command line."""
     fields = [f for f in dataclasses.fields(saved) if not f.metadata["resumable"]]
     values = [(f.name, getattr(saved, f.name)) for f in fields if getattr(saved, f.name) != getattr(options, f.name)]
     return ", ".join(f"{flag_name(name)} {show(value)}" for name, value in values)
 
 
 def why_length_is_kept(saved: TrainingT, options: TrainingT) -> str:
-    """Why a training by epochs cannot be given others, where that was tried: the end of a message."""
+    """The end of a message: why the number of epochs cannot change; empty if it would not change."""
     before, after = (getattr(one, "epochs", 0) for one in (saved, options))
     if before == after:
         return ""
@@ -274,7 +274,7 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
         The run's options and classes. If the folder holds no run, only weights copied there: the recipe's options and None.
 
     Raises:
-        InputError: the run was trained with another recipe than `exp`.
+        InputError: the run has no CAMs, or was trained with another recipe than `exp`.
     """
     if kind_of(folder) == SEG:
         raise InputError(f"{folder} is a run of train_seg.py, a segmentation network, which has no CAMs: see infer_seg.py")
@@ -294,11 +294,11 @@ def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[
 
 
 def seg_run_of(folder: Path, data_path: str = "", val_list: str = "") -> tuple[SegOptions, tuple[str, ...]]:
-    """What inference and evaluation take from a run of train_seg.py.
+    """Options and classes of a run of train_seg.py, for inference and evaluation.
 
     Args:
-        folder: the experiment's.
-        data_path, val_list: replace the run's where they are not empty.
+        folder: the experiment's folder.
+        data_path, val_list: replace the run's if not empty.
 
     Returns:
         The run's options, and its classes.
@@ -325,5 +325,5 @@ def mask_run_of(folder: Path, cls: type[MaskT], kind: str, script: str) -> tuple
 
 
 def scored_run_of(folder: Path, exp: str, data_path: str) -> tuple[TrainOptions | SegOptions, tuple[str, ...] | None]:
-    """What scoring takes from a run, of whichever network: see `run_of` and `seg_run_of`."""
+    """Options and classes of a run of train_trm.py or train_seg.py, for scoring; see `run_of` and `seg_run_of`."""
     return seg_run_of(folder, data_path) if kind_of(folder) == SEG else run_of(folder, exp, data_path)

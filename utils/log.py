@@ -27,12 +27,12 @@ def progress(iterable: Iterable[T], description: str, total: int | None = None, 
 
 
 def wandb_file(folder: Path) -> Path:
-    """Where an experiment keeps the id of its run at Weights & Biases, so that a resumed run goes on in the same one."""
+    """The file with the id of an experiment's run at Weights & Biases, so that a resumed run continues it."""
     return folder / "wandb_id.txt"
 
 
 def require_wandb(project: str) -> None:
-    """Raises InputError where a project is named and wandb is not installed; it is optional."""
+    """Raises InputError if a project is named and wandb is not installed; it is optional."""
     if project and importlib.util.find_spec("wandb") is None:
         raise InputError("--wandb needs the package wandb: pip install -r requirements-wandb.txt")
 
@@ -101,11 +101,11 @@ class RunLog:
             handler.close()
 
     def start_wandb(self, project: str, name: str, config: Mapping[str, Any]) -> None:
-        """Sends values and pictures to Weights & Biases too; a folder whose run is there already goes on with it.
+        """Starts to send values and pictures to Weights & Biases too, or continues the run that the folder has there.
 
         Args:
-            project: where the run belongs to; empty: nothing is sent.
-            name: of the run.
+            project: name of the project; empty: nothing is sent.
+            name: name of the run.
             config: options to show with it.
 
         Raises:
@@ -129,7 +129,7 @@ class RunLog:
                 config=dict(config),
                 settings=settings,
             )
-            # A run that was killed takes some steps anew, which its own count of steps would refuse.
+            # After a kill some steps are repeated, which wandb's own count of steps would refuse.
             self.wandb.define_metric("*", step_metric="step")
         except (wandb.Error, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -143,10 +143,10 @@ class RunLog:
 
     @contextlib.contextmanager
     def wandb_going_on(self) -> Iterator[None]:
-        """Context in which trouble with Weights & Biases ends its part of the log, and not the training."""
+        """Context in which an error of Weights & Biases ends its part of the log, and not the training."""
         try:
             yield
-        # Whatever it is: training must not depend on a service.
+        # Training must not depend on a service, whatever its error.
         except Exception as error:
             self.wandb = None
             self.info(f"warning: wandb has failed, the run goes on without it: {' '.join(str(error).split())}")

@@ -61,12 +61,12 @@ def model_card(
     """The text of a model card.
 
     Args:
-        config: of the exported network.
+        config: configuration of the exported network.
         run: options of its training; those that an exported folder does not know are left at their defaults.
-        name: of the network; empty: the run's.
-        license: of the weights, as the Hub spells it, such as mit or cc-by-nc-4.0.
-        scores: that are known.
-        data: name of the training data; empty: not known, and then neither is the recipe.
+        name: name of the network; empty: the run's.
+        license: licence of the weights, as the Hub spells it, such as mit or cc-by-nc-4.0.
+        scores: known scores.
+        data: name of the training data; empty: unknown, and the recipe is left out.
     """
     name = name or run.name
     header = ModelCardData(

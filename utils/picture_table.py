@@ -14,14 +14,14 @@ from PIL import Image, ImageDraw, ImageFont
 GAP = 6
 INK, SOFT, RULE, PAPER = (29, 34, 39), (91, 100, 109), (220, 223, 226), (255, 255, 255)
 SMALLEST_LETTERS, LARGEST_LETTERS = 9, 16
-"""Sizes in pixels; between them, letters grow with the pictures."""
+"""Font sizes in pixels; between them, the size grows with the pictures."""
 
 OWN_LETTERS = {*string.printable, "·", "…"}
-"""What Pillow's own letters have."""
+"""Characters in Pillow's built-in font."""
 
 
 class Cell(NamedTuple):
-    """One place of a table."""
+    """A cell of a table."""
 
     picture: np.ndarray | None = None  # (H, W, 3) uint8
     caption: str = ""  # below it; lines may be broken with \n
@@ -54,10 +54,10 @@ def picture_table(
 
     Args:
         groups: at least one row of at least one cell. Rows may differ in length.
-        side: longer side of every picture in pixels: larger ones shrink to it, smaller ones grow.
-        title, note: above all.
-        headings: of the columns; lines may be broken with \\n.
-        legend: below all.
+        side: longer side in pixels that every picture is resized to.
+        title, note: text above the table.
+        headings: headings of the columns; lines may be broken with \\n.
+        legend: entries below the table.
 
     Returns:
         (H, W, 3) uint8 on white.
@@ -79,18 +79,18 @@ def picture_table(
 
 
 def letters(side: int) -> int:
-    """Size of the letters beside pictures of a size."""
+    """Font size in pixels for pictures whose longer side is `side`."""
     return min(LARGEST_LETTERS, max(SMALLEST_LETTERS, round(side / 12)))
 
 
 def font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The letters for a text: Pillow's own, which are the same on every machine, where they suffice."""
+    """The font for a text: Pillow's built-in one, the same on every machine, if it has all characters."""
     return load_font(size, other_scripts=not set(text) <= OWN_LETTERS)
 
 
 @functools.cache
 def load_font(size: int, other_scripts: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own letters, or those of the machine for names in other scripts, if it has such."""
+    """Pillow's built-in font, or a font of the machine for other scripts, if it has one."""
     if other_scripts:
         with contextlib.suppress(OSError):
             return ImageFont.truetype("DejaVuSans.ttf", size)
@@ -98,12 +98,12 @@ def load_font(size: int, other_scripts: bool) -> ImageFont.FreeTypeFont | ImageF
 
 
 def blank(height: int, width: int) -> np.ndarray:
-    """Paper, (height, width, 3) uint8."""
+    """A white image, (height, width, 3) uint8."""
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def picture_row(row: Sequence[Cell], side: int, width: int, color: tuple[int, int, int] = SOFT) -> np.ndarray:
-    """Pictures beside each other, each with its caption right below it."""
+    """A row of pictures, each with its caption below it."""
     size = letters(side)
     pictures = [None if cell.picture is None else fitted(cell.picture, side) for cell in row]
     captions = [cell.caption.split("\n") if cell.caption else [] for cell in row]
@@ -131,7 +131,7 @@ def fitted(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def text_line(text: str, width: int, size: int, color: tuple[int, int, int] = INK, rule: bool = False) -> np.ndarray:
-    """One line of text, under a thin rule where that is asked for."""
+    """One line of text; with `rule`, below a thin line."""
     image = Image.fromarray(blank(line_height(size) + GAP, width))
     draw = ImageDraw.Draw(image)
     if rule:
@@ -141,7 +141,7 @@ def text_line(text: str, width: int, size: int, color: tuple[int, int, int] = IN
 
 
 def legend_lines(legend: Sequence[Entry], width: int, size: int) -> np.ndarray:
-    """Squares of colour with their names, as many lines as it takes."""
+    """Squares of colour with their names, on as many lines as needed."""
     places, left, line = [], GAP, 0
     names = [shortened(entry.name, width - 3 * GAP - size, size) for entry in legend]
     for name in names:
@@ -159,17 +159,17 @@ def legend_lines(legend: Sequence[Entry], width: int, size: int) -> np.ndarray:
 
 
 def line_height(size: int) -> int:
-    """From one line of text to the next, in pixels."""
+    """Distance between two lines of text in pixels."""
     return round(1.35 * size)
 
 
 def text_width(text: str, size: int) -> int:
-    """Pixels that a text takes."""
+    """Width of a text in pixels."""
     return round(font(text, size).getlength(text))
 
 
 def shortened(text: str, width: int, size: int) -> str:
-    """A text that fits, its end cut off where it must be."""
+    """A text that fits into `width` pixels, its end cut off if needed."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text + "…", size) > width:

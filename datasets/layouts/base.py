@@ -233,7 +233,7 @@ def find_mask(folder: Path, image_id: str) -> Path:
 
 
 def read_truth(layout: Layout, image_id: str) -> np.ndarray:
-    """The mask of an image, (H, W) uint8, in the orientation of `open_rgb`.
+    """The mask of an image, (H, W) of `label_type`, in the orientation of `open_rgb`.
 
     Raises:
         InputError: it is missing, no mask, or differs from the image in size.

@@ -37,7 +37,7 @@ class CamModel(HubModel):
         precision: of the network.
         weights: the file that it was loaded from.
         white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
-        scales: sizes that an image is seen at, relative to that.
+        scales: further resizing, relative to that size.
         background: score of the background in masks, in [0, 1].
         run: options that the network was trained with, without which it cannot be exported.
     """
@@ -65,7 +65,7 @@ class CamModel(HubModel):
         return load_cam_model(folder, device=device, amp=amp)
 
     def config_of_run(self, run: TrainOptions) -> ExportedConfig:
-        """What `config.json` says of this network."""
+        """The content of `config.json` for this network."""
         scales = tuple(self.scales)
         run = dataclasses.replace(
             run, white_level=self.white, infer_size=self.shorter_side, infer_cap=self.cap, infer_scales=scales
@@ -93,7 +93,7 @@ class CamModel(HubModel):
     def probabilities(self, image: ImageLike) -> dict[str, float]:
         """Probability of each class to be in the image, in [0, 1].
 
-        The sigmoid of the mean logit: over class tokens and patch CAM, and over the image and its mirror (`DiG.predict`).
+        The sigmoid of the mean logit: over class tokens and patch CAM, image and mirror, and all scales (`DiG.predict`).
 
         Args:
             image: see `ImageLike`.
@@ -133,7 +133,7 @@ class CamModel(HubModel):
             threshold: probability from which a class counts as found.
 
         Returns:
-            (H, W) uint8 of the image's upright size: 0 background, 1 .. C.
+            (H, W) uint8, or uint16 for more than 254 classes, of the image's upright size: 0 background, 1 .. C.
 
         Raises:
             InputError: the network knows no such class, or the image cannot be used.
@@ -156,7 +156,7 @@ class CamModel(HubModel):
         return [self.mask(image, labels, background, threshold) for image in images]
 
     def mask_of(self, cams: Mapping[str, np.ndarray], size: tuple[int, int], background: float | None = None) -> np.ndarray:
-        """The mask (H, W) uint8 of CAMs by class name; see `mask`."""
+        """The mask (H, W) of CAMs by class name; see `mask`."""
         by_index = {index: cams[name] for name, index in self.indices_of(tuple(cams)).items()}
         return threshold_mask(by_index, size, (self.background if background is None else background,), len(self.classes))
 
@@ -220,8 +220,8 @@ def load_cam_model(
         classes: class names, for such a folder; otherwise the run's are used.
         infer_size, infer_cap: replace the run's flags of these names.
 
-    The background's score in masks is the best that evaluation.py has found for the experiment, or had found for it when it
-    was exported, else 0.4.
+    The background's score in masks is the best one that evaluation.py found for the experiment (before the export, for an
+    exported network), else 0.4.
 
     Raises:
         InputError: weights or class names are missing, damaged or do not fit, or the device is not available.

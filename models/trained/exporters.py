@@ -1,4 +1,4 @@
-"""Files of graphs for other programs, checked against PyTorch: model.pt2 of torch.export, model.onnx."""
+"""Exports networks as graphs for other programs, checked against PyTorch: model.pt2 (torch.export) and model.onnx."""
 
 import contextlib
 import importlib.util
@@ -21,13 +21,13 @@ from .graph import CamGraph, SegGraph
 
 FILES = {"torch": "model.pt2", "onnx": "model.onnx"}
 UNITS = (4, 7)
-"""Height and width of the image that operations are recorded with, in units of the graph."""
+"""Height and width of the image that operations are recorded with, in multiples of the graph's `unit`."""
 CHECKED = ((3, 5), (9, 2))
-"""Sizes of the images that a graph is checked with, the same way; beside them, that of a training image."""
+"""Height and width of images that a graph is checked with, in the same multiples; a square image is added."""
 MOST = 512
-"""Largest side in units: 8192 pixels for patches of 16."""
+"""Largest side in multiples of `unit`: 8192 pixels for patches of 16."""
 TOLERANCE = 1e-4
-"""Largest difference to PyTorch, as a share of the largest value of an output, or of 1 if that is smaller."""
+"""Largest difference to PyTorch, relative to the largest value of an output, or to 1 if that value is smaller."""
 OPSET = 18
 
 
@@ -36,11 +36,11 @@ def export_graph(net: DiG | SegmentationNet, folder: Path, format: str) -> str:
 
     Args:
         net: `models.DiG` or `models.SegmentationNet`, on the CPU.
-        folder: that the file goes to.
+        folder: folder of the file.
         format: torch or onnx.
 
     Returns:
-        What was written, and how well it agrees.
+        A line for the log: the file, its inputs and outputs, and the difference to PyTorch.
 
     Raises:
         InputError: the network cannot be exported, or the graph gives other values than the network.
@@ -54,7 +54,7 @@ def export_graph(net: DiG | SegmentationNet, folder: Path, format: str) -> str:
             difference = check(run, graph, net, format)
         except InputError:
             raise
-        # Exporters raise nearly anything for an operation that they do not know, or have recorded for one size only.
+        # Exporters raise nearly anything for an operation that they do not support, or support for one size only.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(f"--format {format} cannot export this network: {type(error).__name__}: {reason}") from error
@@ -74,7 +74,7 @@ def record(graph: CamGraph | SegGraph) -> ExportedProgram:
 
 
 def as_torch(program: ExportedProgram) -> tuple[bytes, Callable[[Tensor], Sequence[Tensor]]]:
-    """The bytes of a .pt2 file, and a function that runs what they hold."""
+    """The bytes of a .pt2 file, and a function that runs the program in them."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / FILES["torch"]
         torch.export.save(program, file)
@@ -126,7 +126,7 @@ def check(
 
 
 def reference(net: DiG | SegmentationNet, image: Tensor) -> Sequence[Tensor]:
-    """What the network gives for an image, in the order of the graph's outputs."""
+    """The network's own outputs for an image (1, 3, H, W) in [0, 1], in the order of the graph's outputs."""
     if not isinstance(net, DiG):
         return as_sequence(net(image))
     found = net(net.normalize(image))
@@ -148,7 +148,7 @@ def require_onnx() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Context without the exporters' warnings, which concern their own insides."""
+    """Context without the exporters' warnings about their own internals."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Networks as graphs for other programs: from an image of any size to CAMs and logits, without what only PyTorch can do."""
+"""Networks in a form that exporters can record: from an image of any size to CAMs and logits."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from ..stem import ConvStem, stages_of
 from ..vit import MultiClassTokenViT
 
 ALL_ROWS = 2**31
-"""Queries of attention at a time: a graph has no loop whose length depends on the image."""
+"""Queries of attention at a time: all of them, as a graph has no loop whose length depends on the image."""
 
 
 class CamGraph(nn.Module):
@@ -97,9 +97,10 @@ def replace_method(module: nn.Module, function: Callable, name: str = "") -> Non
 
 
 def fix_padding(net: nn.Module) -> None:
-    """Lets TensorFlow's "same" convolutions pad alike at all sizes: right where strides divide the sides of their images.
+    """Gives TensorFlow's "same" convolutions a fixed padding, which is right if strides divide the sides of their inputs.
 
-    Left to timm, every padding is a formula of the image's size that holds those of all layers before it.
+    timm computes each padding from the input's size; recorded, it would be a formula that contains those of all layers
+    before it.
     """
     for module in net.modules():
         if isinstance(module, Conv2dSame):
@@ -120,8 +121,8 @@ def position_embedding(net: MultiClassTokenViT, h: int, w: int) -> Tensor | None
     if positions is None:
         return None
     if is_deit(net.backbone):
-        # Nothing is resized, or shifted, at the size of the training images. Counted in tensors, because a branch on sizes
-        # would be recorded for one size only.
+        # At the size of the training images, positions are neither resized nor shifted. The sizes are compared as tensors,
+        # because a branch on numbers would be recorded for one size only.
         counts = [positions.new_ones(n).sum() for n in (h, w)]
         same = (counts[0] == g) & (counts[1] == g)
         rows, columns = (
@@ -139,7 +140,7 @@ def bicubic(old: int, new: int, step: float | Tensor, like: Tensor) -> Tensor:
 
     Args:
         old, new: number of samples.
-        step: of the new samples, in old ones.
+        step: distance of the new samples, in old ones.
         like: a tensor with the type and device of the weights.
     """
     position = (torch.arange(new, dtype=like.dtype, device=like.device) + 0.5) * step - 0.5
@@ -154,7 +155,7 @@ def bicubic(old: int, new: int, step: float | Tensor, like: Tensor) -> Tensor:
 
 
 def antialiased_bicubic(old: int, new: int, step: float, like: Tensor) -> Tensor:
-    """The same of `F.interpolate(mode="bicubic", antialias=True)`."""
+    """(new, old) weights of `F.interpolate(mode="bicubic", antialias=True)`; arguments as in `bicubic`."""
     position = (torch.arange(new, dtype=like.dtype, device=like.device) + 0.5) * step - 0.5
     samples = torch.arange(old, dtype=like.dtype, device=like.device)
     width = torch.full_like(position, 1.0) * step

@@ -1,4 +1,4 @@
-"""Models as folders to be shared, here or on the Hugging Face Hub: `CamModel.from_pretrained("user/name")`."""
+"""Models as folders to share, on disk or on the Hugging Face Hub: `CamModel.from_pretrained("user/name")`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class HubModel(ModelHubMixin, ABC):
     Args:
         net: the network, on its device.
         classes: C names.
-        shorter_side, cap: that images are resized to for the network (`utils.cams.inference.network_size`).
+        shorter_side, cap: size of images at the network's input (`utils.cams.inference.network_size`).
         precision: of the network.
         weights: the file that it was loaded from.
         white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
@@ -58,11 +58,11 @@ class HubModel(ModelHubMixin, ABC):
 
     @abstractmethod
     def config_of_run(self, run: Any) -> ExportedConfig:
-        """What `config.json` says of this model, trained with `run`."""
+        """The content of `config.json` for this model, trained with `run`."""
 
     @property
     def exported_config(self) -> ExportedConfig:
-        """What `config.json` says of this model.
+        """The content of `config.json` for this model.
 
         Raises:
             InputError: the model was built without the options of its training.
@@ -99,7 +99,7 @@ class HubModel(ModelHubMixin, ABC):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, device: str = "auto", amp: str = "off", **options: Any) -> "HubModel":
-        """Called by `from_pretrained`; `options` are where to download from, and what the library reads in `config.json`."""
+        """Called by `from_pretrained`; `options`: where to download from, and what the library read in config.json."""
         if Path(model_id).is_dir():
             return cls.of_folder(Path(model_id), device, amp)
         download = ("revision", "cache_dir", "force_download", "local_files_only", "token")

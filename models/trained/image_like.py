@@ -1,4 +1,4 @@
-"""Whatever can be an image for a network used from Python, as upright RGB."""
+"""Images of many kinds, given to a network from Python, as upright RGB."""
 
 import os
 from pathlib import Path
@@ -47,7 +47,7 @@ def as_rgb(image: ImageLike, white: float = 0.0) -> Image.Image:
 
 
 def name_of(image: ImageLike) -> str:
-    """What messages call an image."""
+    """The name of an image in messages."""
     return str(image) if isinstance(image, (str, os.PathLike)) else "the image"
 
 

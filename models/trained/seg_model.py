@@ -47,7 +47,7 @@ class SegModel(HubModel):
         return load_seg_model(folder, device=device, amp=amp)
 
     def config_of_run(self, run: SegOptions) -> ExportedConfig:
-        """What `config.json` says of this network."""
+        """The content of `config.json` for this network."""
         run = dataclasses.replace(run, infer_size=self.shorter_side, infer_cap=self.cap, white_level=self.white)
         return config_of(run, "seg", self.classes, self.net.mean, self.net.std)
 
@@ -62,12 +62,12 @@ class SegModel(HubModel):
     def probabilities(
         self, image: ImageLike, scales: Sequence[float] = (1.0,), mirror: bool = False
     ) -> dict[str, np.ndarray]:
-        """How probable each class is at each pixel, `background` among them: (H, W) float32 by name.
+        """Probability of each class, and of `background`, at each pixel: (H, W) float32 in [0, 1] by name.
 
         Args:
             image: see `ImageLike`.
-            scales: sizes that it is looked at, times its own.
-            mirror: whether the mirror image is looked at too.
+            scales: further resizing, relative to the size at the network's input; probabilities are averaged.
+            mirror: also average over the mirror image.
 
         Raises:
             InputError: the image cannot be used.
@@ -96,7 +96,7 @@ def load_seg_model(
     """The segmentation network of an experiment of train_seg.py, or an exported one; for the arguments see `load_cam_model`.
 
     Raises:
-        InputError: there is no such run, weights are missing, damaged or do not fit, or the device is not there.
+        InputError: there is no such run, weights are missing, damaged or do not fit, or the device is not available.
     """
     folder = Path(experiment)
     run, classes = seg_run_of(folder)

@@ -1,1 +1,1 @@
-"""A page to try an experiment on photographs: all of it but the page itself works without Gradio."""
+"""A page to try an experiment on photographs; only `page` needs Gradio."""

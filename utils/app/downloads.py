@@ -1,4 +1,4 @@
-"""Files that a page hands out: a mask as an indexed PNG or as polygons, and a picture of it with its legend."""
+"""Files to download from the page: a mask as an indexed PNG or as polygons, and a picture of it with its legend."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ def write_download(
     Args:
         kind: one of `KINDS`.
         folder: where it goes; it is created if missing.
-        photograph: what the mask is of, and named after.
+        photograph: the photograph; the file is named after it.
         mask: (H, W) uint8, 0 background, 1 .. C.
         classes: C names.
-        source: what the mask is from.
+        source: source of the mask, for the picture's caption.
 
     Raises:
         InputError: it cannot be written.
@@ -60,7 +60,7 @@ def write_labelme(path: Path, photograph: Photograph, mask: np.ndarray, classes:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a file of JSON."""
+    """Writes a JSON file, which appears only when it is complete."""
     with whole_file(path) as file:
         file.write(json.dumps(content).encode())
 
@@ -79,4 +79,4 @@ KINDS: dict[str, tuple[str, Callable[[Path, Photograph, np.ndarray, Sequence[str
     "labelme": (".json", write_labelme),
     "Picture": ("_picture.png", write_picture),
 }
-"""The suffix of each kind of file, and what writes it."""
+"""By kind of file: the end of its name, and the function that writes it."""

@@ -1,4 +1,4 @@
-"""What a page answers: a photograph comes in, figures and files go out."""
+"""The answers of the page: figures and files for a photograph."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from .photograph import (
 from .uploads import Limits, one_line
 
 CAMS, CRF, SEGMENTS = "CAMs", "dense CRF", "segmentation network"
-"""What a mask is from."""
+"""Sources of a mask."""
 WELCOME = "Drop a photograph, or take an example."
 Cams = Mapping[int, np.ndarray]
 """{class index from 0: (h, w) float32 in [0, 1)}, at the size of a photograph's view."""
@@ -46,12 +46,12 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Explorer:
-    """Answers about photographs. It keeps nothing: the page holds what belongs to a visitor.
+    """Answers about photographs. It has no state: the page keeps what belongs to a visitor.
 
     Args:
-        model: network whose CAMs are meant.
+        model: network whose CAMs are shown.
         segmenter: a segmentation network; None without one.
-        limits: of photographs.
+        limits: limits of photographs.
         has_crf: whether the CRF is installed.
     """
 
@@ -62,14 +62,14 @@ class Explorer:
 
     @property
     def sources(self) -> list[str]:
-        """What masks can be from."""
+        """The sources of masks that are available."""
         return [CAMS, *[CRF] * self.has_crf, *[SEGMENTS] * (self.segmenter is not None)]
 
     def open(self, path: str | None) -> tuple[Photograph | None, str]:
-        """A photograph and no reason, or none and one line that says why.
+        """A photograph and an empty text, or None and one line that says why it cannot be used.
 
         Args:
-            path: the file; None where there is none.
+            path: the file; None without one.
         """
         if path is None:
             return None, ""
@@ -95,10 +95,11 @@ class Explorer:
         """All that a page shows of a photograph.
 
         Args:
-            photograph: None where there is none.
-            why_not: the reason if there is none, as `open` gives it.
+            photograph: None without one.
+            why_not: why there is none, as `open` returns it.
             names, label_threshold: see `choose`.
-            threshold, alpha: of the background.
+            threshold: background score in masks of CAMs.
+            alpha: exponent of the background score in the CRF.
         """
         cams, words = self.choose(photograph, names, label_threshold)
         return Answer(
@@ -115,11 +116,11 @@ class Explorer:
     def choose(
         self, photograph: Photograph | None, names: Sequence[str], label_threshold: float
     ) -> tuple[dict[int, np.ndarray], str]:
-        """CAMs of the classes that are named, or of those that the network finds where none is, and these in words.
+        """CAMs of the named classes, or of those that the network finds if none is named, and a line about the photograph.
 
         Args:
-            photograph: None where there is none.
-            names: of classes; unknown ones are left out.
+            photograph: None without one.
+            names: names of classes; unknown ones are left out.
             label_threshold: probability from which a class counts as found.
         """
         if photograph is None:
@@ -132,7 +133,7 @@ class Explorer:
         return photograph.cams(named or found, (height, width)), words
 
     def found_in_words(self, photograph: Photograph, found: Sequence[int], threshold: float) -> str:
-        """The classes that the network finds, with their probabilities, or the most probable one where it finds none."""
+        """The classes that the network finds, with their probabilities; the most probable one if it finds none."""
         by_probability = sorted(enumerate(photograph.probabilities), key=lambda pair: -pair[1])
         words = [f"{self.model.classes[index]} {p:.2f}" for index, p in by_probability if index in found]
         if words:
@@ -195,11 +196,11 @@ class Explorer:
 
         Args:
             photograph: the photograph.
-            cams: of the classes that are shown.
+            cams: CAMs of the classes that are shown.
             source: one of `sources`.
             kind: one of `downloads.KINDS`.
-            threshold, alpha: of the background.
-            folder: where the file goes.
+            threshold, alpha: see `answer`.
+            folder: folder of the file.
 
         Raises:
             InputError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Figures of a page, as HTML with the pictures inside: nothing is kept in files."""
+"""Figures of the page, as HTML that contains the pictures: nothing is kept in files."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from ..report.markup import Element, tag
 
 JPEG_QUALITY = 88
 OPACITY = 0.62
-"""Of a mask's colours over its photograph."""
+"""Opacity of a mask's colours over its photograph."""
 
 
 class Part(NamedTuple):
-    """What a mask shows of a class."""
+    """A class in a mask."""
 
     name: str
     color: tuple[int, int, int]  # RGB
@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 def parts_of(mask: np.ndarray, classes: Sequence[str]) -> list[Part]:
-    """The classes in a mask (H, W) uint8, the largest first; the background is none of them."""
+    """The classes in a mask (H, W) uint8 without the background, the largest first."""
     labels, counts = np.unique(mask, return_counts=True)
     palette = voc_palette()
     parts = [
@@ -56,11 +56,11 @@ def figure(heading: str, picture: np.ndarray, alt: str, parts: Sequence[Part] = 
     """HTML of a picture with its heading, and a legend or a note below.
 
     Args:
-        heading: what it is.
+        heading: text above the picture.
         picture: (H, W, 3) uint8.
-        alt: the same in words, for those who do not see it.
-        parts: the legend.
-        note: text below.
+        alt: description for screen readers.
+        parts: classes of the legend.
+        note: text below the picture.
     """
     legend = [tag("ul", *map(legend_line, parts), class_="legend")] if parts else []
     notes = [tag("p", note, class_="note")] if note else []
@@ -75,7 +75,7 @@ def grid(shown: Sequence[str]) -> str:
 
 
 def legend_line(part: Part) -> Element:
-    """A colour, a name and a share."""
+    """A line of the legend: a colour, a name and a share."""
     red, green, blue = part.color
     swatch = tag("i", style=f"background: rgb({red}, {green}, {blue})")
     return tag("li", swatch, tag("b", part.name), f" {100 * part.share:.0f} %")
@@ -97,6 +97,6 @@ def html(element: Element) -> str:
 
 
 def jpeg_uri(picture: np.ndarray) -> str:
-    """(H, W, 3) uint8 as the address of a JPEG that is all in it."""
+    """(H, W, 3) uint8 as the data URI of a JPEG."""
     _, data = cv2.imencode(".jpg", picture[:, :, ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     return data_address(data.tobytes(), "jpeg")

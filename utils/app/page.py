@@ -1,4 +1,4 @@
-"""The page itself, by Gradio; what it answers is `Explorer`'s."""
+"""The page itself, made with Gradio; its answers are `Explorer`'s."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from .photograph import Photograph
 
 STYLE = Path(__file__).parent / "page.css"
 THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
-"""With letters of the reader's machine: none are loaded."""
+"""Fonts of the reader's machine; none are downloaded."""
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
     "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; connect-src 'self' data: blob:"
@@ -29,16 +29,16 @@ POLICY = (
 IDLE_SECONDS = 3600
 """After this time a visitor's photograph and files are removed."""
 VISITORS = 24
-"""Visitors whose photographs are kept at once; whoever has waited longest starts anew."""
+"""Visitors whose photographs are kept at a time; beyond it, the longest inactive one starts anew."""
 LABEL_THRESHOLD, ALPHA = 0.5, 4.0
-"""Where sliders start."""
+"""Initial values of the sliders."""
 THUMBNAIL = 160
 """Longer side of an example in pixels."""
 START_DOWNLOAD = "() => setTimeout(() => document.querySelector('#file-link').click(), 100)"
 QUICK: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "queue": False}
-"""How a slider is answered: at once, without the queue that the network needs, and only the last of several events."""
+"""For sliders: answered at once, without the network's queue, and only the last of several events."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "concurrency_limit": 1, "concurrency_id": "network"}
-"""How the network answers: one visitor after the other."""
+"""For the network: one visitor at a time."""
 
 
 class Parts(NamedTuple):
@@ -69,7 +69,7 @@ class Parts(NamedTuple):
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        """What `Explorer.answer` gives."""
+        """The components that `Explorer.answer` fills, in the order of `Answer`."""
         masks = [self.cam_mask, self.crf_mask, self.segments]
         return [self.photograph, self.cams, self.message, self.image, *masks, self.heat]
 
@@ -80,10 +80,10 @@ def build_page(
     """The page.
 
     Args:
-        explorer: answers.
-        title, subtitle: above all.
-        examples: photographs that are offered.
-        threshold: background score that its slider starts at.
+        explorer: gives the answers.
+        title, subtitle: text at the top.
+        examples: photographs offered as examples.
+        threshold: initial background score.
         files: folder of downloads.
     """
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(IDLE_SECONDS, IDLE_SECONDS)) as page:
@@ -93,7 +93,7 @@ def build_page(
 
 
 def lay_out(explorer: Explorer, examples: Sequence[Path], threshold: float) -> Parts:
-    """Makes the components: what goes in on the left or on top, what comes out beside or below."""
+    """Makes the components: inputs on the left or on top, results beside or below them."""
     photograph, cams = gr.State(None, time_to_live=IDLE_SECONDS), gr.State({}, time_to_live=IDLE_SECONDS)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -137,7 +137,7 @@ def lay_out(explorer: Explorer, examples: Sequence[Path], threshold: float) -> P
 
 
 def connect(parts: Parts, explorer: Explorer, examples: Sequence[Path], files: Path) -> None:
-    """Says what happens when a photograph comes, a control moves, or a file is asked for."""
+    """Connects uploads, controls and download buttons with the explorer's answers."""
 
     def take(path: str | None, *controls: Any) -> tuple[Any, ...]:
         return explorer.answer(*explorer.open(path), *controls)
@@ -175,7 +175,7 @@ def connect(parts: Parts, explorer: Explorer, examples: Sequence[Path], files: P
 
 
 def example_gallery(examples: Sequence[Path]) -> gr.Gallery:
-    """Small pictures of the examples; hidden where there are none."""
+    """Small pictures of the examples; hidden if there are none."""
     return gr.Gallery(
         [thumbnail(path) for path in examples],
         label="Examples",
@@ -203,7 +203,7 @@ def launch(page: gr.Blocks, host: str, port: int, most_bytes: int) -> None:
     Args:
         page: the page.
         host, port: its address; port 0: the first free one from 7860 on.
-        most_bytes: of a file that is sent to it.
+        most_bytes: largest upload in bytes.
 
     Raises:
         InputError: the address cannot be used.

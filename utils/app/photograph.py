@@ -1,4 +1,4 @@
-"""A photograph that a page shows: the networks see it once, and sliders work on what they said."""
+"""A photograph on the page: the networks run on it once, and sliders work on their results."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from ..errors import InputError
 from .uploads import Limits, open_upload
 
 VIEW_SIDE = 400
-"""Longer side of what is shown, in pixels: a slider takes the same time for every photograph."""
+"""Longer side of the figures in pixels, so that a slider takes the same time for every photograph."""
 QUICK_CRF_SIDE, FULL_CRF_SIDE = 176, 1024
 """Longer side that the CRF works at, in pixels: while a slider moves, and for files."""
 
@@ -43,7 +43,7 @@ class SegNetwork(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """A photograph and what the networks say of it; two are never equal.
+    """A photograph and the networks' results for it; compared by identity.
 
     Args:
         file: its file's name.
@@ -71,7 +71,7 @@ class Photograph:
 
     @property
     def probabilities(self) -> list[float]:
-        """Of each class to be in the photograph, in [0, 1]."""
+        """Probability of each class to be in the photograph, in [0, 1]."""
         return self.prediction.probabilities[0].tolist()
 
     def found(self, threshold: float) -> list[int]:
@@ -85,12 +85,12 @@ class Photograph:
 
 
 def study(path: Path, limits: Limits, model: CamNetwork, segmenter: SegNetwork | None) -> Photograph:
-    """Opens a photograph and shows it to the networks.
+    """Opens a photograph and runs the networks on it.
 
     Args:
         path: the file.
         limits: see `open_upload`.
-        model: whose CAMs are meant.
+        model: network whose CAMs are shown.
         segmenter: a segmentation network; None without one.
 
     Raises:
@@ -118,7 +118,7 @@ def reduced(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def cam_mask(cams: Mapping[int, np.ndarray], shape: tuple[int, int], threshold: float) -> np.ndarray:
-    """(H, W) uint8 mask at a score of the background, 0 background, 1 .. C."""
+    """Mask (H, W) of `label_type` at a background score: 0 background, 1 .. C."""
     return threshold_mask(cams, shape, (threshold,))
 
 
@@ -133,7 +133,7 @@ def crf_mask(image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, si
         original: longer side in pixels of the photograph, which the reach of the CRF's terms refers to.
 
     Returns:
-        (H, W) uint8, 0 background, 1 .. C.
+        (H, W) of `label_type`, 0 background, 1 .. C.
     """
     small = reduced(image, side)
     factor = max(small.shape[:2]) / original

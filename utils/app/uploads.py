@@ -1,4 +1,4 @@
-"""Photographs that strangers hand in: limits, and one line for those that cannot be used."""
+"""Uploaded photographs: their limits, and one line about those that cannot be used."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..images import FORMATS, open_rgb
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest photograph that is taken."""
+    """Limits of a photograph's size."""
 
     megapixels: float
     megabytes: float
@@ -37,7 +37,7 @@ def open_upload(path: Path, limits: Limits, white: float = 0.0) -> Image.Image:
 
 
 def require_small(path: Path, limits: Limits) -> None:
-    """Raises InputError for a file that is missing or exceeds a limit; what is no image is left to `open_rgb`."""
+    """Raises InputError for a file that is missing, empty or over a limit; `open_rgb` refuses files that are no images."""
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:  # ValueError: a name with NUL

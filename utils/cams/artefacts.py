@@ -63,15 +63,16 @@ class MaskFiles:
     """`png/<image>.png`: pseudo-masks.
 
     Args:
-        folder: the experiment's.
+        folder: the experiment's folder.
         thresholds: background scores in masks of CAMs, one or two; none for masks of CRF scores.
-        name: of the folder of the masks in it.
+        name: name of the folder of masks in it.
+        num_classes: see `utils.scoring.metrics.label_map`.
     """
 
     folder: Path
     thresholds: tuple[float, ...] = ()
     name: str = "png"
-    num_classes: int = 0  # see `utils.scoring.metrics.label_map`
+    num_classes: int = 0
 
     @property
     def target(self) -> Path:

@@ -25,7 +25,7 @@ def refine(
     Args:
         image: (H, W, 3) uint8 RGB.
         cams: {class index: (H, W) in [0, 1]}, background not among them.
-        alpha: the background scores (1 - max CAM)^alpha; a larger one means less background.
+        alpha: exponent of the background score (1 - max CAM)^alpha; a larger one means less background.
         options: the settings.
 
     Returns:

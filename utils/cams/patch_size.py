@@ -15,7 +15,7 @@ def full_size_cams(maps: Mapping[int, np.ndarray], size: tuple[int, int]) -> dic
     """Upsamples and normalises maps like `models.dig.Prediction.cams`, up to rounding.
 
     Args:
-        maps: {class index: (h, w) float32}, refined CAMs of image and mirror, summed.
+        maps: {class index: (h, w) float32}, CAMs of image and mirror, summed.
         size: height and width in pixels.
 
     Returns:

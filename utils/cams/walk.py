@@ -1,8 +1,8 @@
-"""CAMs carried from pixel to pixel: each step replaces a value by the weighted mean of its neighbours' values.
+"""Random walks that refine CAMs: each step replaces a value by the weighted mean of its neighbours' values.
 
 Weights come from colours (pixel-adaptive mask refinement, PAMR: https://arxiv.org/abs/2005.08104), or from affinities that a
-network has learnt (PSA: https://arxiv.org/abs/1803.10464). Only neighbours at fixed offsets have weight, so that the
-transition is sparse: (K, H, W) for K offsets.
+network has learnt (PSA: https://arxiv.org/abs/1803.10464). Only neighbours at K fixed offsets have a weight, so the
+transition matrix is sparse, and is stored as (K, H, W).
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from torch import Tensor
 Offsets = Sequence[tuple[int, int]]
 """Rows and columns from a pixel to each of its neighbours."""
 DILATIONS = (1, 2, 4, 8, 12, 24)
-"""Of PAMR: how far away the eight neighbours of a pixel are, in pixels."""
+"""PAMR's distances of the eight neighbours of a pixel, in pixels."""
 SHARPNESS = 0.1
-"""Of PAMR: differences of colour count in this many local standard deviations."""
+"""PAMR's unit of colour differences, in local standard deviations."""
 
 
 def ring_offsets(dilations: Sequence[int] = DILATIONS) -> list[tuple[int, int]]:
-    """The eight neighbours at each of some distances."""
+    """Offsets of the eight neighbours at each distance."""
     around = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
     return [(d * y, d * x) for d in dilations for y, x in around]
 
 
 def disc_offsets(radius: int) -> list[tuple[int, int]]:
-    """All neighbours within a radius."""
+    """Offsets of all neighbours within a radius."""
     reach = range(-radius, radius + 1)
     return [(y, x) for y in reach for x in reach if 0 < y * y + x * x <= radius * radius]
 
 
 def neighbours(maps: Tensor, offsets: Offsets) -> Tensor:
-    """Maps (C, H, W) as seen from each pixel's neighbours, (K, C, H, W); beyond the edge the edge goes on."""
+    """Values of maps (C, H, W) at each pixel's K neighbours, (K, C, H, W); the edge is repeated beyond the map."""
     reach = max(max(abs(y), abs(x)) for y, x in offsets)
     padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
     height, width = maps.shape[-2:]
@@ -42,7 +42,7 @@ def neighbours(maps: Tensor, offsets: Offsets) -> Tensor:
 
 
 def colour_weights(image01: Tensor, offsets: Offsets) -> Tensor:
-    """Weights (K, H, W) of PAMR, which sum to 1: the more alike the colours of an image (3, H, W), the larger."""
+    """Weights (K, H, W) of PAMR, which sum to 1: larger for neighbours of similar colour in an image (3, H, W)."""
     around = neighbours(image01, offsets)  # (K, 3, H, W)
     spread = around.std(0)  # (3, H, W)
     distance = (around - image01).abs_() / (SHARPNESS * spread + 1e-8)
@@ -71,7 +71,7 @@ def pair_affinity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def cut_edges(row: Tensor, y: int, x: int) -> None:
-    """Sets to 0, in place, where a neighbour at an offset lies beyond the edge of a map (H, W)."""
+    """Sets a map (H, W) to 0, in place, where the neighbour at an offset lies beyond its edge."""
     height, width = row.shape
     row[max(0, height - y) :] = 0
     row[: max(0, -y)] = 0
@@ -80,14 +80,14 @@ def cut_edges(row: Tensor, y: int, x: int) -> None:
 
 
 def walk(maps: Tensor, weights: Tensor, offsets: Offsets, steps: int) -> Tensor:
-    """Maps (C, H, W) after some steps; weights (K, H, W) of neighbours at offsets."""
+    """Maps (C, H, W) after some steps with weights (K, H, W) of the neighbours at K offsets."""
     for _ in range(steps):
         maps = sum_of_neighbours(maps, weights, offsets)
     return maps
 
 
 def sum_of_neighbours(maps: Tensor, weights: Tensor, offsets: Offsets) -> Tensor:
-    """One step, neighbour by neighbour: their values need never all be there at once."""
+    """One step of `walk`, one neighbour at a time to save memory."""
     reach = max(max(abs(y), abs(x)) for y, x in offsets)
     padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
     height, width = maps.shape[-2:]
@@ -101,10 +101,10 @@ def dense_walk(maps: Tensor, attention: Tensor, power: float, steps: int) -> Ten
     """Maps (C, h, w) spread along the attention (N, N) of N = h * w patches to each other.
 
     Args:
-        maps: what is spread.
-        attention: non-negative; its rows are brought to a sum of 1 after the power.
+        maps: the maps.
+        attention: non-negative; it is made symmetric, raised to the power, and its rows are normalised to a sum of 1.
         power: makes small attention smaller.
-        steps: of the walk.
+        steps: number of steps.
     """
     transition = (attention + attention.T).pow(power)
     transition = transition / transition.sum(1, keepdim=True)

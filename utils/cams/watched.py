@@ -25,7 +25,7 @@ class Images(Protocol):
 
 
 class Sample(HasPixels, Protocol):
-    """One of them."""
+    """A validation image."""
 
     @property
     def image_id(self) -> str:
@@ -36,7 +36,7 @@ class WatchedCams:
     """Collects pictures of some images while all are scored.
 
     Args:
-        images: those that are evenly spaced among the ones with labels are watched.
+        images: all images; `WATCHED` of them are watched, evenly spaced among those with labels.
         classes: names without background.
     """
 
@@ -47,7 +47,7 @@ class WatchedCams:
         self.pictures: dict[str, np.ndarray] = {}  # (H, W, 3) uint8 by TensorBoard's name
 
     def add(self, sample: Sample, cams: Mapping[int, np.ndarray]) -> None:
-        """Looks at one image: draws it beside its first CAMs if it is watched.
+        """Draws an image beside its first CAMs, if it is watched.
 
         Args:
             sample: the image, as the network took it.

@@ -1,1 +1,1 @@
-"""What a run has to do with the machine: devices, processes, cores, signals."""
+"""The machine that a run uses: devices, processes, cores, memory, signals, locks."""

@@ -1,4 +1,4 @@
-"""What `--compile` needs from the machine."""
+"""The compiler that `--compile` needs."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from ..errors import InputError
 
 
 def require_compiler(device: torch.device) -> None:
-    """Raises InputError where torch.compile would fail for want of a compiler, which it says in a hundred lines."""
+    """Raises InputError if there is no compiler; torch.compile's own error has a hundred lines."""
     if device.type == "cpu":
         variable, usual = "CXX", ["clang++" if sys.platform == "darwin" else "g++"]
     else:

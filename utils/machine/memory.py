@@ -1,4 +1,4 @@
-"""Memory that this process has freed."""
+"""Returning freed memory to the system."""
 
 import ctypes
 import sys
@@ -12,10 +12,10 @@ IMAGES_BETWEEN = 16
 
 
 def return_freed_memory() -> None:
-    """Gives memory that was freed, but that glibc keeps for later, back to the system.
+    """Returns memory to the system that was freed, but that glibc keeps for later.
 
-    Called before worker processes are forked: they start with all pages of their parent, and a page that the parent writes
-    from then on exists once more for them.
+    Called before worker processes are forked: they share the pages of their parent, and each page that the parent writes
+    afterwards is copied.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
@@ -23,9 +23,9 @@ def return_freed_memory() -> None:
 
 
 def returning_freed_memory(images: Iterable[T], device: torch.device) -> Iterator[T]:
-    """The same images; on a CPU, freed memory is given back before every sixteenth.
+    """The same images; on a CPU, freed memory is returned before every sixteenth.
 
-    Images of many sizes leave gaps between what glibc has allocated. They grew to 2.5 GB in 200 photographs.
+    Images of many sizes leave gaps in glibc's memory, which grew to 2.5 GB in 200 photographs.
     """
     for number, image in enumerate(images):
         if device.type == "cpu" and number % IMAGES_BETWEEN == 0:

@@ -1,4 +1,4 @@
-"""A trained network in a folder to share: `config.json` says all that loading needs, `model.safetensors` has the weights."""
+"""A trained network in a folder to share: `config.json` has the settings for loading, `model.safetensors` the weights."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from .flags import OptionsT, make_options
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 LARGEST = 100_000
-"""Of a number in the options: whatever is larger would take all memory before the weights could show that it is wrong."""
+"""Largest number in the options: a larger one would take all memory before the weights show that it is wrong."""
 INFERENCE = ("infer_size", "infer_cap", "white_level")
 KEPT = {
     "cam": (
@@ -54,10 +54,10 @@ class ExportedConfig:
 
         Args:
             cls: `TrainOptions` or `SegOptions`.
-            name: of the experiment.
+            name: name of the experiment.
 
         Raises:
-            InputError: a value is none that a run can have.
+            InputError: a value is not valid for a run.
         """
         return make_options(cls, {"name": name, **UNUSED[self.kind], **self.options})
 
@@ -70,14 +70,14 @@ def config_of(
     std: Sequence[float],
     background: float | None = None,
 ) -> ExportedConfig:
-    """What `config.json` says of a run.
+    """The content of `config.json` for a run.
 
     Args:
         run: its `TrainOptions` or `SegOptions`.
         kind: cam or seg.
         classes: C names, without the background.
-        mean, std: of the image's channels.
-        background: its score in masks of CAMs.
+        mean, std: channel statistics by which images are standardised.
+        background: background score in masks of CAMs.
     """
     options = {name: getattr(run, name) for name in KEPT[kind]}
     return ExportedConfig(kind, tuple(classes), options, tuple(mean), tuple(std), background)

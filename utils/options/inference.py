@@ -72,7 +72,7 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
             _ = self.thresholds  # raises InputError if they are invalid
 
     def of_run(self, run: TrainOptions) -> Self:
-        """These options with the run's values in place of those that were not given."""
+        """These options, with the run's values for those that were not given."""
         return replace(
             self,
             infer_size=run.infer_size if self.infer_size < 0 else self.infer_size,

@@ -194,5 +194,5 @@ def train_defaults(args: Sequence[str], exp: str = "dig_eccv24") -> dict[str, An
 
 
 def denoiser_defaults(args: Sequence[str]) -> Mapping[str, Any]:
-    """The same of train_diffusion.py."""
+    """Defaults of train_diffusion.py's flags: the values of the recipe that its command line names."""
     return named_recipe(args).denoiser

@@ -24,7 +24,7 @@ class CrfSettings:
 
     @property
     def crf_settings(self) -> dict[str, float]:
-        """Its settings by name."""
+        """The CRF's settings by name."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(CrfSettings)}
 
 

@@ -1,4 +1,4 @@
-"""Recipes of train_seg.py and train_affinity.py: what `--exp` puts in place of their flags' defaults."""
+"""Recipes of train_seg.py and train_affinity.py: the defaults of their flags that `--exp` selects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -103,7 +103,7 @@ AFFINITY_RECIPES = {
         | {"crop_size": 64, "stride": 4, "radius": 3, "embed_dim": 16},
     ),
 }
-"""The same of train_affinity.py."""
+"""Recipes of train_affinity.py."""
 
 
 def seg_defaults(args: Sequence[str]) -> Mapping[str, Any]:
@@ -112,5 +112,5 @@ def seg_defaults(args: Sequence[str]) -> Mapping[str, Any]:
 
 
 def affinity_defaults(args: Sequence[str]) -> Mapping[str, Any]:
-    """The same of train_affinity.py."""
+    """Defaults of train_affinity.py's flags: the values of the recipe that its command line names."""
     return named_recipe(args, AffinityOptions.exp, AFFINITY_RECIPES).train

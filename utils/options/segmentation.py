@@ -1,4 +1,4 @@
-"""Options of networks that learn from masks to segment or to tell affinities: of their training and their inference."""
+"""Options of segmentation and affinity networks, which learn from masks: of training and inference."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,7 @@ class MaskNetworkOptions:
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """What `models.build_segmenter` is told, beside the number of classes."""
+        """Arguments of `models.build_segmenter`, except the number of channels and the encoder's weights."""
         return {
             "arch": self.arch,
             "encoder": self.encoder,
@@ -94,7 +94,7 @@ class MaskOptimizationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskOptions(MaskOptimizationOptions, MaskNetworkOptions, MaskDataOptions, LoopOptions, RunOptions):
-    """What all trainings on masks have."""
+    """Options of all trainings on masks."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -133,7 +133,7 @@ class AffinityOptions(MaskOptions):
 
     @property
     def reach(self) -> dict[str, int]:
-        """Which pairs of places have an affinity."""
+        """Arguments of `utils.segmentation.affinity` that say which pairs of places have an affinity."""
         return {"stride": self.stride, "radius": self.radius}
 
 

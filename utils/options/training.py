@@ -13,7 +13,7 @@ from .flags import OptionsT, assignments, check_ranges, option, show
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
 """Names of the losses, in the order of `models.losses.LOSSES`."""
 DEFAULT_CAP = 640
-"""No image of VOC or COCO is larger."""
+"""Default of `--infer-cap`; no image of VOC or COCO is larger."""
 CAP_HELP = (
     "largest shorter side at inference in pixels: of a larger image CAMs are computed at this size, and enlarged; 0: none, "
     "whose memory grows with the square of the pixels"
@@ -23,7 +23,7 @@ PUBLISHED_DEIT = "./pretrained/deit_small_imagenet.pth"
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """Options of both training loops."""
+    """Options of all training scripts."""
 
     seed: int = option(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
     amp: str = amp_option(
@@ -56,7 +56,7 @@ class LoopOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryOptions:
-    """Ways to take less memory, of networks without batch norm: the results stay the same but for rounding."""
+    """Options that save memory, for networks without batch norm; results change only by rounding."""
 
     accum: int = option(
         1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1

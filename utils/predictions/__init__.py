@@ -1,1 +1,1 @@
-"""What is shown and kept of masks of loose images: overlays, polygons for annotators, predictions.json."""
+"""Results for images outside a data set: overlays, polygons for annotators, predictions.json."""

@@ -9,9 +9,9 @@ from ..picture_table import Cell, Entry, Group, picture_table
 from ..scoring.metrics import ignored_in
 
 SMALLEST_SIDE, LARGEST_SIDE = 320, 1280
-"""Longer side of the photograph in the picture, in pixels: enough for a legend, and no more than a screen shows."""
+"""Limits of the photograph's longer side in pixels: room for a legend, and no larger than a screen."""
 OPACITY = 0.55
-"""Of the mask's colours."""
+"""Opacity of the mask's colours."""
 
 
 def mask_overlay(image: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -19,7 +19,7 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray, classes: Sequence[str]) ->
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8, 0 background, 1 .. C, 255 undecided.
+        mask: (H, W) of `label_type`, 0 background, 1 .. C; `ignored_in` it is undecided.
         classes: C names.
 
     Returns:

@@ -12,11 +12,11 @@ from ..files import whole_file
 from .polygons import coco_annotations, coco_categories, labelme_document
 
 ANNOTATIONS_FILE = "annotations.json"
-"""What COCO's file is called."""
+"""Name of COCO's file."""
 
 
 class CocoFile:
-    """COCO's file of several masks, which is built image by image.
+    """COCO's file of several masks, built image by image.
 
     Args:
         classes: C names; all of them become categories, whether they occur or not.
@@ -32,7 +32,7 @@ class CocoFile:
         self.annotations: list[dict[str, Any]] = []
 
     def add(self, image: Path, mask: np.ndarray, scores: Mapping[int, float] | None = None) -> None:
-        """Adds the mask (H, W) uint8 of an image file; for `scores` see `utils.predictions.polygons.coco_annotations`."""
+        """Adds the mask (H, W) of an image file; for `scores` see `utils.predictions.polygons.coco_annotations`."""
         number = len(self.images) + 1
         height, width = mask.shape
         self.images.append({"id": number, "file_name": relative(image, self.root), "width": width, "height": height})
@@ -52,14 +52,14 @@ class CocoFile:
 
 
 def write_labelme(path: Path, image: Path, mask: np.ndarray, classes: Sequence[str], tolerance: float) -> None:
-    """Writes labelme's file of an image; it names the image by its path from there."""
+    """Writes labelme's file of an image, which names the image relative to its own folder."""
     document = labelme_document(mask, classes, relative(image, path.parent.resolve()), tolerance)
     with whole_file(path) as file:
         file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def relative(image: Path, folder: Path) -> str:
-    """The path of an image from a folder, with slashes. Links on the way to the image stay links."""
+    """The path of an image relative to a folder, with slashes; links in it are not resolved."""
     return Path(os.path.relpath(Path(image).absolute(), folder)).as_posix()
 
 

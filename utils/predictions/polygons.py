@@ -42,9 +42,9 @@ def coco_annotations(
     """COCO's annotations of a mask: one for each connected region, with one polygon.
 
     Args:
-        mask: (H, W) uint8, 0 background, 1 .. C, 255 ignored. Background and ignored pixels are in no polygon.
-        image_id: of the image in COCO's file.
-        first_id: of the first annotation; the others follow.
+        mask: (H, W) of `label_type`, 0 background, 1 .. C. Background and ignored pixels are in no polygon.
+        image_id: id of the image in COCO's file.
+        first_id: id of the first annotation; the others follow.
         tolerance: see `regions`.
         scores: `score` of the annotations by value in the mask; values without one have no `score`.
 
@@ -82,11 +82,11 @@ def labelme_document(
     Args:
         mask: see `coco_annotations`.
         classes: C names.
-        image_path: of the image, relative to the document's folder.
+        image_path: path of the image, relative to the document's folder.
         tolerance: see `regions`.
 
     Returns:
-        What labelme keeps in a JSON file. `imageData` is null: labelme reads the image itself.
+        The content of labelme's JSON file. `imageData` is null: labelme reads the image itself.
     """
     shapes = [
         {
@@ -115,10 +115,10 @@ def regions(mask: np.ndarray, tolerance: float, corners: bool) -> Iterator[Regio
     """The connected regions of all classes, by ascending class.
 
     Args:
-        mask: (H, W) uint8, 0 background, 1 .. C, 255 ignored.
+        mask: see `coco_annotations`.
         tolerance: how far, in pixels, a polygon may be from the outline (`cv2.approxPolyDP`); 0: the outline itself. It is
-            reduced for what would have no area left, so that no region is lost.
-        corners: whether polygons follow the edges of pixels, or connect those at the border.
+            reduced for regions that would have no area left, so that none is lost.
+        corners: whether polygons follow the edges of pixels (COCO), or connect the pixels at the border (labelme).
     """
     for label in np.unique(mask).tolist():
         if label in (0, ignored_in(mask)):
@@ -181,9 +181,9 @@ def cut_open(ring: np.ndarray, holes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def landing(ring: np.ndarray, point: np.ndarray) -> tuple[int, np.ndarray]:
-    """Where a line from a point to the left meets a ring first: the number of the corner before that place, and the place.
+    """Where a horizontal line to the left of a point first meets a ring: index of the corner before that place, and place.
 
-    Simplification may have moved the ring to the other side of the point; then it is the nearest corner.
+    If simplification has moved the ring to the other side of the point, the place is the nearest corner.
     """
     ends = np.roll(ring, -1, 0)
     rise = ends[:, 1] - ring[:, 1]

@@ -1,4 +1,4 @@
-"""What `predict.py` writes of images: masks, pictures, polygons, and one file that says what was found in which."""
+"""The files that `predict.py` writes: masks, pictures, polygons, and predictions.json with what was found in each image."""
 
 import json
 import os
@@ -23,20 +23,20 @@ PREDICTIONS_FILE = "predictions.json"
 class Found:
     """What a network finds in an image."""
 
-    mask: np.ndarray  # (H, W) uint8, 0 background, 1 .. C
-    words: str  # what there is
+    mask: np.ndarray  # (H, W) of `label_type`, 0 background, 1 .. C
+    words: str  # the classes found, in words
     cams: Mapping[str, np.ndarray] = field(default_factory=dict)  # by class, (H, W) in [0, 1]
     probabilities: Mapping[str, float] = field(default_factory=dict)  # by class, in [0, 1]
 
 
 class Predictions:
-    """The files of a call. Names in `predictions.json` are relative to the folder, but for the images', which are as given.
+    """The files of one call. In `predictions.json`, images are named as given, and all other files relative to `out`.
 
     Args:
         out: folder of all files.
         paths: the images.
         classes: C names.
-        network: what is said of the network in `predictions.json`.
+        network: entries on the network, repeated for each image in `predictions.json`.
         exports: formats of polygons, coco and labelme.
         tolerance: see `utils.predictions.polygons.regions`.
     """
@@ -61,19 +61,19 @@ class Predictions:
         self.failed: list[dict[str, str]] = []
 
     def mask_file(self, stem: str) -> Path:
-        """Where the mask of an image goes."""
+        """The file of an image's mask."""
         return self.out / f"{stem}.png"
 
     def picture_file(self, stem: str, name: str) -> Path:
-        """Where the picture of a class in an image goes."""
+        """The file of the picture of a class in an image."""
         return self.out / f"{stem}_{name}.png"
 
     def overlay_file(self, stem: str) -> Path:
-        """Where the picture of an image's mask goes."""
+        """The file of the picture of an image's mask."""
         return self.out / f"{stem}_overlay.jpg"
 
     def labelme_file(self, stem: str) -> Path:
-        """Where labelme's polygons of an image go."""
+        """The file of labelme's polygons of an image."""
         return self.out / f"{stem}.json"
 
     def files_of(self, stem: str, names: Sequence[str]) -> Iterator[Path]:
@@ -85,12 +85,12 @@ class Predictions:
             yield self.labelme_file(stem)
 
     def require_own_files(self, names: Sequence[str]) -> None:
-        """Sees to it that no result takes the place of another one or of an image; for `names` see `files_of`.
+        """Checks that no result would replace another one or an image; for `names` see `files_of`.
 
         Raises:
             InputError: one would.
         """
-        images = {os.path.realpath(path) for path in self.paths}  # which links in a circle do not disturb
+        images = {os.path.realpath(path) for path in self.paths}  # realpath accepts circular links
         common = {self.out / PREDICTIONS_FILE, *([self.out / ANNOTATIONS_FILE] if self.coco else [])}
         owners: dict[Path, Path] = {}
         for path in self.paths:
@@ -105,7 +105,7 @@ class Predictions:
                     )
 
     def add(self, path: Path, image: np.ndarray, found: Found) -> None:
-        """Writes the files of an image, (H, W, 3) uint8."""
+        """Writes the files of an image (H, W, 3) uint8."""
         stem, mask = path.stem, found.mask
         for name, cam in found.cams.items():
             save_picture(cam_overlay(image, cam), self.picture_file(stem, name))
@@ -120,7 +120,7 @@ class Predictions:
         self.done.append(self.record(path, found, values))
 
     def record(self, path: Path, found: Found, values: Mapping[str, int]) -> dict[str, Any]:
-        """What `predictions.json` says of an image; `values` are those of classes in the mask."""
+        """The entry of an image in `predictions.json`; `values`: value in the mask by class name."""
         classes = []
         for name in sorted(
             {*found.cams, *(self.classes[c - 1] for c in np.unique(found.mask) if c)}, key=values.__getitem__
@@ -137,11 +137,11 @@ class Predictions:
         return record | ({"labelme": self.labelme_file(path.stem).name} if self.labelme else {})
 
     def fail(self, path: Path, reason: str) -> None:
-        """Keeps in mind an image that cannot be used."""
+        """Records an image that cannot be used."""
         self.failed.append({"file": str(path), "reason": reason})
 
     def close(self) -> None:
-        """Writes the files for all images: what was done, and what failed."""
+        """Writes the files for all images: `predictions.json`, and COCO's polygons if requested."""
         if self.coco:
             self.coco.write(self.out / ANNOTATIONS_FILE)
         with whole_file(self.out / PREDICTIONS_FILE) as file:

@@ -17,7 +17,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a line that is pointed out."""
+    """A labelled point of a line."""
 
     x: float
     y: float
@@ -26,12 +26,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Axis:
-    """A scale between two places of the picture.
+    """An axis of a chart.
 
     Args:
         label: what it measures.
         ticks: ascending; the axis reaches from the first to the last.
-        start, end: places of those two, in units of the picture.
+        start, end: coordinates of those two in the picture.
     """
 
     label: str
@@ -40,7 +40,7 @@ class Axis:
     end: float
 
     def place(self, value: float) -> float:
-        """Where a value is, to a tenth of a unit."""
+        """Coordinate of a value in the picture, rounded to a tenth."""
         share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
         return round(self.start + share * (self.end - self.start), 1)
 
@@ -68,7 +68,7 @@ def line_chart(
 
     Args:
         key: makes the ids of the chart unique in the page.
-        title, description: what it shows, and its outcome in words.
+        title, description: what it shows, and the result in words.
         points: at least one, in ascending x.
         x, y: from `x_axis` and `y_axis`.
         marks: points with a text beside them.
@@ -128,8 +128,8 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[tuple[str, 
 
     Args:
         key, title, description: as in `line_chart`.
-        rows: name, percentage, and a word on it, which may be empty.
-        label: of the axis.
+        rows: name, percentage, and a note, which may be empty.
+        label: label of the axis.
     """
     x = Axis(label, (0, 25, 50, 75, 100), NAME_WIDTH, WIDTH - 36)
     bottom = BAR_TOP + ROW * len(rows)
@@ -153,7 +153,7 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[tuple[str, 
 
 
 def picture(key: str, title: str, description: str, height: float, parts: Sequence[Element]) -> Element:
-    """An SVG that names and describes itself."""
+    """An SVG with a title and a description for screen readers."""
     names = (tag("title", title, id=f"{key}-title"), tag("desc", description, id=f"{key}-desc"))
     labelled = {"role": "img", "aria_labelledby": f"{key}-title", "aria_describedby": f"{key}-desc"}
     return tag("svg", *names, *parts, viewBox=f"0 0 {WIDTH} {height}", class_="chart", **labelled)

@@ -14,7 +14,7 @@ from .views import SIDE, Label, Panel, View
 SIDES = (SIDE, 224, 160, 112)
 """Longer sides of a picture in pixels, tried in this order."""
 BYTES = 2_000_000
-"""What all pictures together may have; a third is added where they are spelt as text."""
+"""Most bytes of all pictures together; base64 adds a third."""
 
 GROUPS = {
     "worst": ("Worst", "what goes wrong when it goes wrong most"),
@@ -28,7 +28,7 @@ Groups = Mapping[str, Sequence[View]]
 
 
 def build_gallery(groups: Groups) -> list[Element]:
-    """All images, in pictures as large as `BYTES` admits."""
+    """All images, in the largest pictures of `SIDES` that fit into `BYTES`."""
     for side in SIDES:
         parts, size = [], 0
         for name, views in groups.items():
@@ -44,7 +44,7 @@ def build_gallery(groups: Groups) -> list[Element]:
 
 
 def panels_of(view: View) -> list[tuple[Panel, np.ndarray]]:
-    """What is shown of an image, in this order, with its picture."""
+    """The panels of an image that have a picture, in the order in which they are shown."""
     panels = [view.image, *([view.truth] if view.truth else []), *view.cams, *view.masks]
     return [(panel, panel.picture) for panel in panels if panel.picture is not None]
 
@@ -82,12 +82,12 @@ def sample_figure(view: View, pictures: Sequence[tuple[Panel, bytes]]) -> Elemen
 
 
 def data_address(data: bytes, kind: str) -> str:
-    """A picture as an address that holds it."""
+    """A picture as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def words(panel: Panel, view: View) -> str:
-    """What a picture is and, for masks, what it scores."""
+    """What a picture shows and, for masks, its score."""
     if panel.heading == "CAM":
         return f"CAM of {panel.caption}"
     is_mask = panel.heading in [mask.heading for mask in view.masks]

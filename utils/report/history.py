@@ -1,4 +1,4 @@
-"""How a run went: its losses, from its log, and its scores.
+"""The history of a run: losses, from its log, and scores.
 
 Losses come from the log rather than from TensorBoard's events, which can hide what a run wrote before it was resumed.
 """
@@ -20,15 +20,15 @@ Curve = list[tuple[float, float]]
 
 
 def read_losses(path: Path) -> dict[str, Curve]:
-    """The losses of the last run that a log tells of, each a mean over the steps since the point before.
+    """The losses of the last run in a log, each a mean over the steps since the point before.
 
-    Where a run was killed, lines can tell of steps that were taken anew later: the later lines count.
+    After a kill, some steps are repeated and logged again; the later lines count.
 
     Args:
         path: log.txt.
 
     Returns:
-        A curve for each loss by name, `total` first; empty where the log is missing or has none.
+        A curve for each loss by name, `total` first; empty if the log is missing or has none.
     """
     if not path.is_file():
         return {}
@@ -51,7 +51,7 @@ def read_losses(path: Path) -> dict[str, Curve]:
 
 
 def read_progress(folder: Path) -> dict[int, dict[str, float]]:
-    """What `experiment.read_scores` gives, by epochs in ascending order.
+    """The scores of `experiment.read_scores`, by epoch in ascending order.
 
     Raises:
         InputError: the file is damaged.
@@ -78,7 +78,7 @@ def parse_step(line: str) -> tuple[float, dict[str, float]] | None:
 
 
 def thinned(curve: Curve) -> Curve:
-    """At most `MOST_POINTS` points: means of as many neighbours as it takes."""
+    """At most `MOST_POINTS` points, each a mean of neighbouring ones."""
     size = -(-len(curve) // MOST_POINTS)
     parts = [curve[i : i + size] for i in range(0, len(curve), size)] if curve else []
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]

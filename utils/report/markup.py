@@ -16,8 +16,8 @@ def tag(name: str, /, *content: Content, **attributes: str | float) -> Element:
     """An element.
 
     Args:
-        name: of the element.
-        content: text and elements in their order.
+        name: name of the element.
+        content: text and elements, in order.
         attributes: `class_` stands for `class`, and underscores for hyphens.
     """
     element = Element(name, {key.rstrip("_").replace("_", "-"): str(value) for key, value in attributes.items()})

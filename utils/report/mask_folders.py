@@ -19,8 +19,8 @@ class MaskFolder:
     """Masks of images, each in a file of its own.
 
     Args:
-        heading: what they are.
-        folder: of the files.
+        heading: text above the masks.
+        folder: folder of the files.
         suffix: .npy for score dicts with background, .png for label images.
     """
 
@@ -37,7 +37,7 @@ class MaskFolder:
         return all(self.path(image_id).exists() for image_id in ids)
 
     def read(self, image_id: str, shape: tuple[int, int], num_classes: int) -> np.ndarray:
-        """A mask, (H, W) uint8: 0 background, 1 .. C, 255 undecided.
+        """A mask, (H, W) of `label_type`: 0 background, 1 .. C; `ignored_in` it is undecided.
 
         Raises:
             InputError: the file is missing, damaged, or of another shape.
@@ -48,7 +48,7 @@ class MaskFolder:
 
 
 def crf_masks(experiment: Path) -> list[MaskFolder]:
-    """The CRF's masks of an experiment: of the scores with the lowest exponent, else those that were written as PNG."""
+    """The CRF masks of an experiment: of the scores with the lowest exponent, else those in `png/`, if any."""
     folders = [path for path in crf_folders(experiment) if next(path.glob("*.npy"), None)]
     if folders:
         lowest = min(folders, key=lambda path: (exponent(path.name), path.name))

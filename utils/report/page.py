@@ -1,4 +1,4 @@
-"""The whole report from what was found of an experiment."""
+"""The whole page of a report, from an experiment's findings."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -27,29 +27,29 @@ CAM_SECTIONS = {"classes": "Each class", "threshold": "The threshold", "images":
 
 @dataclass(frozen=True)
 class CamFindings:
-    """What the CAM files say."""
+    """Results of an experiment's CAM files."""
 
     folder: str
-    images: str  # their list
+    images: str  # list of the images
     classes: Sequence[str]  # without background
     scores: ImageScores | str  # or why there are none
-    masks: Mapping[str, float | None]  # mIoU of the masks that others made, by what they are; None where not all are there
+    masks: Mapping[str, float | None]  # mIoU of other masks by heading, such as a CRF's; None if some are missing
     gallery: Sequence[Element]
-    threshold: float  # that the masks from the CAMs are made with
-    threshold_from: str  # where it comes from
+    threshold: float  # background score in the masks from the CAMs
+    threshold_from: str  # source of the threshold, in words
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found of an experiment."""
+    """The findings about an experiment."""
 
     run: TrainOptions
-    recorded: bool  # whether the run's options are its own, or its recipe's, where there is no options.json
-    classes: Sequence[str]  # without background; empty where they are not known
+    recorded: bool  # whether there is an options.json; else `run` holds the recipe's options
+    classes: Sequence[str]  # without background; empty if unknown
     losses: Mapping[str, Curve]
     progress: Mapping[int, Mapping[str, float]]  # see `history.read_progress`
-    unscored: str  # why CAMs cannot be scored; empty where they can
-    animation: bytes  # of the CAMs over the epochs, WebP; empty where there is none
+    unscored: str  # why CAMs cannot be scored; empty if they can
+    animation: bytes  # WebP of the CAMs over the epochs; empty if there is none
     cams: CamFindings | str  # or why there are none
 
 
@@ -97,7 +97,7 @@ def cam_sections(cams: CamFindings | str) -> list[Element]:
 
 
 def options_of(found: Findings) -> Element:
-    """The options, where the run has left them."""
+    """The section on options; says so if there is no options.json."""
     run = found.run
     if not found.recorded:
         return left_out("options", "Options", "options.json is missing: it is train_trm.py that writes it.")
@@ -106,7 +106,7 @@ def options_of(found: Findings) -> Element:
 
 
 def summary(found: Findings) -> str:
-    """What the run is, in a sentence or two."""
+    """A sentence or two about the run."""
     things = f"{len(found.classes)} classes of things" if found.classes else "things"
     text = f"A network that learns to mark {things} in images when told no more than what each image shows (DiG). "
     if found.recorded:
@@ -115,7 +115,7 @@ def summary(found: Findings) -> str:
 
 
 def facts(found: Findings) -> list[tuple[str, str]]:
-    """The most important numbers and what they are."""
+    """The most important numbers, each with its meaning."""
     result = []
     if not isinstance(found.cams, str) and not isinstance(found.cams.scores, str):
         scores = found.cams.scores
@@ -140,6 +140,6 @@ def facts(found: Findings) -> list[tuple[str, str]]:
 
 
 def name_flags(run: TrainOptions) -> str:
-    """`--name NAME`, and where that experiment is if not where it is looked for anyway."""
+    """`--name NAME`, with `--experiments` if that is not the default."""
     place = "" if run.experiments == TrainOptions.experiments else f" --experiments {shlex.quote(run.experiments)}"
     return f"--name {shlex.quote(run.name)}{place}"

@@ -12,7 +12,7 @@ from ..scoring.metrics import IGNORE, SWEEP, Confusion, Scores, ThresholdSweep, 
 IMAGES_PER_TASK = 8
 
 Reader = Callable[[str], tuple[dict[int, np.ndarray], np.ndarray]]
-"""From an image id to its CAMs {class index: (H, W) float32} and its mask (H, W) uint8."""
+"""From an image id to its CAMs {class index: (H, W) float32} and its mask (H, W) of `label_type`."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class ImageScores:
     """Scores of n images.
 
     Args:
-        together: of all their pixels.
+        together: scores over the pixels of all images.
         each: (n,) mIoU in percent of every image at the threshold that is best for all, over the classes in its mask; NaN
-            where all of the mask is ignored.
+            if all of the mask is ignored.
     """
 
     together: Scores
@@ -35,7 +35,7 @@ class ImageScores:
 
 
 def score_images(read: Reader, ids: Sequence[str], num_classes: int, workers: int) -> ImageScores:
-    """Scores images at all thresholds; of an image, no more is kept than its mIoU at each.
+    """Scores images at all thresholds; of each image, only the mIoU at each threshold is kept.
 
     Args:
         read: called in other processes.
@@ -61,7 +61,7 @@ def score_images(read: Reader, ids: Sequence[str], num_classes: int, workers: in
 def score_masks(
     read: Callable[[str], tuple[np.ndarray, np.ndarray]], ids: Sequence[str], num_classes: int, workers: int
 ) -> float:
-    """mIoU in percent of masks that something else than the CAMs' threshold has made.
+    """mIoU in percent of masks that were not made by a threshold on CAMs.
 
     Args:
         read: from an image id to two (H, W) label images, the mask and the truth; called in other processes.
@@ -78,7 +78,7 @@ def score_masks(
 
 
 def count_all(read: Callable[[str], tuple[np.ndarray, np.ndarray]], num_classes: int, ids: Sequence[str]) -> np.ndarray:
-    """The counts of `Confusion` of images that are read first."""
+    """Reads images, and returns the counts of their `Confusion`."""
     confusion = Confusion(num_classes)
     for image_id in ids:
         confusion.add(*read(image_id))
@@ -86,18 +86,18 @@ def count_all(read: Callable[[str], tuple[np.ndarray, np.ndarray]], num_classes:
 
 
 def sweep_all(read: Reader, ids: Sequence[str]) -> list[tuple[list[int], ThresholdSweep]]:
-    """`sweep_image` of images that are read first."""
+    """Reads images, and returns `sweep_image` of each."""
     return [sweep_image(*read(image_id)) for image_id in ids]
 
 
 def sweep_image(cams: Mapping[int, np.ndarray], mask: np.ndarray) -> tuple[list[int], ThresholdSweep]:
-    """Counts of one image among its own classes, which are few where the data set has many.
+    """Counts of one image over its own classes only, which are few even if the data set has many.
 
     Args:
         cams, mask: see `Reader`.
 
     Returns:
-        The classes in CAMs or mask, ascending (at least one), and counts in which they are numbered from 0.
+        The classes in CAMs or mask, ascending (at least one), and counts in which these are numbered from 0.
     """
     in_mask = np.unique(mask[(mask != 0) & (mask != ignored_in(mask))]).astype(int) - 1
     classes = sorted({*cams, *in_mask.tolist()}) or [0]
@@ -110,7 +110,7 @@ def sweep_image(cams: Mapping[int, np.ndarray], mask: np.ndarray) -> tuple[list[
 
 
 def mean_iou(scores: Scores) -> np.ndarray:
-    """(K,) mean over the classes that the truth has; NaN where it has none."""
+    """(K,) mean IoU over the classes in the truth; NaN if there is none."""
     present = scores.pixels > 0
     return scores.iou[:, present].mean(1) if present.any() else np.full(len(scores.iou), np.nan)
 
@@ -119,8 +119,8 @@ def examples(each: np.ndarray, count: int) -> dict[str, list[int]]:
     """Images that show what to expect.
 
     Args:
-        each: (n,) their mIoU; NaN is passed over.
-        count: images of a group; fewer where there are not enough for three groups without overlap.
+        each: (n,) mIoU of all images; those with NaN are skipped.
+        count: images of a group; fewer if there are not enough for three groups without overlap.
 
     Returns:
         Indices by group: `worst` from the worst up, `median` ascending, `best` from the best down. Groups can be empty.
@@ -135,7 +135,7 @@ def examples(each: np.ndarray, count: int) -> dict[str, list[int]]:
 
 
 def trimmed(groups: Mapping[str, Sequence[int]], total: int) -> dict[str, list[int]]:
-    """Groups of images without their last ones, so that no more than `total` are left, as evenly as can be."""
+    """Groups of images, cut to `total` images in all by dropping the last ones of the largest groups."""
     left = {name: [*members] for name, members in groups.items()}
     while sum(map(len, left.values())) > total:
         max(reversed(left.values()), key=len).pop()

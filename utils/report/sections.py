@@ -1,4 +1,4 @@
-"""The sections of a report: what each shows, and in plain words what it means."""
+"""The sections of a report, each with an explanation in plain words."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ MEASURES = {
     "miou": ("mIoU", "How well do seeds match the true masks, at the threshold that suits them best?"),
     "map": ("mAP", "How well does the network name what is in an image?"),
 }
-"""What is shown of `experiment.SCORES`."""
+"""The measures of `experiment.SCORES` that are shown."""
 ROWS_OF_A_CHART = 12
 MOST_CHARTS = 3
 LEAST_POINTS = 10
-"""What the axis of a score spans at least: less would make a cliff of a chance difference."""
+"""Smallest span of a score's axis in percentage points: a smaller one would exaggerate chance differences."""
 HEADROOM = 0.15
-"""Share of a chart that is left free above its line, for the text of a mark."""
+"""Share of a chart that is left free above its line for the text of a mark."""
 NOT_IN_TRUTH = "not in the truth"
 
 TERMS = (
@@ -58,22 +58,22 @@ TERMS = (
 
 
 def section(key: str, heading: str, *content: Content) -> Element:
-    """A part of the page that links can lead to."""
+    """A part of the page with an anchor for links."""
     return tag("section", tag("h2", heading, id=f"{key}-heading"), *content, id=key, aria_labelledby=f"{key}-heading")
 
 
 def left_out(key: str, heading: str, reason: str) -> Element:
-    """A section without its data: one sentence that says what makes them."""
+    """A section whose data are missing: one sentence on how to make them."""
     return section(key, heading, tag("p", reason, class_="missing"))
 
 
 def headline(name: str, summary: str, facts: Sequence[tuple[str, str]]) -> Element:
-    """Name, what the run is, the most important numbers, and the words that one must know.
+    """The top of the page: name, summary, the most important numbers, and explanations of terms.
 
     Args:
-        name: of the experiment.
-        summary: a sentence.
-        facts: (number, what it is).
+        name: name of the experiment.
+        summary: a sentence about the run.
+        facts: pairs of a number and its meaning.
     """
     tiles = [tag("div", tag("dt", meaning), tag("dd", number)) for number, meaning in facts]
     terms = [tag("div", tag("dt", word), tag("dd", meaning)) for word, meaning in TERMS]
@@ -126,7 +126,7 @@ def loss_card(name: str, curve: Curve) -> Element:
 
 
 def progress_section(scores: Mapping[int, Mapping[str, float]], images: str) -> Element:
-    """How the scores went over the epochs.
+    """The scores over the epochs.
 
     Args:
         scores: see `history.read_progress`; at least one.
@@ -159,7 +159,7 @@ def score_chart(key: str, name: str, outcome: str, points: Points, best: tuple[f
 
 
 def score_range(values: Sequence[float]) -> tuple[float, float]:
-    """What the axis of a score in percent shows: all values, room for a mark, at least `LEAST_POINTS`."""
+    """Range of the axis of a score in percent: all values, room for a mark, at least `LEAST_POINTS`."""
     low, high = min(values), max(values)
     high += HEADROOM * (high - low)
     missing = max(0.0, LEAST_POINTS - (high - low))
@@ -230,7 +230,7 @@ def threshold_section(scores: Scores) -> Element:
 
 
 def growth_section(animation: bytes) -> Element:
-    """How the CAMs of some images went over the epochs.
+    """The CAMs of some images over the epochs.
 
     Args:
         animation: a WebP file.
@@ -245,8 +245,8 @@ def image_section(gallery: Sequence[Element], threshold: float, threshold_from: 
 
     Args:
         gallery: see `gallery.build_gallery`.
-        threshold: that the masks from the CAMs are made with.
-        threshold_from: where it comes from.
+        threshold: background score in the masks from the CAMs.
+        threshold_from: source of the threshold, in words.
         scored: whether there are true masks.
     """
     ranked = (
@@ -266,8 +266,8 @@ def option_section(options: TrainOptions, defaults: TrainOptions) -> Element:
     """The options of the run, those that differ from its recipe first.
 
     Args:
-        options: of the run.
-        defaults: of its recipe, with the names that the run has.
+        options: options of the run.
+        defaults: options of its recipe, with the run's name and folder.
     """
     all_rows, changed = [], []
     for f in dataclasses.fields(options):

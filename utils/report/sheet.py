@@ -25,13 +25,13 @@ UNSCORED_NOTE = (
 
 
 def write_sheet(path: Path, groups: Groups, title: str, mious: Mapping[str, float | None]) -> None:
-    """Writes a row for each image: image, true mask where there is one, the CAM of its largest class, its masks.
+    """Writes a row for each image: image, true mask if there is one, the CAM of its largest class, its masks.
 
     Args:
-        path: of the file: a PNG, or a JPEG of at most `JPEG_BYTES`.
+        path: the file: a PNG, or a JPEG of at most `JPEG_BYTES`.
         groups: at least one image.
-        title: above all.
-        mious: of masks on all images, in percent, by heading.
+        title: text above the table.
+        mious: mIoU in percent of the masks of all images, by heading.
 
     Raises:
         InputError: the rows are too many for a JPEG of this size.
@@ -79,7 +79,7 @@ def row_of(view: View, scored: bool) -> list[Cell]:
 
 
 def legend_of(views: Sequence[View]) -> list[Entry]:
-    """The colours of all classes in images, in the order of the data set."""
+    """The colours of all classes in the images, in the order of the data set."""
     order = {color: i for i, color in enumerate(PALETTE)}
     colors = {name: color for view in views for name, color in view.colors.items()}
     entries = [Entry(name, color) for name, color in sorted(colors.items(), key=lambda item: order[item[1]])]

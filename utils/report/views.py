@@ -1,4 +1,4 @@
-"""What there is to see of an image: pictures of it, of its CAMs and of its masks, with what these score."""
+"""The view of an image: pictures of it, of its CAMs and of its masks, with their scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from ..cams.pictures import cam_overlay
 from ..scoring.metrics import Confusion, ignored_in, label_map
 
 SIDE = 288
-"""Longer side of the pictures in pixels; pages and sheets that have less room shrink them."""
+"""Longer side of the pictures in pixels; pages and sheets with less room shrink them."""
 PALETTE = [(int(red), int(green), int(blue)) for red, green, blue in voc_palette()]
 BACKGROUND = (60, 60, 60)
-"""Stands for the background in legends: pictures of masks show it as the image in grey."""
+"""Colour of the background in legends; pictures of masks show the background as the image in grey."""
 
 Color = tuple[int, int, int]
 
@@ -23,9 +23,9 @@ Color = tuple[int, int, int]
 class Panel(NamedTuple):
     """One picture."""
 
-    heading: str  # what it is
-    caption: str  # what it scores, or shows; may be empty
-    picture: np.ndarray | None  # (H, W, 3) uint8; None where there is none of this image
+    heading: str  # what it shows
+    caption: str  # its score or its class; may be empty
+    picture: np.ndarray | None  # (H, W, 3) uint8; None if it is missing
 
 
 class Label(NamedTuple):
@@ -33,7 +33,7 @@ class Label(NamedTuple):
 
     name: str
     color: Color
-    iou: float | None  # of the mask from the CAMs in percent; NaN where the true mask has none; None without a true mask
+    iou: float | None  # of the mask from the CAMs in percent; NaN if not in the true mask; None without a true mask
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class View:
     miou: float | None  # of the mask from its CAMs in percent; None without a true mask
     image: Panel
     truth: Panel | None
-    cams: Sequence[Panel]  # of each class
-    largest: int  # of them: the class that covers most of the image
-    masks: Sequence[Panel]  # from the CAMs, and those that others made
+    cams: Sequence[Panel]  # one for each class
+    largest: int  # index in `cams` of the class that covers most of the image
+    masks: Sequence[Panel]  # the mask from the CAMs, then others, such as a CRF's
     labels: Sequence[Label]  # background first
     colors: Mapping[str, Color]  # of all classes in pictures, in the order of the data set
-    undecided: bool  # whether a mask has pixels that are of no class, 255
+    undecided: bool  # whether a mask has ignored pixels
 
 
 def view(
@@ -64,12 +64,12 @@ def view(
     """Draws and scores an image.
 
     Args:
-        image_id: its name.
+        image_id: id of the image.
         image: (H, W, 3) uint8.
         cams: {class index from 0: (H, W) float32}.
-        truth: (H, W) uint8, 0 background, 1 .. C, 255 ignored; None where there is no true mask.
-        others: masks that others made, like `truth`, by their heading; None where one has none of this image.
-        threshold: score of the background in the mask from the CAMs.
+        truth: (H, W) of `label_type`, 0 background, 1 .. C; None without a true mask.
+        others: other masks, such as a CRF's, like `truth`, by heading; None if the image has none.
+        threshold: background score in the mask from the CAMs.
         classes: names without background.
     """
     height, width = image.shape[:2]
@@ -108,7 +108,7 @@ def view(
 
 
 def class_iou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """(C + 1,) IoU in percent of a mask (H, W), background first; NaN for classes that the truth (H, W) has not."""
+    """(C + 1,) IoU in percent of a mask (H, W), background first; NaN for classes that are not in the truth (H, W)."""
     confusion = Confusion(num_classes)
     confusion.add(mask, truth)
     scores = confusion.scores()
@@ -116,25 +116,25 @@ def class_iou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarr
 
 
 def mean_iou(iou: np.ndarray) -> float:
-    """The mean over the classes in the truth; NaN where all of it is ignored."""
+    """The mean over the classes in the truth; NaN if all of it is ignored."""
     return float("nan") if np.isnan(iou).all() else float(np.nanmean(iou))
 
 
 def largest_class(cams: Mapping[int, np.ndarray], truth: np.ndarray | None) -> int:
-    """Which of the CAMs to show where there is room for one: that of the class with the most pixels, 0 without any."""
+    """Index of the CAM to show if there is room for only one: that of the class with the most pixels; 0 without CAMs."""
     sizes = [float((cam if truth is None else truth == c + 1).sum()) for c, cam in cams.items()]
     return int(np.argmax(sizes)) if sizes else 0
 
 
 def painted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A mask in VOC's colours, of the size of an image that shows through in grey where the background is."""
+    """A mask in VOC's colours, resized to its image, which shows through in grey in the background."""
     mask = np.asarray(cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
     return np.where(mask[:, :, None] > 0, voc_palette()[mask & 255], np.uint8(0.4 * grey))
 
 
 def outlined(image: np.ndarray, cam: np.ndarray, threshold: float) -> np.ndarray:
-    """A CAM over its image, with a white line in a black one where it crosses the threshold."""
+    """A CAM over its image, with a white line, edged in black, where it crosses the threshold."""
     picture = cam_overlay(image, cam)
     line = cv2.morphologyEx((cam > threshold).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     picture[cv2.dilate(line, np.ones((3, 3), np.uint8)) > 0] = 0
@@ -143,5 +143,5 @@ def outlined(image: np.ndarray, cam: np.ndarray, threshold: float) -> np.ndarray
 
 
 def percent(name: str, value: float) -> str:
-    """A score in a caption."""
+    """A score as the text of a caption."""
     return "nothing to score" if np.isnan(value) else f"{name} {value:.1f} %"

@@ -8,7 +8,7 @@ from ..files import whole_file
 from ..options.exported import CONFIG_FILE, is_exported, read_config
 
 DEFAULT_BACKGROUND = 0.4
-"""The background's score in masks where nothing has been scored."""
+"""The background's score in masks if no best threshold is known."""
 
 
 def evaluation_file(folder: Path) -> Path:
@@ -71,10 +71,10 @@ def read_best(folder: Path, weights: str) -> float:
 
 
 def background_of(folder: Path) -> tuple[float, str]:
-    """The background's score in the masks of a network, and where it is from, in words.
+    """The background's score in the masks of a network, and its source in words.
 
     Args:
-        folder: the experiment's, or that of an exported network.
+        folder: folder of the experiment, or of an exported network.
     """
     if is_exported(folder) and (exported := read_config(folder).background) is not None:
         return exported, f"that of {folder / CONFIG_FILE}"

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 IGNORE = 255
-"""Ignored pixels in label images of 8 bits; see `ignored_in`."""
+"""Value of ignored pixels in label images of 8 bits; see `ignored_in`."""
 MOST_OF_8_BITS = 254
-"""Classes that label images of 8 bits can have."""
+"""Most classes that label images of 8 bits can have."""
 SWEEP = tuple(np.round(np.arange(0.01, 0.995, 0.01), 2).tolist())
 """Thresholds 0.01 .. 0.99."""
 
 
 STEPS = 4096
-"""A power of two, so that multiplying by it is exact."""
+"""Parts of [0, 1] by which thresholds are looked up; a power of two, so that multiplying by it is exact."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,22 @@ class ThresholdSweep:
     Args:
         num_classes: classes without background, C.
         thresholds: ascending, K, in [0, 1] and more than 1 / `STEPS` apart.
+
+    Raises:
+        ValueError: thresholds are too close.
     """
 
     def __init__(self, num_classes: int, thresholds: tuple[float, ...] = SWEEP):
         self.num_classes = num_classes
         self.thresholds = np.asarray(thresholds, np.float32)
-        # A score in a step exceeds all thresholds below the step, and perhaps the one in it: far faster than a search.
+        # A score in a step of 1 / STEPS exceeds all thresholds below the step, and perhaps the one in it: no search needed.
         self.below = np.searchsorted(self.thresholds, np.arange(STEPS + 1, dtype=np.float32) / STEPS).astype(np.int32)
         self.within = np.append(self.thresholds, np.float32(np.inf))[self.below]
         if np.diff(self.below).max() > 1:
             raise ValueError(f"thresholds must be more than 1/{STEPS} apart")
-        # By class, the background first, and thresholds exceeded: pixels where the class is best (no row of the background);
-        # those of them that are of the class (of the background: all of its pixels); and in column 0, pixels of the class.
+        # Three tables of pixels, by class (background first) and number of thresholds exceeded. 0: where the class is best
+        # (row 0 unused); 1: those of them whose true class it is (row 0: all background pixels); 2: all pixels of the class
+        # (only column 0).
         self.counts = np.zeros((3, num_classes + 1, len(thresholds) + 1), np.int64)
 
     def add(self, cams: Mapping[int, np.ndarray], mask: np.ndarray) -> None:
@@ -73,7 +77,7 @@ class ThresholdSweep:
         best, score = best_class(cams)
         labels = np.array([c + 1 for c in cams], mask.dtype)
 
-        # Pixels by best class, what it is to the mask's class, and thresholds exceeded. Without branches: all pixels count.
+        # One histogram of all pixels, without branches, over best class, relation to the true class, thresholds exceeded.
         relation = (mask == labels[best]).view(np.uint8)  # 1: right
         for code, value in ((2, 0), (3, ignored_in(mask))):  # 2: background, 3: ignored
             np.maximum(relation, (mask == value).view(np.uint8) * np.uint8(code), out=relation)
@@ -93,7 +97,7 @@ class ThresholdSweep:
         pixels[:, 0] += of_class
 
     def exceeded(self, scores: np.ndarray) -> np.ndarray:
-        """The number of thresholds that each of some scores of at least 0 exceeds."""
+        """The number of thresholds that each score exceeds; scores are at least 0."""
         step = (np.minimum(scores, 1) * STEPS).astype(np.intp)
         return np.take(self.below, step) + (scores > np.take(self.within, step))
 
@@ -101,7 +105,7 @@ class ThresholdSweep:
         """Scores at every threshold."""
         # (2, K, C + 1): pixels whose score exceeds threshold k.
         exceeding = np.flip(np.flip(self.counts[:2], 2).cumsum(2), 2)[:, :, 1:].transpose(0, 2, 1)
-        best, right = np.ascontiguousarray(exceeding)  # so that means over classes are summed in one order
+        best, right = np.ascontiguousarray(exceeding)  # contiguous, so that the order of summation over classes is fixed
         pixels = self.counts[2, :, 0]
         best[:, 0] = pixels.sum() - best[:, 1:].sum(1)
         right[:, 0] = pixels[0] - right[:, 0]
@@ -142,18 +146,18 @@ class Confusion:
         self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
 
     def scores(self) -> Scores:
-        """Scores, K = 1."""
+        """Scores with K = 1."""
         hits, predicted = np.diagonal(self.counts), self.counts.sum(0)[:-1]
         return scores_of(hits[None], predicted[None], self.counts.sum(1), np.empty(0, np.float32))
 
 
 def scores_of(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray, thresholds: np.ndarray) -> Scores:
-    """Scores from numbers of pixels, of each class.
+    """Scores from numbers of pixels of each class.
 
     Args:
-        hits: (K, C + 1), predicted as what they are.
-        predicted: (K, C + 1), predicted as the class.
-        true: (C + 1,), of the class.
+        hits: (K, C + 1) pixels of the class that are predicted as it.
+        predicted: (K, C + 1) pixels that are predicted as the class.
+        true: (C + 1,) pixels of the class.
         thresholds: (K,), or empty.
     """
     iou, precision, recall = (100 * hits / np.maximum(whole, 1) for whole in (predicted + true - hits, predicted, true))
@@ -165,7 +169,7 @@ def label_map(scores: Mapping[int, np.ndarray], num_classes: int = 0) -> np.ndar
 
     Args:
         scores: {class index: (H, W)}; 0 is background.
-        num_classes: of the data set, without background; 0: as many as the largest index.
+        num_classes: number of classes of the data set, without background; 0: the largest index.
     """
     classes = np.array(sorted(scores), label_type(num_classes or max(scores)))
     return classes[np.stack([scores[c] for c in classes.tolist()]).argmax(0)]

@@ -1,4 +1,7 @@
-"""A training step of affinities, and CAMs carried along what was learnt (PSA: https://arxiv.org/abs/1803.10464)."""
+"""Affinities of places: a training step, and random walks of CAMs along them (PSA: https://arxiv.org/abs/1803.10464).
+
+A place is a cell of `stride` x `stride` pixels.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +15,16 @@ from ..training.step import NetworkT, Step
 
 EPSILON = 1e-5
 SHARES = {"background": 0.25, "object": 0.25, "different": 0.5}
-"""Of the loss: pairs of background, pairs of one class, pairs of two."""
+"""Weights in the loss: pairs of background, pairs of one class, pairs of two classes."""
 
 
 def grid_of(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Rows and columns of places in an image of (H, W)."""
+    """Rows and columns of the grid of places in an image of (H, W)."""
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 def half_disc(radius: int) -> list[tuple[int, int]]:
-    """Offsets within a radius, one of each two that are opposite: an affinity has no direction."""
+    """Offsets within a radius, one of each two opposite ones: an affinity has no direction."""
     return [(y, x) for y, x in disc_offsets(radius) if (y, x) > (0, 0)]
 
 
@@ -36,9 +39,10 @@ class AffinityStep(Step[NetworkT]):
     """Everything between a batch and its losses, as `utils.training.engine.Training` takes it.
 
     Args:
-        net: `models.SegmentationNet`, whose outputs are an embedding.
-        precision: of it.
-        stride, radius: which pairs of places count.
+        net: `models.SegmentationNet`, whose output is an embedding.
+        precision: precision of the network.
+        stride: side of a place in pixels.
+        radius: largest distance of a pair, in places.
     """
 
     def __init__(self, net: NetworkT, precision: Precision, stride: int, radius: int):
@@ -53,7 +57,7 @@ class AffinityStep(Step[NetworkT]):
             noise, epoch: not used.
 
         Returns:
-            Losses of pairs of background, of one class, and of two; means over the pairs of all processes.
+            Losses of `SHARES`: weighted means over the pairs of all processes.
         """
         with self.precision.autocast():
             embedding = self.net(image01)
@@ -84,12 +88,12 @@ def carry(
 
     Args:
         net: see `AffinityStep`, in evaluation mode.
-        pixels: the image, (3, H, W) uint8, as the network takes it.
+        pixels: the image at the network's input, (3, H, W) uint8.
         cams: (K, height, width), of any size.
-        precision: of the network.
-        stride, radius: which pairs of places have an affinity.
+        precision: precision of the network.
+        stride, radius: see `AffinityStep`.
         power: exponent of affinities.
-        steps: of the walk.
+        steps: number of steps of the walk.
 
     Returns:
         (K, height, width) float32.

@@ -1,4 +1,4 @@
-"""Whole images through a segmentation network: several sizes, mirrored, in windows where they are large."""
+"""Inference of a segmentation network on whole images: several scales, mirrored, and large ones in windows."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,21 +9,21 @@ from torch import Tensor, nn
 from ..machine.device import Precision, to_device
 
 OVERLAP = 1 / 3
-"""Share of a window that the next one covers too."""
+"""Share of a window that overlaps with the next one."""
 
 
 def segment(
     net: nn.Module, pixels: Sequence[Tensor], size: tuple[int, int], precision: Precision, mirror: bool, window: int
 ) -> Tensor:
-    """What a network finds in an image.
+    """Class probabilities at each pixel of an image.
 
     Args:
         net: `models.SegmentationNet`, in evaluation mode.
-        pixels: (3, H, W) uint8 for each scale, as `utils.cams.inference.network_pixels` makes them.
+        pixels: (3, H, W) uint8 for each scale, from `utils.cams.inference.network_pixels`.
         size: height and width of the image.
-        precision: of the network.
-        mirror: whether the mirror image is looked at too.
-        window: side of the windows that larger images are looked at in.
+        precision: precision of the network.
+        mirror: also average over the mirror image.
+        window: side in pixels of the windows that larger images are split into.
 
     Returns:
         Probabilities (C + 1, height, width) float32 on the device, means over scales and mirror.
@@ -49,7 +49,7 @@ def probabilities(net: nn.Module, image01: Tensor, precision: Precision) -> Tens
 
 
 def over_windows(look: Callable[[Tensor], Tensor], image: Tensor, window: int) -> Tensor:
-    """What `look` makes of an image (B, 3, H, W): of all of it, or the mean of what it makes of overlapping windows."""
+    """`look` of an image (B, 3, H, W): of the whole image, or its mean over overlapping windows if the image is larger."""
     height, width = image.shape[-2:]
     if max(height, width) <= window:
         return look(image)
@@ -68,7 +68,7 @@ def over_windows(look: Callable[[Tensor], Tensor], image: Tensor, window: int) -
 
 
 def starts(length: int, window: int) -> Iterator[int]:
-    """Where windows start that cover a length evenly."""
+    """Starts of evenly spaced windows that cover a length."""
     if length <= window:
         yield 0
         return

@@ -24,7 +24,7 @@ class SegmentationStep(Step[NetworkT]):
 
     Args:
         net: `models.SegmentationNet`.
-        precision: of it.
+        precision: precision of the network.
     """
 
     def forward(self, image01: Tensor, mask: Tensor, noise: dict[int, Tensor], epoch: int) -> dict[str, Tensor]:
@@ -34,12 +34,12 @@ class SegmentationStep(Step[NetworkT]):
             noise, epoch: not used.
 
         Returns:
-            The cross entropy, a mean over the pixels of all processes that count.
+            The cross entropy, a mean over the pixels of all processes that are not ignored.
         """
         with self.precision.autocast():
             logits = self.net(image01)  # (B, C + 1, S, S)
         truth = mask.flatten().long()
-        # In rows of classes the loss of CUDA is deterministic, which that of images is not.
+        # On CUDA, the loss is deterministic for logits as (pixels, classes), but not as (B, classes, H, W).
         rows = logits.float().permute(0, 2, 3, 1).flatten(0, 2)  # (B * S * S, C + 1)
         total = F.cross_entropy(rows, truth, ignore_index=IGNORE, reduction="sum")
         counted = mean_over_processes((truth != IGNORE).sum().float())
@@ -78,7 +78,7 @@ def score_masks(
     num_classes: int,
     interruptions: Interruptions,
 ) -> Scores:
-    """Scores the masks of all processes' loaders, image by image at one scale, without writing them."""
+    """Scores the masks of the images of all processes, one by one at one scale, without writing them."""
     tally = Confusion(num_classes)
     return_freed_memory()  # before workers are forked
     for sample, found in segment_images(net, loader, precision, "validation", interruptions):

@@ -135,11 +135,11 @@ def load_file(path: Path, hint: str = "") -> Any:
 
 
 def digest_of(path: Path, hint: str) -> str:
-    """By which a file of weights is told from others.
+    """The start of a weights file's SHA-256, 16 hexadecimal digits, which records keep to identify it.
 
     Args:
         path: the file.
-        hint: what to say where it is missing.
+        hint: end of the message for a missing file.
 
     Raises:
         InputError: it is missing.

@@ -1,4 +1,4 @@
-"""The training engine of DiG: a training step, the loop over steps, and scoring between epochs."""
+"""The training engine: DiG's training step, the loop over steps of any network, and scoring of CAMs between epochs."""
 
 import contextlib
 import time
@@ -159,7 +159,7 @@ class Training(Generic[NetworkT]):
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over these steps
-        self.fell_back = False  # the last checkpoint is damaged and must not replace the previous one
+        self.fell_back = False  # whether the last checkpoint is damaged, and must not replace the previous one
         self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last report, on the device, and their images
 
     @property
@@ -177,7 +177,7 @@ class Training(Generic[NetworkT]):
         Losses are copied from the device only every `print_freq` steps, so that it never idles in between.
 
         Args:
-            loader: of this process's part of every batch.
+            loader: loader of this process's shard of every batch.
             epoch: counted from 0.
 
         Returns:
@@ -312,7 +312,7 @@ class Training(Generic[NetworkT]):
 
 
 def average_of(net: nn.Module, decay: float) -> "ModelEmaV3":
-    """A copy of a network whose weights follow those of the network."""
+    """A copy of a network whose weights are an exponential moving average of the network's."""
     from timm.utils import ModelEmaV3
 
     return ModelEmaV3(net, decay)

@@ -16,7 +16,7 @@ class Step(nn.Module, ABC, Generic[NetworkT]):
 
     Args:
         net: the network that is trained.
-        precision: of it.
+        precision: precision of the network.
     """
 
     def __init__(self, net: NetworkT, precision: Precision):

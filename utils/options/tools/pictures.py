@@ -86,7 +86,7 @@ class DenoisedOptions:
 
 
 def require_different(flag: str, values: Sequence[object]) -> None:
-    """Raises InputError where values of a flag are too many to see, or the same."""
+    """Raises InputError if a flag has more than `MOST_IMAGES` values, or equal ones."""
     if len(values) > MOST_IMAGES:
         raise InputError(f"{flag} takes {MOST_IMAGES} at most, got {len(values)}")
     if len(set(values)) < len(values):

@@ -6,7 +6,7 @@ from ..experiment import ExperimentOptions
 from ..flags import check_ranges, option
 
 TOLERANCE = 1.0
-"""How far, in pixels, a simplified outline may be from the true one."""
+"""Largest distance in pixels of a simplified outline from the true one."""
 POLYGON_FORMATS = ("coco", "labelme")
 
 
