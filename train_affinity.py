@@ -1,4 +1,4 @@
-"""Trains affinities of places on sure masks: python train_affinity.py --name X_aff --masks experiment/X/sure
+"""Learns pairwise affinities from confident masks: python train_affinity.py --name X_aff --masks experiment/X/sure
 
 The same training as train_seg.py. The network's output is an embedding, whose differences tell whether two nearby places
 show the same class (`utils/segmentation/affinity.py`).

@@ -59,7 +59,7 @@ def main(args: list[str]) -> None:
 
     # Page
     text = "\n\n".join((machine(), report(*found), memory.table(), estimates(found)))
-    before, _, rest = PAGE.read_text().partition(START)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     after = rest.partition(END)[2]
     with whole_file(PAGE) as file:
         file.write(f"{before}{START}\n\n{text}\n\n{END}{after}".encode())

@@ -135,6 +135,11 @@ def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
     return math.log(max(last_y, 1e-9) / max(y, 1e-9)) / math.log(last_x / x)
 
 
+def marked(steepness: float) -> str:
+    """A slope for the table, in bold above `STEEP`."""
+    return f"**{steepness:.2f}**" if steepness > STEEP else f"{steepness:.2f}"
+
+
 def measured(one: Series, found: Mapping[str, dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """The sizes of a series that have been measured, with what was found."""
     return [(size, found[one.key(size)]) for size in one.sizes if one.key(size) in found]
@@ -152,8 +157,8 @@ def table(series: Iterable[Series], found: Mapping[str, dict[str, Any]]) -> str:
         seconds, memory = ([point[name] for _, point in points] for name in ("cpu", "parent"))
         own = ", ".join(f"{point['worker'] / 1e6:.0f}" for _, point in points if "worker" in point)
         cells = [one.title, ", ".join(f"{size:,}" for size in sizes), ", ".join(f"{s:.3g}" for s in seconds)]
-        cells += [f"{slope(sizes, seconds):.2f}", ", ".join(f"{m / 1e6:.0f}" for m in memory)]
-        lines.append(f"| {' | '.join([*cells, f'{slope(sizes, memory):.2f}', own])} |")
+        cells += [marked(slope(sizes, seconds)), ", ".join(f"{m / 1e6:.0f}" for m in memory)]
+        lines.append(f"| {' | '.join([*cells, f'{marked(slope(sizes, memory))}', own])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -131,5 +131,5 @@ def localize(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> tuple[T
     finally:
         layer.kept = None
     if kept is None:
-        raise RuntimeError(f"{type(block).__name__} did without its attention")
+        raise RuntimeError(f"{type(block).__name__} did not call its attention")
     return x, *kept

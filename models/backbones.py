@@ -176,7 +176,7 @@ def plain(model: nn.Module) -> Transformer:
         if type(attention) not in get_args(TimmAttention):
             raise ValueError(f"has blocks of the kind {type(block).__name__} with {type(attention).__name__}")
         if attention.head_dim * attention.num_heads != model.embed_dim or getattr(attention, "num_kv_groups", 1) > 1:
-            raise ValueError("has attention whose heads are not as wide together as its tokens")
+            raise ValueError("has attention heads whose widths do not add up to that of its tokens")
     return model
 
 

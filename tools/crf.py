@@ -1,4 +1,4 @@
-"""Refines CAMs that are there with a dense CRF: python -m tools.crf --name NAME --alphas 4 8"""
+"""Refines the CAMs of a run with a dense CRF: python -m tools.crf --name NAME --alphas 4 8"""
 
 from utils.command_line import check_flags
 from utils.options.results import RefineOptions

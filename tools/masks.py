@@ -1,4 +1,4 @@
-"""Makes pseudo-masks of CAMs or CRF scores that are there: python -m tools.masks --name NAME --source dict"""
+"""Makes pseudo-masks of the CAMs or CRF scores of a run: python -m tools.masks --name NAME --source dict"""
 
 from utils.command_line import check_flags
 from utils.options.results import PseudoMaskOptions

@@ -1,4 +1,4 @@
-"""Carries CAMs to where colours, attention or learnt affinities lead: python -m tools.refine --name NAME --method pamr"""
+"""Refines CAMs along colours, attention or learnt affinities: python -m tools.refine --name NAME --method pamr"""
 
 from utils.command_line import check_flags
 from utils.options.results import WalkOptions

@@ -287,8 +287,8 @@ def labels_in(one: Subject, masks: Sequence[np.ndarray]) -> set[int]:
 def legend(labels: Set[int], model: CamModel) -> list[Entry]:
     """Legend entries for the values in masks."""
     names = ("background", *model.classes)
-    entries = [Entry(names[c], PALETTE[c] if c else BACKGROUND) for c in sorted(labels) if c != IGNORE]
-    return [*entries, *[Entry("not scored", PALETTE[IGNORE])] * (IGNORE in labels)]
+    entries = [Entry(names[c], PALETTE[c & 255] if c else BACKGROUND) for c in sorted(labels) if c < len(names)]
+    return [*entries, *[Entry("not scored", PALETTE[IGNORE])] * (max(labels, default=0) >= len(names))]
 
 
 def scored(subjects: Sequence[Subject]) -> bool:

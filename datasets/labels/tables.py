@@ -45,7 +45,6 @@ class LabelTable(NamedTuple):
     """The content of a table."""
 
     rows: list[TableRow]
-    has_header: bool
     one_label_a_row: bool  # an image with several labels has several rows
     classes: list[str]  # classes with a column of their own
     notes: list[str]  # how it was interpreted, if it differs from `image,label,label,…`
@@ -209,9 +208,7 @@ def one_hot(path: Path, rows: Cells, column: int, classes: dict[int, str]) -> La
                 labels.append(name)
         table.append(TableRow(line, row[column].strip() if column < len(row) else "", labels))
     require_certain_flags(path, said)
-    return LabelTable(
-        table, True, False, [*classes.values()], [f"a column of yes and no for each of {len(classes)} classes"]
-    )
+    return LabelTable(table, False, [*classes.values()], [f"a column of yes and no for each of {len(classes)} classes"])
 
 
 def require_certain_flags(path: Path, said: dict[str, int]) -> None:
@@ -264,7 +261,7 @@ def listed(path: Path, rows: Cells, column: int, label_columns: int | None, know
     notes = [
         f"cells with several labels, as in line {line}, split at {separator!r}" for separator, line in separators.items()
     ]
-    return LabelTable(table, label_columns is not None, one, [], notes)
+    return LabelTable(table, one, [], notes)
 
 
 def require_names(path: Path, rows: Sequence[TableRow], known: Collection[str]) -> None:

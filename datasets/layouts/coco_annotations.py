@@ -142,7 +142,7 @@ def paint_runs(counts: list[int] | str | bytes, height: int, width: int) -> np.n
     """Decodes column-major run lengths, numbers or text: (height, width) bool. pycocotools would accept a wrong sum."""
     runs = np.asarray(counts if isinstance(counts, list) else run_lengths(counts))
     if runs.ndim != 1 or runs.dtype.kind != "i" or runs.min() < 0 or runs.max() > height * width:
-        raise ValueError("a region has run lengths that are none")
+        raise ValueError("a region has invalid run lengths")
     if runs.sum() != height * width:
         raise ValueError(f"a region has run lengths for {runs.sum()} pixels, its image has {height * width}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((height, width), order="F")

@@ -27,9 +27,9 @@ class Part(NamedTuple):
 def parts_of(mask: np.ndarray, classes: Sequence[str]) -> list[Part]:
     """The classes in a mask (H, W) uint8 without the background, the largest first."""
     labels, counts = np.unique(mask, return_counts=True)
-    palette = voc_palette()
+    colours = voc_palette().tolist()
     parts = [
-        Part(classes[label - 1], (int(palette[label][0]), int(palette[label][1]), int(palette[label][2])), count / mask.size)
+        Part(classes[label - 1], tuple(colours[label & 255]), count / mask.size)
         for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
         if label
     ]
@@ -46,7 +46,7 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Returns:
         (H, W, 3) uint8.
     """
-    colored = ((1 - OPACITY) * image + OPACITY * voc_palette()[mask]).astype(np.uint8)
+    colored = ((1 - OPACITY) * image + OPACITY * voc_palette()[mask & 255]).astype(np.uint8)
     picture = np.where(mask[:, :, None] > 0, colored, image)
     picture[cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0] = 255
     return picture

@@ -113,7 +113,7 @@ def read_config(folder: Path) -> ExportedConfig:
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise InputError(f"{path} must hold a mean and a standard deviation above 0 for each of three channels")
     if background is not None and not 0 <= background <= 1:
-        raise InputError(f"{path} has a background score of {background}, which is none from 0 to 1")
+        raise InputError(f"{path} has a background score of {background}, which is not between 0 and 1")
     return ExportedConfig(kind, tuple(classes), options, mean, std, background)
 
 

@@ -127,9 +127,11 @@ class AffinityOptions(MaskOptions):
         "what the architecture is built with in place of its own defaults; upsampling=1: not enlarged",
     )
     epochs: int = option(8, "epochs to train", low=1)
-    embed_dim: int = option(64, "channels whose differences are the affinity of two places", low=1, high=1024)
-    stride: int = option(8, "pixels between two places that a CAM is carried between", low=1, high=32)
-    radius: int = option(5, "how far away the other place may be, in strides", low=1, high=32)
+    embed_dim: int = option(
+        64, "channels of the embedding, whose differences give the affinity of two places", low=1, high=1024
+    )
+    stride: int = option(8, "stride in pixels of the grid on which affinities are learnt and CAMs refined", low=1, high=32)
+    radius: int = option(5, "largest distance between two places of a pair, in strides", low=1, high=32)
 
     @property
     def reach(self) -> dict[str, int]:
@@ -151,7 +153,7 @@ class SegInferOptions(CrfSettings, MachineOptions, ExperimentOptions):
         (1.0,), "sizes that each image is seen at, times its own; their probabilities are averaged", low=0.1, high=8
     )
     mirror: bool = option(False, "look at the mirror image too")
-    window: int = option(1024, "side in pixels of the windows that larger images are looked at in", low=32, high=2**15)
+    window: int = option(1024, "side in pixels of the sliding window for larger images", low=32, high=2**15)
     amp: str = amp_option("precision of the network: off is float32; probabilities are float32 always")
     crf: bool = option(False, "refine the probabilities with a dense CRF (needs pydensecrf2)")
     png: bool = option(False, "write masks to png/")

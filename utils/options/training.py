@@ -15,8 +15,8 @@ LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consiste
 DEFAULT_CAP = 640
 """Default of `--infer-cap`; no image of VOC or COCO is larger."""
 CAP_HELP = (
-    "largest shorter side at inference in pixels: of a larger image CAMs are computed at this size, and enlarged; 0: none, "
-    "whose memory grows with the square of the pixels"
+    "largest shorter side at inference in pixels: of a larger image CAMs are computed at this size, and enlarged; 0: no "
+    "limit, and memory grows with the square of the number of pixels"
 )
 PUBLISHED_DEIT = "./pretrained/deit_small_imagenet.pth"
 
@@ -71,7 +71,7 @@ class DataOptions:
     """Data set and lists of images."""
 
     data_path: str = option(
-        "./data/VOC2012", "data set in the layout of VOC or COCO; classes.txt names other classes", resumable=True, path=True
+        "./data/VOC2012", "data set: VOC, COCO or own images; classes.txt names other classes", resumable=True, path=True
     )
     sbd_path: str = option(
         "", "SBD release that train_aug is derived from; empty: SBD inside DATA_PATH", resumable=True, path=True
