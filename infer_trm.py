@@ -71,6 +71,7 @@ def main(args: list[str]) -> None:
     with process_group(device, options.nproc, writes), Interruptions() as interruptions:
         # Network: only what inference needs
         net = load_network(weights, len(layout.classes), run).to(device)
+        net.spreads = options.spreads
         if options.compile:
             net.compile_blocks()
 
@@ -123,7 +124,7 @@ def checkpoint_of(options: InferOptions) -> Path:
     return weights_of(options.folder, options.load_epo if options.load_epo >= 0 else None)
 
 
-USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined"}
+USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined", "spreads": 1}
 """Values that records leave out, since earlier versions lacked these flags."""
 
 

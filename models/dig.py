@@ -94,6 +94,7 @@ class DiG(MultiClassTokenViT):
         lfca_drop_path: stochastic-depth rate of LFCA's patch residuals; the transformer has its own, `drop_path`.
         cam: maps that `predict` returns. "refined", as published: patch CAMs times class attention, spread by patch
             attention; "spread": the same without class attention.
+        spreads: how often patch attention spreads these maps, at least 1.
         **vit_options: see `MultiClassTokenViT`.
     """
 
@@ -108,12 +109,13 @@ class DiG(MultiClassTokenViT):
         feature_channels: int = 1024,
         lfca_drop_path: float = 0.1,
         cam: str = "refined",
+        spreads: int = 1,
         **vit_options: Any,
     ):
         super().__init__(num_classes, **vit_options)
         if cam not in CAM_KINDS:
             raise ValueError(f"cam must be one of {', '.join(CAM_KINDS)}, got {cam!r}")
-        self.cam_kind = cam
+        self.cam_kind, self.spreads = cam, spreads
         self.head = nn.Conv2d(self.embed_dim, num_classes, 3, padding=1)
         self.has_lfca = lfca
         if lfca:
@@ -171,6 +173,14 @@ class DiG(MultiClassTokenViT):
         """The class activation maps of one image (3, H, W) in [0, 1]; see `Prediction.cams`."""
         return self.predict([image01[None]]).cams(0, labels, size)
 
+    def final_cam(self, output: DiGOutput) -> Tensor:
+        """The maps that inference takes (B, C, h, w): those of `cam`, spread `spreads` times."""
+        refined = self.cam_kind == "refined"
+        cam = output.refined_cam if refined else output.patch_cam
+        for _ in range(self.spreads - refined):  # the refined CAM has been spread once
+            cam = spread(cam, output.patch_attention)
+        return cam
+
     @torch.no_grad()
     def predict(self, scales: Sequence[Tensor]) -> Prediction:
         """CAMs and probabilities of all classes in a batch of images.
@@ -184,9 +194,7 @@ class DiG(MultiClassTokenViT):
         for image01 in scales:
             image = self.normalize(image01)
             output = self(torch.cat((image, image.flip(-1))))
-            spread_only = self.cam_kind == "spread"
-            cam = spread(output.patch_cam, output.patch_attention) if spread_only else output.refined_cam
-            straight, mirrored = cam.float().chunk(2)  # (B, C, h, w) each
+            straight, mirrored = self.final_cam(output).float().chunk(2)  # (B, C, h, w) each
             maps.append(straight + mirrored.flip(-1))
             logits += (output.cls_logits.float() + output.patch_logits.float()).chunk(2)  # (B, C) each
         return Prediction(tuple(maps), (torch.stack(logits).mean(0) / 2).sigmoid())

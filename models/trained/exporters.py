@@ -15,7 +15,7 @@ from torch.export import Dim, ExportedProgram
 from utils.errors import InputError
 from utils.files import whole_file
 
-from ..dig import DiG, spread
+from ..dig import DiG
 from ..segmentation import SegmentationNet
 from .graph import CamGraph, SegGraph
 
@@ -130,8 +130,7 @@ def reference(net: DiG | SegmentationNet, image: Tensor) -> Sequence[Tensor]:
     if not isinstance(net, DiG):
         return as_sequence(net(image))
     found = net(net.normalize(image))
-    cams = spread(found.patch_cam, found.patch_attention) if net.cam_kind == "spread" else found.refined_cam
-    return cams, (found.cls_logits + found.patch_logits) / 2
+    return net.final_cam(found), (found.cls_logits + found.patch_logits) / 2
 
 
 def as_sequence(found: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..attention import attention_of
 from ..backbones import is_deit
-from ..dig import DiG, spread
+from ..dig import DiG
 from ..segmentation import SegmentationNet
 from ..stem import ConvStem, stages_of
 from ..vit import MultiClassTokenViT
@@ -45,8 +45,7 @@ class CamGraph(nn.Module):
             probability of each class to be in the image. Both are of the image alone, without its mirror.
         """
         found = self.net((image - self.mean) / self.std)
-        cams = spread(found.patch_cam, found.patch_attention) if self.net.cam_kind == "spread" else found.refined_cam
-        return cams, (found.cls_logits + found.patch_logits) / 2
+        return self.net.final_cam(found), (found.cls_logits + found.patch_logits) / 2
 
 
 class SegGraph(nn.Module):

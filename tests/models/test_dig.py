@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from models import LFCA_PREFIXES, DiGOutput, build_dig, imagenet_normalize
-from models.dig import topk_pool
+from models.dig import spread, topk_pool
 
 TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
 DIFFUSION_FIELDS = ("diffusion_cam", "diffusion_cls_logits", "diffusion_patch_logits")
@@ -178,6 +178,15 @@ def test_without_stochastic_depth_training_and_evaluation_agree(image, features)
 def test_lfca_has_stochastic_depth_of_its_own(net, image, features):
     drops = [module.drop_prob for name, module in net.named_modules() if name.endswith("drop_path") and "LFCA" in name]
     assert drops == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("kind", ["refined", "spread"])
+def test_maps_are_spread_as_often_as_asked(net, image, kind):
+    output = net(image)
+    net.cam_kind, net.spreads = kind, 3
+    first = output.refined_cam if kind == "refined" else spread(output.patch_cam, output.patch_attention)
+    expected = spread(spread(first, output.patch_attention), output.patch_attention)
+    torch.testing.assert_close(net.final_cam(output), expected)
 
 
 def test_spread_cams_do_without_class_attention():

@@ -393,6 +393,15 @@ def test_the_cams_of_several_scales_are_summed_and_then_normalised(trained):
         np.testing.assert_allclose(cam, normalize_cam(total)[0, 0], atol=1e-5)
 
 
+def test_maps_that_are_spread_again_are_others_and_do_not_mix_with_those_of_before(root):
+    once = cams_of(infer(root, "--dict"))
+    with pytest.raises(InputError, match=r"dict was made with .*spreads"):
+        infer(root, "--dict --spreads 2", before="")
+    twice = cams_of(infer(root, "--dict --spreads 2 --overwrite", before=""))
+    assert once.keys() == twice.keys()
+    assert any(not np.array_equal(once[key], twice[key]) for key in once)
+
+
 def test_the_same_scales_go_on_where_they_were_stopped(trained, capsys):
     folder = infer(trained[0], "--dict --scales 0.5 1.5")
     (folder / "dict" / "2007_000001.npy").unlink()

@@ -49,7 +49,7 @@ def same_cams(one: CamModel, other: CamModel, image: np.ndarray) -> bool:
 @pytest.mark.parametrize(
     "options",
     [
-        {"infer_size": 48, "infer_scales": (1.0, 1.5), "white_level": 255.0, "cam": "spread"},
+        {"infer_size": 48, "infer_scales": (1.0, 1.5), "white_level": 255.0, "cam": "spread", "spreads": 2},
         {"stem": "mobilenetv3_small_050", "patch_size": 16, "infer_cap": 40},
         {"backbone": "vit_small_patch14_reg4_dinov2", "input_size": 56, "backbone_options": ("depth=2", "embed_dim=48")},
     ],
@@ -62,6 +62,15 @@ def test_an_exported_cam_network_gives_the_bits_of_the_experiment(tmp_path, imag
     model = load_cam_model(folder, device="cpu")
     assert model.weights == folder / WEIGHTS_FILE
     assert same_cams(model, load_cam_model(experiment, device="cpu"), image)
+
+
+def test_an_export_from_before_maps_were_spread_several_times_is_read(tmp_path, image):
+    experiment = cam_experiment(tmp_path)
+    folder = run_export(tmp_path)
+    content = json.loads((folder / CONFIG_FILE).read_text())
+    del content["options"]["spreads"]
+    (folder / CONFIG_FILE).write_text(json.dumps(content))
+    assert same_cams(load_cam_model(folder, device="cpu"), load_cam_model(experiment, device="cpu"), image)
 
 
 @pytest.mark.parametrize(("scored", "background"), [(0.71, 0.71), (None, 0.4)])

@@ -17,11 +17,13 @@ INFERENCE = ("infer_size", "infer_cap", "white_level")
 KEPT = {
     "cam": (
         *("input_size", "patch_size", "embed_dim", "depth", "num_heads", "backbone", "backbone_options", "stem"),
-        *("stem_levels", "cam", "infer_scales", *INFERENCE),
+        *("stem_levels", "cam", "spreads", "infer_scales", *INFERENCE),
     ),
     "seg": ("arch", "encoder", "arch_options", "freeze_bn", *INFERENCE),
 }
 """Options that loading needs, by the kind of network: CAMs (train_trm.py) or segmentation (train_seg.py)."""
+LATER = {"spreads"}
+"""Options that exports of earlier versions lack; they had the defaults."""
 UNUSED = {"cam": {"vit_weights": "none"}, "seg": {"masks": "truth"}}
 """Options that only training reads, but that must have a value."""
 
@@ -106,7 +108,7 @@ def read_config(folder: Path) -> ExportedConfig:
         raise InputError(f"{path} is of a network of the kind {kind!r}, not one of {', '.join(KEPT)}")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path} names no classes")
-    if not isinstance(options, dict) or sorted(options) != sorted(KEPT[kind]):
+    if not isinstance(options, dict) or LATER | set(options) != LATER | set(KEPT[kind]):
         raise InputError(f"{path} must hold the options {', '.join(KEPT[kind])}, and no others")
     if large := [name for name, value in options.items() if isinstance(value, int | float) and not -1 <= value <= LARGEST]:
         raise InputError(f"{path} has a {large[0]} of {options[large[0]]}, which no network has")

@@ -44,6 +44,7 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
         low=0.1,
         high=8,
     )
+    spreads: int = option(0, "how often patch attention spreads the maps; 0: as the run says", low=0, high=16)
     cam_size: str = option(
         "full",
         "resolution of the CAM dicts, full: every pixel; patch: as the network has them, some 3 KB a class in place of 750,"
@@ -78,6 +79,7 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
             infer_size=run.infer_size if self.infer_size < 0 else self.infer_size,
             infer_cap=run.infer_cap if self.infer_cap < 0 else self.infer_cap,
             scales=self.scales or run.infer_scales,
+            spreads=self.spreads or run.spreads,
         )
 
     @property

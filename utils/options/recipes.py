@@ -98,6 +98,7 @@ LITE = Recipe(
         "infer_size": 320,
         "infer_scales": (1.0, 1.8),
         "cam": "spread",
+        "spreads": 2,
         "embed_dim": 96,
         "depth": 2,
         "num_heads": 4,

@@ -100,6 +100,7 @@ class ArchitectureOptions:
         " same without class attention",
         choices=("refined", "spread"),
     )
+    spreads: int = option(1, "how often patch attention spreads these maps", low=1, high=16)
     backbone: str = option(
         "",
         "transformer by timm's name, such as vit_small_patch14_dinov2 (python -m tools.backbones lists them); empty: a DeiT"
@@ -296,6 +297,7 @@ class TrainOptions(
             "stem": self.stem,
             "stem_levels": self.stem_levels,
             "cam": self.cam,
+            "spreads": self.spreads,
         }
 
     @property
