@@ -25,8 +25,9 @@ class MaskLayout(Layout):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names without background: of the data set's `classes.txt`, else of the folder that contains the masks."""
-        return classes_at(self.home if (self.home / "classes.txt").exists() else self.root.parent)
+        """Class names without background: of the data set's `classes.txt`, else of the one beside or among the masks."""
+        places = (self.home, self.root.parent, self.root)
+        return classes_at(next((place for place in places if (place / "classes.txt").exists()), self.root.parent))
 
     @property
     def mask_folder(self) -> Path:

@@ -221,6 +221,19 @@ def test_classes_of_a_data_set_of_ones_own_are_used(toy_voc, tmp_path, truth):
     assert scores["iou"][0] == [100, 0, 100]
 
 
+@pytest.mark.parametrize("place", ["", "masks"])
+def test_masks_alone_have_the_classes_beside_or_among_them(tmp_path, place):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / place / "classes.txt").write_text("bar\nbaz\n")
+    mask = np.array([[0, 2], [2, 2]], np.uint8)
+    Image.fromarray(mask).save(tmp_path / "masks" / "one.png")
+    write_cam_dict(tmp_path / "cams" / "one.npy", {1: (mask == 2).astype(np.float32)})
+    (tmp_path / "list.txt").write_text("one\n")
+    flags = f"--dict_dir {tmp_path}/cams --gt_dir {tmp_path}/masks --list {tmp_path}/list.txt --json {tmp_path}/scores.json"
+    evaluate([*flags.split(), "--num_workers", "1"])
+    assert json.loads((tmp_path / "scores.json").read_text())["iou"][0] == [100, 0, 100]
+
+
 DAMAGE = {
     "is missing": lambda path: path.unlink(),
     "is no CAM dict": lambda path: path.write_bytes(b""),
