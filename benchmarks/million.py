@@ -44,7 +44,7 @@ class Images:
 
     count: int = 10**6
     size: int = 111_621  # bytes, the mean of 1,200 photographs of VOC
-    decode: float = 0.0069  # core-seconds per image, with the crop and its augmentation
+    decode: float = 0.0043  # core-seconds per image, with the crop and its augmentation
     operations: int = 3  # per file: look up, open, close
     a_file: int = 1  # images per file; more than 1: shards
 
@@ -155,13 +155,13 @@ def minutes(seconds: float, *cores: int) -> str:
     return " or ".join(f"{seconds / count / 60:.1f}" for count in cores) + " min"
 
 
-CHECK = 41e-5
+CHECK = 1.8e-3
 """Core-seconds per image: decoding it for the check."""
-CACHED = 6.5e-5
+CACHED = 8e-5
 """Seconds per image at each start, with cached labels and checks."""
 SCORE = 5e-3
 """Core-seconds per image: scoring at 99 thresholds."""
-MISSING = 5.7e-6
+MISSING = 4.9e-6
 """Seconds per image: finding out which results are missing."""
 FULL_CAM, PATCH_CAM = 375 * 500 * 4, 24 * 32 * 4
 """Bytes of the CAM of one class of an image."""
