@@ -335,7 +335,7 @@ def test_missing_annotations_are_named_before_anything_is_written(toy_coco):
 REGIONS = {
     "list index out of range": [],
     "size": {},
-    "run lengths that are none": {"counts": [5, 10**6], "size": [43, 57]},
+    "invalid run lengths": {"counts": [5, 10**6], "size": [43, 57]},
     "a region is": {"counts": [6], "size": [2, 3]},
 }
 

@@ -114,6 +114,7 @@ def test_architecture_is_what_the_network_is_built_from():
         "stem": "",
         "stem_levels": (),
         "cam": "refined",
+        "spreads": 1,
     }
 
 
