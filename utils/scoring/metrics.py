@@ -1,6 +1,6 @@
 """Segmentation scores: IoU, precision and recall, for every threshold of the background score in one pass."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ SWEEP = tuple(np.round(np.arange(0.01, 0.995, 0.01), 2).tolist())
 
 STEPS = 4096
 """Parts of [0, 1] by which thresholds are looked up; a power of two, so that multiplying by it is exact."""
+PIXELS_AT_ONCE = 32_768
+"""Pixels per part, so that intermediate arrays stay in the cache and need no fresh pages of memory."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +75,45 @@ class ThresholdSweep:
             cams: {class index from 0, without background: (H, W) float32}.
             mask: (H, W) integers, 0 background, 1 .. C; `ignored_in` it is ignored.
         """
+        _, rows, columns = self.counts.shape
         cams = dict(sorted(cams.items())) or {0: np.zeros(mask.shape, np.float32)}
-        best, score = best_class(cams)
+        maps, truth = [cam.ravel() for cam in cams.values()], mask.ravel()
         labels = np.array([c + 1 for c in cams], mask.dtype)
+        found, of_class = np.zeros(4 * columns * len(labels), np.int64), np.zeros(rows, np.int64)
+        for start in range(0, truth.size, PIXELS_AT_ONCE):
+            part = slice(start, start + PIXELS_AT_ONCE)
+            found += np.bincount(self.cells([cam[part] for cam in maps], truth[part], labels), minlength=found.size)
+            of_class += np.bincount(truth[part], minlength=rows)[:rows]
 
-        # One histogram of all pixels, without branches, over best class, relation to the true class, thresholds exceeded.
-        relation = (mask == labels[best]).view(np.uint8)  # 1: right
-        for code, value in ((2, 0), (3, ignored_in(mask))):  # 2: background, 3: ignored
-            np.maximum(relation, (mask == value).view(np.uint8) * np.uint8(code), out=relation)
-        (_, rows, columns), cell = self.counts.shape, best.astype(np.int32)
-        cell *= 4
-        cell += relation
-        cell *= columns
-        cell += self.exceeded(score)
-        found = np.bincount(cell.ravel(), minlength=4 * columns * len(labels)).reshape(len(labels), 4, columns)
-
+        found = found.reshape(len(labels), 4, columns)
+        of_class[ignored_in(mask) : ignored_in(mask) + 1] = 0
         total, right, pixels = self.counts
         total[labels] += found[:, :3].sum(1)
         right[labels] += found[:, 1]
         right[0] += found[:, 2].sum(0)
-        of_class = np.bincount(mask.ravel(), minlength=rows)[:rows]
-        of_class[ignored_in(mask) : ignored_in(mask) + 1] = 0
         pixels[:, 0] += of_class
+
+    def cells(self, cams: Sequence[np.ndarray], mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Numbers pixels by (best class, relation to the true class, thresholds exceeded), without branches.
+
+        Args:
+            cams: (n,) scores of each class.
+            mask: (n,) true classes.
+            labels: what each of `cams` is called in the mask.
+
+        Returns:
+            (n,) int32; relations are 0: wrong, 1: right, 2: background, 3: ignored.
+        """
+        best, score = best_class(cams)
+        relation = (mask == (labels[best] if len(labels) > 1 else labels[0])).view(np.uint8)
+        for code, value in ((2, 0), (3, ignored_in(mask))):
+            np.maximum(relation, (mask == value).view(np.uint8) * np.uint8(code), out=relation)
+        cell = best.astype(np.int32)
+        cell *= 4
+        cell += relation
+        cell *= self.counts.shape[2]
+        cell += self.exceeded(score)
+        return cell
 
     def exceeded(self, scores: np.ndarray) -> np.ndarray:
         """The number of thresholds that each score exceeds; scores are at least 0."""
@@ -112,16 +131,15 @@ class ThresholdSweep:
         return scores_of(right, best, pixels, self.thresholds)
 
 
-def best_class(cams: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The best class of each pixel, as its position in the mapping, and its score; of equal scores the first.
+def best_class(cams: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The position of the best class at each pixel, and its score; of equal scores the first.
 
     Args:
-        cams: {class index: (H, W) float32}, at least one. A score below 0 counts as 0.
+        cams: scores of each class, arrays of one shape, at least one. A score below 0 counts as 0.
     """
-    first = next(iter(cams.values()))
     kind = np.uint8 if len(cams) <= 256 else np.uint16
-    best, score = np.zeros(first.shape, kind), np.zeros(first.shape, np.float32)
-    for position, cam in enumerate(cams.values()):
+    best, score = np.zeros(cams[0].shape, kind), np.maximum(cams[0], 0)
+    for position, cam in enumerate(cams[1:], start=1):
         better = cam > score
         np.maximum(best, better.view(np.uint8) * kind(position), out=best)  # the last one that was better
         np.maximum(score, cam, out=score)
