@@ -85,12 +85,12 @@ class ThresholdSweep:
             found += np.bincount(self.cells([cam[part] for cam in maps], truth[part], labels), minlength=found.size)
             of_class += np.bincount(truth[part], minlength=rows)[:rows]
 
-        found = found.reshape(len(labels), 4, columns)
         of_class[ignored_in(mask) : ignored_in(mask) + 1] = 0
         total, right, pixels = self.counts
-        total[labels] += found[:, :3].sum(1)
-        right[labels] += found[:, 1]
-        right[0] += found[:, 2].sum(0)
+        by_relation = found.reshape(len(labels), 4, columns)
+        total[labels] += by_relation[:, :3].sum(1)
+        right[labels] += by_relation[:, 1]
+        right[0] += by_relation[:, 2].sum(0)
         pixels[:, 0] += of_class
 
     def cells(self, cams: Sequence[np.ndarray], mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
