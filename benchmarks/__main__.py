@@ -19,6 +19,7 @@ from utils.machine.cores import available_cores
 
 from . import evaluation, inference, memory, training
 from .measure import Measurement, report
+from .pages import write_between
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 RATIOS = PAGE.with_suffix(".json")
@@ -59,10 +60,7 @@ def main(args: list[str]) -> None:
 
     # Page
     text = "\n\n".join((machine(), report(*found), memory.table(), estimates(found)))
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    with whole_file(PAGE) as file:
-        file.write(f"{before}{START}\n\n{text}\n\n{END}{after}".encode())
+    write_between(PAGE, START, END, text)
     print(text)
     print(PAGE)
 

@@ -84,23 +84,19 @@ class Timing:
 def timed(work: Callable[[], object], yardstick: Callable[[], object], repeats: int) -> Timing:
     """Times several calls after a warm-up call, each right after the yardstick."""
     work()
-    pairs = [(best_time(yardstick, 3), best_time(work, 1, warm=True)) for _ in range(repeats)]
+    yardstick()
+    pairs = [(min(seconds_of(yardstick) for _ in range(3)), seconds_of(work)) for _ in range(repeats)]
     ratios = tuple(seconds / of_yardstick for of_yardstick, seconds in pairs)
     return Timing(min(seconds for _, seconds in pairs), min(of_yardstick for of_yardstick, _ in pairs), ratios)
 
 
-def best_time(work: Callable[[], object], repeats: int, warm: bool = False) -> float:
-    """Seconds of the fastest of several calls, after a warm-up call unless there was one."""
-    if not warm:
-        work()
-    times = []
-    for _ in range(repeats):
-        synchronize()
-        start = time.perf_counter()
-        work()
-        synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    synchronize()
+    start = time.perf_counter()
+    work()
+    synchronize()
+    return time.perf_counter() - start
 
 
 def synchronize() -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError, run_script
-from utils.files import whole_file
+
+from .pages import write_between
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 START, END = "<!-- simulated: python -m benchmarks.million -->", "<!-- end of the simulation -->"
@@ -74,9 +75,7 @@ def main(args: list[str]) -> None:
     if args:
         raise InputError(f"python -m benchmarks.million takes no flags, got {args[0]}")
     text = f"{reading_table()}\n{other_table()}"
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    with whole_file(PAGE) as file:
-        file.write(f"{before}{START}\n\n{text}\n{END}{rest.partition(END)[2]}".encode())
+    write_between(PAGE, START, END, text)
     print(text)
 
 

@@ -21,6 +21,8 @@ from utils.errors import InputError, run_script
 from utils.files import whole_file
 from utils.log import progress
 
+from .pages import write_between
+
 ROOT = Path(__file__).parents[1]
 PAGE, PLOT = ROOT / "docs" / "scaling.md", ROOT / "docs" / "scaling.svg"
 START, END = "<!-- measured: python -m benchmarks.scaling -->", "<!-- end -->"
@@ -104,9 +106,7 @@ def main(args: list[str]) -> None:
     text = table(series, found)
     print(text)
     if not options.no_page:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-        with whole_file(PAGE) as file:
-            file.write(f"{before}{START}\n\n{text}\n{END}{rest.partition(END)[2]}".encode())
+        write_between(PAGE, START, END, text)
         with whole_file(PLOT) as file:
             file.write(plot(series, found).encode())
 
@@ -161,7 +161,7 @@ def table(series: Iterable[Series], found: Mapping[str, dict[str, Any]]) -> str:
         own = ", ".join(f"{point['worker'] / 1e6:.0f}" for _, point in points if "worker" in point)
         cells = [one.title, ", ".join(f"{size:,}" for size in sizes), ", ".join(f"{s:.3g}" for s in seconds)]
         cells += [marked(slope(sizes, seconds) / one.exponent), ", ".join(f"{m / 1e6:.0f}" for m in memory)]
-        lines.append(f"| {' | '.join([*cells, f'{marked(slope(sizes, memory) / one.exponent)}', own])} |")
+        lines.append(f"| {' | '.join([*cells, marked(slope(sizes, memory) / one.exponent), own])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -33,7 +33,7 @@ def test_each_call_is_compared_with_the_yardstick_before_it(monkeypatch):
         nonlocal now
         now += next(seconds)
 
-    work, yardstick = iter((9.0, 6.0, 4.0)), iter((9.0, 2.0, 3.0, 4.0, 9.0, 1.0, 2.0, 2.0))  # the warm-up calls take 9
+    work, yardstick = iter((9.0, 6.0, 4.0)), iter((9.0, 2.0, 3.0, 4.0, 1.0, 2.0, 2.0))  # the warm-up calls take 9
     timing = timed(lambda: pass_time(work), lambda: pass_time(yardstick), repeats=2)
     assert (timing.seconds, timing.yardstick, timing.ratios) == (4.0, 1.0, (3.0, 4.0))
     assert timing.of(2).ratios == (1.5, 2.0)
