@@ -13,16 +13,18 @@ import dataclasses
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import models
 from datasets.check import check_images, check_masks
 from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance, build_denoiser
+from diffusion.stand_ins import BlurredImages, OtherFeatures
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import (
@@ -99,12 +101,8 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         val_loader = validation_loader(layout, options, device, log)
 
         # Networks
-        criterion = models.DiGLoss(options.W, options.T, options.A, options.start_epoch, options.guided_from)
-        guided = criterion.has_diffusion_branch or criterion.uses_denoised(options.epochs - 1)
-        denoiser = load_denoiser(options, log) if guided else None
-        channels = denoiser.model.feature_channels if denoiser is not None and criterion.has_diffusion_branch else None
-        net = build_network(len(layout.classes), channels, options, log)
-        guidance = build_guidance(denoiser, net.patch_size, options) if denoiser is not None else None
+        criterion, denoiser, net = build_networks(len(layout.classes), options, log)
+        guidance = build_guidance(denoiser, net, train_loader.dataset, options, log) if denoiser is not None else None
         step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device)
         if options.compile:
             net.compile_blocks()
@@ -118,7 +116,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         scheduler = build_scheduler(optimizer, options)
         interruptions = Interruptions(options.ckpt_minutes)
         if net.stem is not None and not options.resume:
-            calibrate_stem(net.stem, net, train_loader.dataset)
+            calibrate_stem(net.stem, train_loader.dataset)
         training = Training(
             step,
             optimizer,
@@ -142,7 +140,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
 
         # Loop
         with interruptions:
-            for epoch in range(training.epoch, options.epochs):
+            for epoch in range(training.epoch, options.epochs_now):
                 losses = training.train_epoch(train_loader, epoch)
                 log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
                 if is_main():
@@ -158,7 +156,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
                     log.pictures(watched.pictures, done)
                 if is_main() and options.keep:
                     remove_old_epochs(options.folder, options.keep)
-            log.info(f"done: {epoch_file(options.folder, options.epochs - 1)}")
+            log.info(f"done: {epoch_file(options.folder, options.epochs_now - 1)}")
 
 
 def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> TrainOptions:
@@ -239,9 +237,47 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
     )
 
 
-def build_guidance(denoiser: GaussianDiffusion, patch_size: int, options: TrainOptions) -> Guidance:
-    """The guidance of a denoiser, with features on the transformer's patch grid."""
-    return Guidance(denoiser, options.feature_steps, options.image_step, options.guidance, patch_size, options.guidance_size)
+def build_networks(
+    num_classes: int, options: TrainOptions, log: RunLog
+) -> tuple[models.DiGLoss, GaussianDiffusion | None, models.DiG]:
+    """The losses, the denoiser if a loss uses it, and the network, which has LFCA if a loss uses it."""
+    criterion = models.DiGLoss(options.W, options.T, options.A, options.start_epoch, options.guided_from)
+    guided = criterion.has_diffusion_branch or criterion.uses_denoised(options.epochs - 1)
+    denoiser = load_denoiser(options, log) if guided else None
+    channels = denoiser.model.feature_channels if denoiser is not None and criterion.has_diffusion_branch else None
+    return criterion, denoiser, build_network(num_classes, channels, options, log)
+
+
+def build_guidance(
+    denoiser: GaussianDiffusion, net: models.DiG, images: TrainingImages, options: TrainOptions, log: RunLog
+) -> Guidance:
+    """The guidance that `--guide` names, with features on the transformer's patch grid."""
+    settings = guidance_settings(net.patch_size, options)
+    if options.guide == "blur":
+        blurred = BlurredImages(calibration_pixels(images), denoiser, **settings)
+        log.info(f"guide: blur of {blurred.sigma:.2f} pixels for denoised images, both of {blurred.psnr:.2f} dB")
+        return blurred
+    if options.guide == "stem":
+        channels = denoiser.model.feature_channels
+        stem = models.ConvStem(options.stem, net.patch_size, channels, options.stem_levels)
+        log.info(f"guide: {channels} random projections of {options.stem} for the denoiser's features")
+        models.load_stem(stem, options.stem_weights)
+        # The same in every run, and after a resume.
+        torch.nn.init.orthogonal_(stem.proj.weight, generator=torch.Generator().manual_seed(0))
+        calibrate_stem(stem, images)
+        return OtherFeatures(stem, partial(models.standardize, mean=stem.mean, std=stem.std), denoiser, **settings)
+    return Guidance(denoiser, **settings)
+
+
+def guidance_settings(patch_size: int, options: TrainOptions) -> dict[str, Any]:
+    """Arguments of `Guidance` beside the denoiser."""
+    return {
+        "feature_steps": options.feature_steps,
+        "image_step": options.image_step,
+        "mode": options.guidance,
+        "stride": patch_size,
+        "size": options.guidance_size,
+    }
 
 
 def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
@@ -341,11 +377,16 @@ def initialize_transformer(net: models.DiG, source: str) -> None:
         raise InputError(f"{source} does not fit the network: {error}") from error
 
 
-def calibrate_stem(stem: models.ConvStem, net: models.DiG, images: TrainingImages) -> None:
-    """Standardises the channels of the stem's features, on the same training images in every process."""
+def calibration_pixels(images: TrainingImages) -> Tensor:
+    """Some training images, the same in every process: (n, 3, S, S) in [0, 1]."""
     picked = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).round().int().tolist()
-    pixels = torch.stack([images[Visit(0, index)].image for index in picked])
-    stem.calibrate(net.normalize(pixels.to(net.cls_token.device).float() / 255))
+    return torch.stack([images[Visit(0, index)].image for index in picked]).float() / 255
+
+
+def calibrate_stem(stem: models.ConvStem, images: TrainingImages) -> None:
+    """Standardises the channels of a stem's features on some training images."""
+    pixels = calibration_pixels(images).to(stem.center.device)
+    stem.calibrate(models.standardize(pixels, stem.mean, stem.std))
 
 
 def build_optimizer(net: models.DiG, options: TrainOptions) -> torch.optim.AdamW:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .stem import ConvStem, load_stem
     from .trained.cam_model import WEIGHTS_HINT, CamModel, load_cam_model, load_network
     from .trained.seg_model import SegModel, load_seg_model
-    from .weights import imagenet_normalize, load_backbone, load_deit
+    from .weights import imagenet_normalize, load_backbone, load_deit, standardize
 
 MODULES = {
     "backbones": ("DEIT_SMALL",),
@@ -25,7 +25,7 @@ MODULES = {
     "stem": ("ConvStem", "load_stem"),
     "trained.cam_model": ("WEIGHTS_HINT", "CamModel", "load_cam_model", "load_network"),
     "trained.seg_model": ("SegModel", "load_seg_model"),
-    "weights": ("imagenet_normalize", "load_backbone", "load_deit"),
+    "weights": ("imagenet_normalize", "load_backbone", "load_deit", "standardize"),
 }
 """Names by module. A module is imported when one of its names is used: timm alone takes seconds."""
 MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
@@ -55,6 +55,7 @@ __all__ = [
     "load_segmenter",
     "load_stem",
     "normalize_cam",
+    "standardize",
 ]
 
 

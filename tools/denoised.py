@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from datasets.images import FolderImages, Visit
 from datasets.lists import read_ids
 from diffusion import GaussianDiffusion, Guidance
+from diffusion.stand_ins import blur, psnr
 from train_trm import read_denoiser
 from utils.animation import evenly_spaced
 from utils.cams.pictures import save_picture
@@ -121,7 +121,7 @@ def noised_and_denoised(denoiser: GaussianDiffusion, images: Tensor, step: int, 
         noisy.append((guidance.noised(part, step, noise)[0] / signal + 1) / 2)
         denoised.append(guidance.denoised(part, noise))
     scaled = torch.cat(noisy)
-    blurs = [gaussian_blur(scaled, blur_width(sigma, images.shape[-1]), sigma).clamp(0, 1) for sigma in BLUR_SIGMAS]
+    blurs = [blur(scaled, sigma).clamp(0, 1) for sigma in BLUR_SIGMAS]
     best = max(range(len(blurs)), key=lambda i: psnr(blurs[i], images).mean().item())
     return {
         "noisy": scaled.clamp(0, 1),
@@ -129,16 +129,6 @@ def noised_and_denoised(denoiser: GaussianDiffusion, images: Tensor, step: int, 
         "denoised": torch.cat(denoised).clamp(0, 1),
         "sigma": torch.tensor(BLUR_SIGMAS[best]),
     }
-
-
-def blur_width(sigma: float, size: int) -> int:
-    """Side of the window of a Gaussian blur: odd, four sigmas to each side where the image has room for them."""
-    return 2 * min(round(4 * sigma) + 1, (size - 1) // 2) + 1
-
-
-def psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """(n,) peak signal-to-noise ratio in dB of images in [0, 1]."""
-    return -10 * (images - originals).square().mean(dim=(1, 2, 3)).clamp(min=1e-10).log10()
 
 
 def table(scores: Mapping[int, Mapping[str, Tensor]], sigmas: Mapping[int, float]) -> str:

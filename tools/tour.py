@@ -26,7 +26,7 @@ from models import CamModel, DiG, DiGLoss, DiGOutput, load_cam_model, normalize_
 from models.dig import spread
 from models.losses import given
 from tools.animate import images_of
-from train_trm import build_guidance, build_network, load_denoiser, published_spelling
+from train_trm import build_network, guidance_settings, load_denoiser, published_spelling
 from utils.cams.crf import refine, require_crf
 from utils.cams.inference import network_pixels
 from utils.cams.pictures import cam_overlay
@@ -154,6 +154,8 @@ def why_no_branch(folder: Path, run: TrainOptions) -> str:
     """Why a run has no diffusion branch to show; empty if it has one."""
     if not DiGLoss(run.W, run.T, run.A, run.start_epoch, run.guided_from).has_diffusion_branch:
         return f"the run was trained without LFCA, with --W {show(run.W)}"
+    if run.guide != "denoiser":
+        return f"the run was guided by something else in part, with --guide {run.guide}"
     if not last_file(folder).is_file():
         return f"{last_file(folder)} is missing, and the weights of an epoch are without LFCA"
     denoiser = published_spelling(Path(run.diffusion_weights))
@@ -178,7 +180,7 @@ def diffusion_branch(folder: Path, run: TrainOptions, model: CamModel) -> tuple[
     averaged = content.get("ema", content) if isinstance(content, Mapping) else content
     load_strictly(net, state_dict_of(averaged, last), last)
     device = model.precision.device
-    return net.to(device).eval(), build_guidance(denoiser, net.patch_size, run).to(device)
+    return net.to(device).eval(), Guidance(denoiser, **guidance_settings(net.patch_size, run)).to(device)
 
 
 class Guided(NamedTuple):

@@ -205,8 +205,10 @@ def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, descr
     if not has_run(folder):
         raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
     saved = load_options(cls, folder / OPTIONS_FILE)
-    # Number of processes and device depend on the machine, which may be another one now.
+    # Number of processes and device depend on the machine, which may be another one now; the run's stop has been reached.
     defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
+    if isinstance(saved, TrainOptions):
+        defaults["until"] = 0
     options = parse_options(cls, args, program, description, defaults)
     if was := kept_flags(saved, options):
         reason = why_length_is_kept(saved, options)

@@ -158,6 +158,12 @@ class GuidanceOptions:
         "exact: a pass of the denoiser for each feature step, as published; shared: one pass stands for all of them",
         choices=("exact", "shared"),
     )
+    guide: str = option(
+        "denoiser",
+        "denoiser: as published; blur: a Gaussian blur of equal PSNR in place of its denoised images; stem: features of the"
+        " pretrained STEM in place of its own",
+        choices=("denoiser", "blur", "stem"),
+    )
     guidance_size: int = option(
         0, "side in pixels of the images that the denoiser sees, a multiple of 8; 0: as they are", low=0, high=4096
     )
@@ -187,6 +193,9 @@ class OptimizationOptions:
     """AdamW with a cosine schedule, and the augmentation."""
 
     epochs: int = option(60, "epochs to train", low=1)
+    until: int = option(
+        0, "epochs after which to stop for now, with the learning rates of EPOCHS; 0: all", low=0, resumable=True
+    )
     batch_size: int = option(32, "images of a step, in all processes together", low=1)
     update_in_backward: bool = option(
         False,
@@ -265,6 +274,8 @@ class TrainOptions(
             raise InputError("--stem-frozen keeps stages of a stem that learns: it needs --stem-lr above 0")
         if list(self.stem_levels) != sorted(set(self.stem_levels)):
             raise InputError(f"--stem-levels must ascend, got {show(self.stem_levels)}")
+        if self.guide == "stem" and not self.stem:
+            raise InputError("--guide stem takes the features of --stem, which is not given")
         if self.guidance_size % 8:
             raise InputError(f"--guidance-size {self.guidance_size} must be a multiple of 8")
         if self.diffusion_dim % 8:
@@ -299,6 +310,11 @@ class TrainOptions(
             "cam": self.cam,
             "spreads": self.spreads,
         }
+
+    @property
+    def epochs_now(self) -> int:
+        """Epochs after which this call stops: `until`, at most `epochs`."""
+        return min(self.until or self.epochs, self.epochs)
 
     @property
     def scaled_lr(self) -> float:

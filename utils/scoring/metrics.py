@@ -122,13 +122,17 @@ class ThresholdSweep:
 
     def scores(self) -> Scores:
         """Scores at every threshold."""
+        return scores_of(*self.areas(), self.thresholds)
+
+    def areas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Numbers of pixels: (K, C + 1) rightly predicted, (K, C + 1) predicted, (C + 1,) true."""
         # (2, K, C + 1): pixels whose score exceeds threshold k.
         exceeding = np.flip(np.flip(self.counts[:2], 2).cumsum(2), 2)[:, :, 1:].transpose(0, 2, 1)
         best, right = np.ascontiguousarray(exceeding)  # contiguous, so that the order of summation over classes is fixed
         pixels = self.counts[2, :, 0]
         best[:, 0] = pixels.sum() - best[:, 1:].sum(1)
         right[:, 0] = pixels[0] - right[:, 0]
-        return scores_of(right, best, pixels, self.thresholds)
+        return right, best, pixels
 
 
 def best_class(cams: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

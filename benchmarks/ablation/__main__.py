@@ -1,0 +1,84 @@
+"""What each part of the method adds, in paired runs: python -m benchmarks.ablation
+
+Each seed trains its first epochs with loss 1 alone, once. All rows go on from there, each with its own flags. The results
+are kept in a file with a line of JSON for each run, so that the same command goes on where it was stopped, and further rows
+and seeds are added to those that are there. `--runs 0` makes table and plot from the results alone.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+from utils.errors import InputError, run_script
+from utils.files import whole_file
+from utils.log import progress
+from utils.machine.cores import available_cores
+
+from .page import markdown, plot, seeds_table
+from .results import add_result, read_results
+from .rows import ROWS
+from .runs import Plan, run_row, train_start
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def main(args: list[str]) -> None:
+    # Options
+    parser = argparse.ArgumentParser(prog="benchmarks.ablation", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="names of the rows, in the order of their runs")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--flags", default="--exp dig_toy", help="flags of train_trm.py for all rows, in one string")
+    parser.add_argument("--start-epochs", type=int, default=2, help="epochs of loss 1 alone that a seed's rows share")
+    parser.add_argument("--score-list", default="val", help="list of the images whose CAMs are scored")
+    parser.add_argument("--experiments", default="./experiment/ablation", help="folder of the runs")
+    parser.add_argument(
+        "--results", default="./experiment/ablation/results.jsonl", help="results; table and plot lie beside"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
+    parser.add_argument("--runs", type=int, default=-1, help="most runs of this call; -1: all that are missing")
+    options = parser.parse_args(args)
+    if unknown := [name for name in options.rows if name not in ROWS]:
+        raise InputError(f"--rows {unknown[0]} is no row; there are {', '.join(ROWS)}")
+    out = Path(options.results)
+    done = {(result.row, result.seed) for result in read_results(out)}
+
+    # Runs
+    missing = [(name, seed) for name in options.rows for seed in options.seeds if (name, seed) not in done]
+    missing = missing[: options.runs] if options.runs >= 0 else missing
+    threads = max(1, available_cores() // options.jobs)
+    experiments, flags = Path(options.experiments), tuple(options.flags.split())
+    plan = Plan(experiments, flags, options.start_epochs, options.score_list, threads)
+    seeds = sorted({seed for _, seed in missing})
+    for _ in side_by_side(lambda seed: train_start(plan, seed), seeds, options.jobs, "starts"):
+        pass
+    for result in side_by_side(lambda task: run_row(plan, ROWS[task[0]], task[1]), missing, options.jobs, "rows"):
+        add_result(out, result)
+
+    # Results
+    results = read_results(out)
+    for path, text in (
+        (out.with_suffix(".md"), f"{markdown(results)}\n{seeds_table(results)}"),
+        (out.with_suffix(".svg"), plot(results)),
+    ):
+        with whole_file(path) as file:
+            file.write(text.encode())
+    print(markdown(results))
+    print(f"{out.with_suffix('.md')} and {out.with_suffix('.svg')}")
+
+
+def side_by_side(work: Callable[[ItemT], ResultT], items: list[ItemT], jobs: int, name: str) -> Iterable[ResultT]:
+    """Results of work on items, as they are done; so many at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = [pool.submit(work, item) for item in items]
+        try:
+            for task in progress(as_completed(tasks), name, len(tasks)):
+                yield task.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,104 @@
+"""The table and the plot of an ablation, made from its results."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from .pairs import Difference, difference
+from .results import Result
+from .rows import ROWS
+
+WIDTH, LEFT, RIGHT = 790, 400, 760
+
+
+def by_row(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results of each row, in the order of `ROWS` and of seeds."""
+    known = {name: sorted((r for r in results if r.row == name), key=lambda r: r.seed) for name in ROWS}
+    return {name: found for name, found in known.items() if found}
+
+
+def differences(rows: Mapping[str, Sequence[Result]]) -> dict[str, Difference]:
+    """The difference of each row to the one that it is compared with, if that has a seed in common."""
+    found = {}
+    for name, results in rows.items():
+        against = ROWS[name].against
+        seeds = {r.seed for r in results} & {r.seed for r in rows.get(against, [])}
+        if name != against and seeds:
+            found[name] = difference(results, rows[against])
+    return found
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The table in Markdown."""
+    rows = by_row(results)
+    compared = differences(rows)
+    lines = [
+        "| row | mIoU in % | seeds | against | difference, 95 % over seeds | 95 % over images | seeds for ± 1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in rows.items():
+        scores = [result.miou for result in found]
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        cells = [ROWS[name].title, f"{statistics.mean(scores):.2f}{spread}", str(len(scores))]
+        if name in compared:
+            cells += [ROWS[ROWS[name].against].title, *difference_cells(compared[name])]
+        lines.append(f"| {' | '.join(cells + [''] * (7 - len(cells)))} |")
+    return "\n".join(lines) + "\n"
+
+
+def difference_cells(found: Difference) -> list[str]:
+    """The cells of a difference: mean with interval over seeds, interval over images, seeds needed."""
+    sure = "" if math.isnan(found.half_width) else f" ± {found.half_width:.2f}"
+    low, high = found.image_interval
+    images = "" if math.isnan(low) else f"{low:+.2f} … {high:+.2f}"
+    return [f"{found.mean:+.2f}{sure}", images, str(found.seeds_for(1) or "")]
+
+
+def seeds_table(results: Sequence[Result]) -> str:
+    """The mIoU of every run in Markdown."""
+    rows = by_row(results)
+    seeds = sorted({result.seed for result in results})
+    lines = [f"| row | {' | '.join(f'seed {seed}' for seed in seeds)} |", "|---" * (len(seeds) + 1) + "|"]
+    for name, found in rows.items():
+        scores = {result.seed: f"{result.miou:.2f}" for result in found}
+        lines.append(f"| {ROWS[name].title} | {' | '.join(scores.get(seed, '') for seed in seeds)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(results: Sequence[Result]) -> str:
+    """The differences as SVG: a dot for each seed, a bar at the mean, a line for the 95 % interval over seeds."""
+    compared = differences(by_row(results))
+    height = 70 + 34 * len(compared)
+    ends = [0.0]
+    for found in compared.values():
+        half = 0.0 if math.isnan(found.half_width) else found.half_width
+        ends += [*found.by_seed.values(), found.mean - half, found.mean + half]
+    low, high = math.floor(min(ends)), math.ceil(max(ends) + 1e-9)
+    step = max(1, round((high - low) / 8))
+
+    def x(points: float) -> float:
+        return LEFT + (points - low) / max(high - low, 1) * (RIGHT - LEFT)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="13">',
+        "<title>Differences of mIoU in points: every seed, mean and 95 % interval</title>",
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for tick in range(low, high + 1, step):
+        shade = "#888" if tick == 0 else "#ddd"
+        parts.append(f'<path d="M{x(tick):.1f} 10V{height - 44}" stroke="{shade}"/>')
+        parts.append(f'<text x="{x(tick):.1f}" y="{height - 28}" text-anchor="middle" fill="#444">{tick:+d}</text>')
+    middle = (LEFT + RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{height - 8}" text-anchor="middle" fill="#444">points of mIoU</text>')
+    for i, (name, found) in enumerate(compared.items()):
+        y = 28 + 34 * i
+        parts.append(f'<text x="{LEFT - 12}" y="{y}" text-anchor="end" fill="#222">{ROWS[name].title}</text>')
+        against = f"against: {ROWS[ROWS[name].against].title}"
+        parts.append(f'<text x="{LEFT - 12}" y="{y + 13}" text-anchor="end" fill="#777" font-size="10">{against}</text>')
+        if not math.isnan(found.half_width):
+            reach = f"M{x(found.mean - found.half_width):.1f} {y}H{x(found.mean + found.half_width):.1f}"
+            parts.append(f'<path d="{reach}" stroke="#0b5394" stroke-width="2"/>')
+        parts.append(f'<path d="M{x(found.mean):.1f} {y - 9}V{y + 9}" stroke="#0b5394" stroke-width="3"/>')
+        dots = found.by_seed.values()
+        parts += [f'<circle cx="{x(dot):.1f}" cy="{y}" r="4" fill="#e69138" fill-opacity="0.8"/>' for dot in dots]
+    return "\n".join((*parts, "</svg>\n"))

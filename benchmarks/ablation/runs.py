@@ -1,0 +1,141 @@
+"""The runs of the ablation: a start for each seed, and a branch of it for each row."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import train_trm
+from models import LFCA_PREFIXES
+from utils.errors import InputError
+from utils.experiment import last_file, start_run
+from utils.files import previous_file
+from utils.log import RunLog
+from utils.options.training import TrainOptions, load_run
+from utils.training.checkpoint import load_file, save_file
+
+from .results import Result
+from .rows import Row
+from .scoring import score
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs have in common.
+
+    Args:
+        experiments: folder of the runs.
+        flags: of train_trm.py, of all rows.
+        start_epochs: epochs that a seed's rows share.
+        score_list: list of the images whose CAMs are scored.
+        threads: of each process.
+    """
+
+    experiments: Path
+    flags: tuple[str, ...]
+    start_epochs: int
+    score_list: str
+    threads: int
+
+    def command_line(self, name: str, seed: int, row_flags: Sequence[str] = ()) -> list[str]:
+        """Flags of train_trm.py for one run."""
+        place = ["--name", name, "--experiments", str(self.experiments), "--seed", str(seed), "--nproc", "1"]
+        return [*place, "--guided-from", str(self.start_epochs), *self.flags, *row_flags]
+
+
+def train_start(plan: Plan, seed: int) -> Path:
+    """Trains the epochs that all rows of a seed share, unless it is done. Returns the run's folder."""
+    flags = plan.command_line(f"start-{seed}", seed)
+    folder = train_trm.parse(flags).folder
+    if not (folder / "done").exists():
+        train([*flags, "--until", str(plan.start_epochs)], folder, plan.threads)
+        (folder / "done").touch()
+    return folder
+
+
+def run_row(plan: Plan, row: Row, seed: int) -> Result:
+    """Trains a row from its seed's start on, and scores its CAMs."""
+    flags = plan.command_line(f"{row.name}-{seed}", seed, row.flags)
+    options = train_trm.parse(flags)
+    if not options.resume:
+        branch(plan.experiments / f"start-{seed}", options)
+    train(flags, options.folder, plan.threads)
+    result = score(options.folder, plan.score_list, plan.threads)
+    for path in (last_file(options.folder), previous_file(last_file(options.folder))):
+        path.unlink(missing_ok=True)
+    return replace(result, row=row.name, seed=seed, flags=" ".join((*plan.flags, *row.flags)))
+
+
+def train(flags: Sequence[str], folder: Path, threads: int) -> None:
+    """Runs train_trm.py, or continues it, with its output in the run's folder.
+
+    Raises:
+        InputError: it failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "train_trm.py", *flags]
+    with (folder / "output.txt").open("ab") as output:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode
+    if status:
+        raise InputError(f"{' '.join(command)} failed: see {folder / 'output.txt'}")
+
+
+def branch(start: Path, options: TrainOptions) -> None:
+    """Creates a run that goes on from the last checkpoint of another one, in which losses of the denoiser have not begun.
+
+    Parameters of LFCA have not learnt yet. If a row's have other shapes, or it has none, they are those that its seed draws.
+    """
+    run = load_run(start)
+    if run is None:
+        raise InputError(f"{start} holds no run to start from")
+    started, classes = run
+    content = load_file(last_file(start))
+    old_names, _ = parameter_names(started, len(classes))
+    names, fresh = parameter_names(options, len(classes))
+    shapes = {name: value.shape for name, value in fresh.items()}
+    for key in ("model", "ema"):
+        if key in content:
+            own = {name: value for name, value in content[key].items() if shapes.get(name) == value.shape}
+            content[key] = {name: own.get(name, value) for name, value in fresh.items()}
+    content["optimizer"] = renumbered(content["optimizer"], old_names, names)
+    last_file(options.folder).parent.mkdir(parents=True, exist_ok=True)
+    save_file(content, last_file(options.folder))
+    start_run(options, classes)
+
+
+def parameter_names(options: TrainOptions, num_classes: int) -> tuple[list[list[str]], dict[str, torch.Tensor]]:
+    """Names of the parameters in each group of a run's optimiser, and the network's state before training."""
+    torch.manual_seed(options.seed)
+    log = RunLog(options.folder, silent=True)
+    _, _, net = train_trm.build_networks(num_classes, replace(options, resume=True), log)
+    optimizer = train_trm.build_optimizer(net, options)
+    name_of = {id(parameter): name for name, parameter in net.named_parameters()}
+    groups = [[name_of[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
+    return groups, net.state_dict()
+
+
+def renumbered(optimizer: dict[str, Any], old: list[list[str]], new: list[list[str]]) -> dict[str, Any]:
+    """An optimiser's state for a network with other parameters of LFCA, which have no state yet.
+
+    Args:
+        optimizer: the state of the optimiser, by number of parameters.
+        old, new: names of the parameters of each group, whose order gives their numbers.
+    """
+    old_names, new_names = list(chain.from_iterable(old)), list(chain.from_iterable(new))
+    state = {old_names[number]: value for number, value in optimizer["state"].items()}
+    if any(name.startswith(LFCA_PREFIXES) for name in state):
+        raise InputError("LFCA has learnt already: the start is too long")
+    moved = {number: state[name] for number, name in enumerate(new_names) if name in state}
+    numbers = iter(range(len(new_names)))
+    groups = [
+        group | {"params": [next(numbers) for _ in names]}
+        for group, names in zip(optimizer["param_groups"], new, strict=True)
+    ]
+    return {"state": moved, "param_groups": groups}

@@ -1,0 +1,80 @@
+"""Scores of a run's CAMs, and the areas in each image that they follow from."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+import models
+import train_trm
+from datasets.layouts.base import open_layout, read_truth
+from utils.errors import InputError, run_script
+from utils.experiment import run_of, weights_of
+from utils.log import RunLog
+from utils.machine.device import Precision
+from utils.machine.interruptions import Interruptions
+from utils.scoring.classification import ClassificationTally
+from utils.scoring.metrics import ThresholdSweep
+from utils.training.engine import infer_images
+
+from .results import Result, commit
+
+
+def score(folder: Path, images: str, threads: int) -> Result:
+    """Scores a run's last epoch on a list of images, in a process of its own.
+
+    Raises:
+        InputError: it failed.
+    """
+    out = folder / "result.json"
+    command = [sys.executable, "-m", "benchmarks.ablation.scoring", str(folder), images, str(out)]
+    with (folder / "output.txt").open("ab") as output:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode
+    if status:
+        raise InputError(f"{' '.join(command)} failed: see {folder / 'output.txt'}")
+    return Result(**json.loads(out.read_text()))
+
+
+def main(args: list[str]) -> None:
+    folder, images, out = Path(args[0]), args[1], Path(args[2])
+    options, _ = run_of(folder, "", "", images)
+    layout = open_layout(Path(options.data_path))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = models.load_network(weights_of(folder), len(layout.classes), options).to(device)
+    loader = train_trm.validation_loader(layout, replace(options, num_workers=1), device, RunLog(folder, silent=True))
+    if loader is None:
+        raise InputError(f"images of {images} have no masks")
+    read, precision = partial(read_truth, layout), Precision(options.amp, device)
+    sweeps, tally = {}, ClassificationTally(len(layout.classes))
+    with Interruptions() as interruptions:
+        for sample, cams, probabilities in infer_images(net, loader, precision, "scoring", interruptions):
+            sweep = sweeps[sample.image_id] = ThresholdSweep(len(layout.classes))
+            sweep.add(cams, read(sample.image_id))
+            tally.add(probabilities, sample.labels.numpy())
+    result = result_of(sweeps, tally.scores().mean_ap)
+    out.write_text(json.dumps(asdict(result)))
+
+
+def result_of(sweeps: dict[str, ThresholdSweep], mean_ap: float) -> Result:
+    """The result of the counts of all images."""
+    whole = ThresholdSweep(next(iter(sweeps.values())).num_classes)
+    for sweep in sweeps.values():
+        whole.counts += sweep.counts
+    scores = whole.scores()
+    best, areas = scores.best, {}
+    for image, sweep in sweeps.items():
+        right, predicted, true = sweep.areas()
+        found = zip(right[best].tolist(), predicted[best].tolist(), true.tolist(), strict=True)
+        areas[image] = {str(label): list(pixels) for label, pixels in enumerate(found) if any(pixels)}
+    threshold = float(scores.thresholds[best])
+    return Result("", 0, "", commit(), float(scores.miou[best]), threshold, mean_ap, whole.num_classes, areas)
+
+
+if __name__ == "__main__":
+    run_script(main)
