@@ -1,80 +1,172 @@
-"""The ablation: its rows, its table and its going on where it stopped. Training is a stand-in."""
+"""The ablation: branches of a start, paired differences, results as data, table and plot."""
 
-import subprocess
+import dataclasses
+import math
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
+import scipy.stats
+import torch
 
-from benchmarks import ablation
+import train_trm
+from benchmarks.ablation import __main__ as ablation
+from benchmarks.ablation.page import markdown, plot, seeds_table
+from benchmarks.ablation.pairs import difference, mious, t95
+from benchmarks.ablation.results import Result, add_result, read_results
+from benchmarks.ablation.rows import ROWS
+from benchmarks.ablation.runs import Plan, branch
+from benchmarks.ablation.scoring import result_of
+from models import LFCA_PREFIXES
+from tests.helpers.small_runs import SMALL
 from utils.errors import InputError
-from utils.experiment import add_score
 from utils.options.flags import parse_options
 from utils.options.recipes import recipe
 from utils.options.training import TrainOptions
+from utils.scoring.metrics import ThresholdSweep
 
 
-@pytest.fixture
-def calls(monkeypatch, tmp_path):
-    """Commands that were run; each leaves a score of 50 + its seed, and 10 more without guidance."""
-    commands = []
-
-    def run(command, **_):
-        commands.append(command)
-        flags = dict(zip(command[2::2], command[3::2], strict=False))
-        miou = 50.0 + int(flags["--seed"]) + 10 * flags["--name"].startswith("baseline")
-        scores = {"miou": miou, "threshold": 0.4, "map": 90.0, "f1": 90.0}
-        add_score(tmp_path / "runs" / flags["--name"], recipe("dig_toy").train["epochs"] - 1, scores)
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    return commands
+def result(row: str, seed: int, miou: float, areas=None) -> Result:
+    return Result(row, seed, "", "abc", miou, 0.4, 90.0, 2, areas or {})
 
 
-def ablate(tmp_path, flags=""):
-    ablation.main(f"--experiments {tmp_path / 'runs'} --out {tmp_path / 'table.md'} --rows baseline all {flags}".split())
-    return (tmp_path / "table.md").read_text()
+def sweeps(seed: int, images: int = 5) -> dict[str, ThresholdSweep]:
+    rng = np.random.default_rng(seed)
+    found = {}
+    for i in range(images):
+        found[f"image{i}"] = sweep = ThresholdSweep(2)
+        sweep.add({c: rng.random((8, 8), np.float32) for c in range(2)}, rng.integers(0, 3, (8, 8)).astype(np.uint8))
+    return found
 
 
-def test_the_table_holds_mean_deviation_difference_and_every_seed(calls, tmp_path):
-    lines = ablate(tmp_path).splitlines()
-    assert lines[0] == "| row | mIoU | against the first row | seed 0 | seed 1 | seed 2 |"
-    assert lines[2] == "| multi-class-token baseline | 61.00 ± 1.00 | +0.00 | 60.00 | 61.00 | 62.00 |"
-    assert lines[3] == "| all | 51.00 ± 1.00 | -10.00 | 50.00 | 51.00 | 52.00 |"
-
-
-def test_rows_differ_in_nothing_but_their_flags_and_seed(calls, tmp_path):
-    ablate(tmp_path, "--seeds 4")
-    baseline, full = calls
-    assert [part for part in baseline if part not in ("--W", "1", "0", "baseline-4")] == [p for p in full if p != "all-4"]
-
-
-def test_runs_that_are_done_are_not_made_again(calls, tmp_path):
-    first = ablate(tmp_path, "--seeds 0")
-    assert len(calls) == 2
-    assert ablate(tmp_path, "--seeds 0") == first
-    assert len(calls) == 2
-    ablate(tmp_path, "--seeds 0 1")
-    assert len(calls) == 4
-
-
-def test_the_plot_is_well_formed_and_has_a_dot_for_every_run(calls, tmp_path):
-    ablate(tmp_path)
-    tree = ElementTree.parse(tmp_path / "table.svg")
-    assert len(tree.findall(".//{http://www.w3.org/2000/svg}circle")) == 6
-
-
-def test_a_run_that_fails_is_named_with_its_output(monkeypatch, tmp_path):
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2))
-    with pytest.raises(InputError, match=r"train_trm.py --name baseline-0 .* failed: see .*output.txt"):
-        ablate(tmp_path)
-
-
-def test_an_unknown_row_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--rows magic is no row; there are baseline, lfca"):
-        ablation.main(["--rows", "magic"])
-
-
-@pytest.mark.parametrize("row", ablation.ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
 def test_every_row_is_a_training_that_the_script_accepts(row):
-    options = parse_options(TrainOptions, ["--name", "x", *row.flags], "", "", recipe("dig_toy").train)
+    options = parse_options(TrainOptions, ["--name", "x", *row.flags], "", "", recipe("dig_lite").train)
     assert options.epochs > options.start_epoch
+    assert row.against in ROWS
+
+
+def branched(tmp_path, toy_voc, row: str) -> tuple[list[str], list[str]]:
+    """Flags of a row's run of its own, and of its branch from a start of one epoch, which is made here."""
+    flags = f"{SMALL} --data-path {toy_voc} --epochs 3 --start-epoch 1 --ema_decay 0.5".split()
+    plan = Plan(tmp_path, tuple(flags), 1, "val", 1)
+    train_trm.main([*plan.command_line("start-3", 3), "--until", "1"])
+    own, from_start = (plan.command_line(name, 3, ROWS[row].flags) for name in ("whole", "branch"))
+    branch(tmp_path / "start-3", train_trm.parse(from_start))
+    return own, from_start
+
+
+def last(folder) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "ckpt" / "last.pth", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("row", ["all", "baseline"])
+def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(tmp_path, toy_voc, row):
+    own, from_start = branched(tmp_path, toy_voc, row)
+    train_trm.main(own)
+    train_trm.main(from_start)
+    whole, other = last(tmp_path / "whole"), last(tmp_path / "branch")
+    assert whole.keys() == other.keys()
+    assert all(torch.equal(whole[name], other[name]) for name in whole)
+
+
+@pytest.mark.parametrize("row", ["pac", "steps1"])
+def test_a_branch_with_another_lfca_shares_all_other_weights_and_trains(tmp_path, toy_voc, row):
+    _, from_start = branched(tmp_path, toy_voc, row)
+    start, before = last(tmp_path / "start-3"), last(tmp_path / "branch")
+    shared = [name for name in start if not name.startswith(LFCA_PREFIXES)]
+    assert all(torch.equal(start[name], before[name]) for name in shared)
+    train_trm.main(from_start)
+    assert not torch.equal(last(tmp_path / "branch")["head.weight"], before["head.weight"])
+
+
+def test_a_start_in_which_lfca_has_learnt_is_refused(tmp_path, toy_voc):
+    plan = Plan(tmp_path, (*SMALL.split(), "--data-path", str(toy_voc), "--epochs", "3"), 1, "val", 1)
+    train_trm.main([*plan.command_line("start-0", 0), "--until", "2"])
+    with pytest.raises(InputError, match="LFCA has learnt already"):
+        branch(tmp_path / "start-0", train_trm.parse(plan.command_line("all-0", 0)))
+
+
+def test_quantiles_are_those_of_students_t():
+    for degrees in range(1, 31):
+        assert t95(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), abs=6e-4)
+    assert t95(100) == pytest.approx(scipy.stats.t.ppf(0.975, 100), abs=0.01)
+
+
+def test_a_difference_is_that_of_a_paired_t_test():
+    rows = [
+        [result(row, seed, miou) for seed, miou in enumerate(mious)] for row, mious in (("a", (3, 5, 9)), ("b", (1, 4, 6)))
+    ]
+    found = difference(*rows)
+    expected = scipy.stats.ttest_rel((3, 5, 9), (1, 4, 6)).confidence_interval(0.95)
+    assert found.mean == pytest.approx(2)
+    assert found.mean - found.half_width == pytest.approx(expected.low, abs=1e-3)
+    seeds = found.seeds_for(1)
+    assert t95(seeds - 1) * found.deviation / math.sqrt(seeds) <= 1 < t95(seeds - 2) * found.deviation / math.sqrt(seeds - 1)
+
+
+def test_only_seeds_that_both_rows_have_are_compared():
+    found = difference([result("a", 1, 5.0), result("a", 2, 7.0)], [result("b", 2, 6.0), result("b", 3, 0.0)])
+    assert found.by_seed == {2: 1.0}
+    assert math.isnan(found.half_width)
+    with pytest.raises(ValueError, match="no seed in common"):
+        difference([result("a", 1, 5.0)], [result("b", 2, 5.0)])
+
+
+def test_the_areas_of_a_run_give_its_miou():
+    counted = sweeps(0)
+    found = result_of(counted, 90.0)
+    whole = ThresholdSweep(2)
+    whole.counts = sum(sweep.counts for sweep in counted.values())
+    assert found.miou == pytest.approx(whole.scores().miou.max())
+    assert mious(found, list(found.areas), np.ones((1, 5), int)) == pytest.approx([found.miou])
+
+
+def test_the_interval_over_images_holds_the_difference_and_none_for_equal_rows():
+    a, b = (dataclasses.replace(result_of(sweeps(seed, 40), 90.0), seed=1) for seed in (0, 1))
+    low, high = difference([a], [b]).image_interval
+    assert low < a.miou - b.miou < high
+    assert difference([a], [a]).image_interval == (0, 0)
+
+
+def test_results_are_read_as_they_were_added(tmp_path):
+    results = [result("all", seed, 40.0 + seed, {"x": {"0": [1, 2, 3]}}) for seed in range(2)]
+    for one in results:
+        add_result(tmp_path / "results.jsonl", one)
+    assert read_results(tmp_path / "results.jsonl") == results
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=r"results\.jsonl cannot be read"):
+        read_results(tmp_path / "results.jsonl")
+
+
+def test_the_table_holds_means_and_differences_and_the_plot_a_dot_for_every_pair():
+    results = [result("baseline", seed, 40.0 + seed) for seed in range(3)]
+    results += [result("all", seed, 41.0 + 2 * seed) for seed in range(3)]
+    rows = markdown(results).splitlines()
+    assert rows[2] == "| loss 1 alone | 41.00 ± 1.00 | 3 |  |  |  |  |"
+    assert rows[3] == "| all losses | 43.00 ± 2.00 | 3 | loss 1 alone | +2.00 ± 2.48 |  | 7 |"
+    assert "| all losses | 41.00 | 43.00 | 45.00 |" in seeds_table(results)
+    tree = ElementTree.fromstring(plot(results))
+    assert len(tree.findall(".//{http://www.w3.org/2000/svg}circle")) == 3
+
+
+def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(ablation, "train_start", lambda plan, seed: trained.append(f"start {seed}"))
+    monkeypatch.setattr(
+        ablation, "run_row", lambda plan, row, seed: trained.append(row.name) or result(row.name, seed, 40.0)
+    )
+    flags = ["--results", str(tmp_path / "results.jsonl"), "--rows", "baseline", "all"]
+    ablation.main([*flags, "--seeds", "1", "--runs", "1"])
+    assert trained == ["start 1", "baseline"]
+    ablation.main([*flags, "--seeds", "1", "2"])
+    assert trained[2:4] == ["start 1", "start 2"]
+    assert sorted(trained[4:]) == ["all", "all", "baseline"]
+    ablation.main([*flags, "--seeds", "1", "2"])
+    assert len(trained) == 7
+    assert "40.00 ± 0.00 | 2" in (tmp_path / "results.md").read_text()
+
+
+def test_an_unknown_row_is_refused():
+    with pytest.raises(InputError, match="--rows magic is no row; there are baseline, all"):
+        ablation.main(["--rows", "magic"])

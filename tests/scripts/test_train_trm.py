@@ -475,3 +475,29 @@ def test_the_same_images_are_in_tensorboard_at_every_validation(tmp_path, toy_vo
     assert len(names) == 4
     steps = [[event.step for event in reader.Images(name)] for name in names]
     assert steps == [[event.step for event in reader.Scalars("mIoU")]] * 4
+
+
+@pytest.mark.parametrize("again", ["", "--resume"])
+def test_a_run_that_was_stopped_for_now_ends_with_the_same_bits(tmp_path, toy_voc, again):
+    whole = train(tmp_path, toy_voc, "whole", "--epochs 3")
+    part = train(tmp_path, toy_voc, "part", "--epochs 3 --until 1")
+    assert [path.name for path in sorted(part.glob("ckpt/*net_trm.pth"))] == ["000net_trm.pth"]
+    assert read_scores(part) == {}
+    train(tmp_path, toy_voc, "part", f"--epochs 3 {again}")
+    assert equal(weights(whole, 2), weights(part, 2))
+
+
+@pytest.mark.parametrize("guide", ["blur", "stem"])
+def test_stand_ins_guide_a_resumed_run_as_one_that_was_not_stopped(tmp_path, toy_voc, guide):
+    flags = f"--epochs 2 --start_epoch 0 {STEM} --guide {guide}"
+    whole = train(tmp_path, toy_voc, "whole", flags)
+    train(tmp_path, toy_voc, "part", f"{flags} --until 1")
+    train(tmp_path, toy_voc, "part", flags)
+    assert equal(weights(whole, 1), weights(tmp_path / "part", 1))
+    plain = train(tmp_path, toy_voc, "plain", f"--epochs 2 --start_epoch 0 {STEM}")
+    assert not equal(weights(whole, 1), weights(plain, 1))
+
+
+def test_features_of_a_stem_need_one():
+    with pytest.raises(InputError, match="--guide stem takes the features of --stem, which is not given"):
+        TrainOptions(name="x", guide="stem")
