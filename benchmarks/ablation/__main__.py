@@ -6,29 +6,27 @@ and seeds are added to those that are there. `--runs 0` makes table and plot fro
 """
 
 import argparse
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TypeVar
 
 from utils.errors import InputError, run_script
 from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
 
+from ..pages import write_between
 from .page import markdown, plot, seeds_table
 from .results import add_result, read_results
 from .rows import ROWS
-from .runs import Plan, run_row, train_start
+from .runs import Plan, run_row
 
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
+MAIN_ROWS = ("baseline", "all", "lfca", "pac", "untrained", "blur")
 
 
 def main(args: list[str]) -> None:
     # Options
     parser = argparse.ArgumentParser(prog="benchmarks.ablation", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="names of the rows, in the order of their runs")
+    parser.add_argument("--rows", nargs="+", default=MAIN_ROWS, help="names of the rows, in the order of their runs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--flags", default="--exp dig_toy", help="flags of train_trm.py for all rows, in one string")
     parser.add_argument("--start-epochs", type=int, default=2, help="epochs of loss 1 alone that a seed's rows share")
@@ -37,6 +35,7 @@ def main(args: list[str]) -> None:
     parser.add_argument(
         "--results", default="./experiment/ablation/results.jsonl", help="results; table and plot lie beside"
     )
+    parser.add_argument("--page", default="", help="page in which the table stands after <!-- NAME OF RESULTS -->")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--runs", type=int, default=-1, help="most runs of this call; -1: all that are missing")
     options = parser.parse_args(args)
@@ -51,11 +50,13 @@ def main(args: list[str]) -> None:
     threads = max(1, available_cores() // options.jobs)
     experiments, flags = Path(options.experiments), tuple(options.flags.split())
     plan = Plan(experiments, flags, options.start_epochs, options.score_list, threads)
-    seeds = sorted({seed for _, seed in missing})
-    for _ in side_by_side(lambda seed: train_start(plan, seed), seeds, options.jobs, "starts"):
-        pass
-    for result in side_by_side(lambda task: run_row(plan, ROWS[task[0]], task[1]), missing, options.jobs, "rows"):
-        add_result(out, result)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        tasks = [pool.submit(run_row, plan, ROWS[name], seed) for name, seed in missing]
+        try:
+            for task in progress(as_completed(tasks), "runs", len(tasks)):
+                add_result(out, task.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     # Results
     results = read_results(out)
@@ -65,19 +66,10 @@ def main(args: list[str]) -> None:
     ):
         with whole_file(path) as file:
             file.write(text.encode())
+    if options.page:
+        write_between(Path(options.page), f"<!-- {out.name} -->", "<!-- end -->", markdown(results))
     print(markdown(results))
     print(f"{out.with_suffix('.md')} and {out.with_suffix('.svg')}")
-
-
-def side_by_side(work: Callable[[ItemT], ResultT], items: list[ItemT], jobs: int, name: str) -> Iterable[ResultT]:
-    """Results of work on items, as they are done; so many at a time."""
-    with ThreadPoolExecutor(jobs) as pool:
-        tasks = [pool.submit(work, item) for item in items]
-        try:
-            for task in progress(as_completed(tasks), name, len(tasks)):
-                yield task.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":

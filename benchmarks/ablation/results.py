@@ -23,10 +23,11 @@ class Result:
         flags: of train_trm.py, beside those that name the run and its seed.
         commit: of the code.
         miou: of CAMs in percent, at the best threshold.
-        threshold: the best threshold.
-        map: mean average precision of the labels in percent.
         classes: number of classes without background, C.
-        areas: for each image, {class, 0 for background: pixels rightly predicted, predicted, true} at the best threshold.
+        threshold: the best threshold; None if it was not kept.
+        map: mean average precision of the labels in percent; None if it was not kept.
+        areas: for each image, {class, 0 for background: pixels rightly predicted, predicted, true} at the best threshold;
+            empty if they were not kept.
     """
 
     row: str
@@ -34,10 +35,10 @@ class Result:
     flags: str
     commit: str
     miou: float
-    threshold: float
-    map: float
     classes: int
-    areas: dict[str, dict[str, list[int]]] = field(repr=False)
+    threshold: float | None = None
+    map: float | None = None
+    areas: dict[str, dict[str, list[int]]] = field(default_factory=dict, repr=False)
 
     def table(self, images: Iterable[str]) -> np.ndarray:
         """The areas of images: (n, C + 1, 3)."""

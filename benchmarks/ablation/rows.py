@@ -36,6 +36,7 @@ ROWS = {
         Row("exact", "all, a pass of the denoiser for each feature step", ("--guidance", "exact"), "all"),
         Row("shared", "all, one pass for all feature steps", ("--guidance", "shared"), "all"),
         Row("steps1", "all, features of step 0", ("--feature-steps", "0"), "all"),
+        Row("steps3", "all, features of steps 0, 1, 2", ("--feature-steps", "0", "1", "2"), "all"),
         Row("late", "all, features of steps 50, 101, 150", ("--feature-steps", "50", "101", "150"), "all"),
         Row("image50", "all, images denoised from step 50", ("--image-step", "50"), "all"),
         Row("image200", "all, images denoised from step 200", ("--image-step", "200"), "all"),

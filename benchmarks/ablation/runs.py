@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -23,6 +25,9 @@ from utils.training.checkpoint import load_file, save_file
 from .results import Result
 from .rows import Row
 from .scoring import score
+
+ONE_AT_A_TIME: dict[int, threading.Lock] = defaultdict(threading.Lock)
+"""A lock for the start of each seed, which rows in several threads may need at the same time."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,11 @@ class Plan:
 def train_start(plan: Plan, seed: int) -> Path:
     """Trains the epochs that all rows of a seed share, unless it is done. Returns the run's folder."""
     flags = plan.command_line(f"start-{seed}", seed)
-    folder = train_trm.parse(flags).folder
-    if not (folder / "done").exists():
-        train([*flags, "--until", str(plan.start_epochs)], folder, plan.threads)
-        (folder / "done").touch()
+    with ONE_AT_A_TIME[seed]:
+        folder = train_trm.parse(flags).folder
+        if not (folder / "done").exists():
+            train([*flags, "--until", str(plan.start_epochs)], folder, plan.threads)
+            (folder / "done").touch()
     return folder
 
 
@@ -64,7 +70,7 @@ def run_row(plan: Plan, row: Row, seed: int) -> Result:
     flags = plan.command_line(f"{row.name}-{seed}", seed, row.flags)
     options = train_trm.parse(flags)
     if not options.resume:
-        branch(plan.experiments / f"start-{seed}", options)
+        branch(train_start(plan, seed), options)
     train(flags, options.folder, plan.threads)
     result = score(options.folder, plan.score_list, plan.threads)
     for path in (last_file(options.folder), previous_file(last_file(options.folder))):

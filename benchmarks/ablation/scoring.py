@@ -73,7 +73,7 @@ def result_of(sweeps: dict[str, ThresholdSweep], mean_ap: float) -> Result:
         found = zip(right[best].tolist(), predicted[best].tolist(), true.tolist(), strict=True)
         areas[image] = {str(label): list(pixels) for label, pixels in enumerate(found) if any(pixels)}
     threshold = float(scores.thresholds[best])
-    return Result("", 0, "", commit(), float(scores.miou[best]), threshold, mean_ap, whole.num_classes, areas)
+    return Result("", 0, "", commit(), float(scores.miou[best]), whole.num_classes, threshold, mean_ap, areas)
 
 
 if __name__ == "__main__":

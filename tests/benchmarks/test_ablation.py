@@ -27,7 +27,7 @@ from utils.scoring.metrics import ThresholdSweep
 
 
 def result(row: str, seed: int, miou: float, areas=None) -> Result:
-    return Result(row, seed, "", "abc", miou, 0.4, 90.0, 2, areas or {})
+    return Result(row, seed, "", "abc", miou, 2, 0.4, 90.0, areas or {})
 
 
 def sweeps(seed: int, images: int = 5) -> dict[str, ThresholdSweep]:
@@ -152,18 +152,16 @@ def test_the_table_holds_means_and_differences_and_the_plot_a_dot_for_every_pair
 
 def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
     trained = []
-    monkeypatch.setattr(ablation, "train_start", lambda plan, seed: trained.append(f"start {seed}"))
     monkeypatch.setattr(
         ablation, "run_row", lambda plan, row, seed: trained.append(row.name) or result(row.name, seed, 40.0)
     )
     flags = ["--results", str(tmp_path / "results.jsonl"), "--rows", "baseline", "all"]
     ablation.main([*flags, "--seeds", "1", "--runs", "1"])
-    assert trained == ["start 1", "baseline"]
+    assert trained == ["baseline"]
     ablation.main([*flags, "--seeds", "1", "2"])
-    assert trained[2:4] == ["start 1", "start 2"]
-    assert sorted(trained[4:]) == ["all", "all", "baseline"]
+    assert trained[1:] == ["baseline", "all", "all"]
     ablation.main([*flags, "--seeds", "1", "2"])
-    assert len(trained) == 7
+    assert len(trained) == 4
     assert "40.00 ± 0.00 | 2" in (tmp_path / "results.md").read_text()
 
 
