@@ -23,8 +23,9 @@ import models
 from datasets.check import check_images, check_masks
 from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
-from diffusion import GaussianDiffusion, Guidance, build_denoiser
+from diffusion import GaussianDiffusion, Guidance
 from diffusion.stand_ins import BlurredImages, OtherFeatures
+from diffusion.trained import load_denoiser
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import (
@@ -58,8 +59,9 @@ from utils.options.flags import memory_advice
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
-from utils.training.checkpoint import load_file, load_strictly, save_file, state_dict_of
+from utils.training.checkpoint import load_file, save_file, state_dict_of
 from utils.training.engine import Training, TrainingStep, score_cams
+from utils.training.seeding import seeded
 
 if TYPE_CHECKING:
     from timm.scheduler import CosineLRScheduler
@@ -75,11 +77,6 @@ BACKBONE_HINT = (
 STEM_PREFIX = "patch_embed.trunk."
 """Prefix of the names of a stem's pretrained parameters."""
 CALIBRATION_IMAGES = 64
-DENOISER_HINT = (
-    "The README of the paper's own code links the published denoiser; train_diffusion.py trains one on a folder of images "
-    "(with --exp dig_nano or dig_coco_eccv24: the one that this recipe looks for); --diffusion_weights random builds one "
-    "that knows nothing, for tests"
-)
 
 
 def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> None:
@@ -243,7 +240,8 @@ def build_networks(
     """The losses, the denoiser if a loss uses it, and the network, which has LFCA if a loss uses it."""
     criterion = models.DiGLoss(options.W, options.T, options.A, options.start_epoch, options.guided_from)
     guided = criterion.has_diffusion_branch or criterion.uses_denoised(options.epochs - 1)
-    denoiser = load_denoiser(options, log) if guided else None
+    named = (options.diffusion_weights, options.diffusion_dim, options.input_size)
+    denoiser = load_denoiser(*named, log.info) if guided else None
     channels = denoiser.model.feature_channels if denoiser is not None and criterion.has_diffusion_branch else None
     return criterion, denoiser, build_network(num_classes, channels, options, log)
 
@@ -259,11 +257,11 @@ def build_guidance(
         return blurred
     if options.guide == "stem":
         channels = denoiser.model.feature_channels
-        stem = models.ConvStem(options.stem, net.patch_size, channels, options.stem_levels)
         log.info(f"guide: {channels} random projections of {options.stem} for the denoiser's features")
-        models.load_stem(stem, options.stem_weights)
-        # The same in every run, and after a resume.
-        torch.nn.init.orthogonal_(stem.proj.weight, generator=torch.Generator().manual_seed(0))
+        with seeded(options.seed):  # so that they are the same after a resume
+            stem = models.ConvStem(options.stem, net.patch_size, channels, options.stem_levels)
+            models.load_stem(stem, options.stem_weights)
+            torch.nn.init.orthogonal_(stem.proj.weight)
         calibrate_stem(stem, images)
         return OtherFeatures(stem, partial(models.standardize, mean=stem.mean, std=stem.std), denoiser, **settings)
     return Guidance(denoiser, **settings)
@@ -278,40 +276,6 @@ def guidance_settings(patch_size: int, options: TrainOptions) -> dict[str, Any]:
         "stride": patch_size,
         "size": options.guidance_size,
     }
-
-
-def load_denoiser(options: TrainOptions, log: RunLog) -> GaussianDiffusion:
-    """The denoiser that `--diffusion-weights` names: from a file, which sets its width, or random."""
-    if options.diffusion_weights == "random":
-        log.info(f"denoiser: random, width {options.diffusion_dim}; its guidance means nothing")
-        denoiser = build_denoiser(options.diffusion_dim, options.input_size)
-    else:
-        path = published_spelling(Path(options.diffusion_weights))
-        denoiser = read_denoiser(path, options.input_size)
-        log.info(f"denoiser: {path}, width {denoiser.model.dim}")
-    return denoiser
-
-
-def read_denoiser(path: Path, image_size: int) -> GaussianDiffusion:
-    """The denoiser in a file, which sets its width, for images of `image_size` pixels.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds no denoiser.
-    """
-    state = state_dict_of(load_file(path, DENOISER_HINT), path)
-    if "model.init_conv.weight" not in state:
-        raise InputError(f"{path} is no denoiser: it has no model.init_conv.weight")
-    denoiser = build_denoiser(len(state["model.init_conv.weight"]), image_size)
-    load_strictly(denoiser, state, path)
-    return denoiser
-
-
-def published_spelling(path: Path) -> Path:
-    """The published denoiser under one of its names: `.pt`, `.pth`, and the misspelt `.ptht.pth`; other files as named."""
-    if not path.stem.startswith("model-140-"):
-        return path
-    spellings = (path, path.with_suffix(".pth"), path.with_name(path.stem + ".ptht.pth"))
-    return next((p for p in spellings if p.exists()), path)
 
 
 def build_network(num_classes: int, feature_channels: int | None, options: TrainOptions, log: RunLog) -> models.DiG:

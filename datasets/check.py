@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from utils.errors import InputError
-from utils.files import whole_file
+from utils.files import state_of, whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
 from utils.scoring.metrics import label_type
@@ -46,14 +46,15 @@ def check_images(
         return 0
     table = cache_path(folder, f"looks-{white:g}" if white else "looks")
     good = read_cache(table) if when == "first" else {}
-    states = {path: state_of(path) for path in paths}
-    unknown = [path for path, state in states.items() if state is None or good.get(str(path), (None,))[0] != state]
-    looks = dict(zip(unknown, in_threads(partial(look_at, white=white), unknown, "looking at images"), strict=True))
-    good |= {str(path): (states[path], look.depth) for path, look in looks.items() if not look.problem}
+    states = {name: state_of(name) for name in map(str, paths)}
+    unknown = [name for name, state in states.items() if state is None or good.get(name, (None,))[0] != state]
+    found = in_threads(partial(look_at, white=white), [Path(name) for name in unknown], "looking at images")
+    looks = dict(zip(unknown, found, strict=True))
+    good |= {name: (states[name], look.depth) for name, look in looks.items() if not look.problem}
     if unknown:
         write_cache(table, good)
     refuse_bad([look.problem for look in looks.values() if look.problem], f"{len(paths)} images", table)
-    require_one_depth({path: good[str(path)][1] for path in paths}, say)
+    require_one_depth({name: good[name][1] for name in states}, say)
     return len(unknown)
 
 
@@ -171,7 +172,7 @@ def refuse_bad(bad: Sequence[str], all_of_them: str, table: Path) -> None:
         raise InputError(f"{len(bad)} of {all_of_them} cannot be used: {named}")
 
 
-def require_one_depth(depths: Mapping[Path, Sequence], say: Callable[[str], None]) -> None:
+def require_one_depth(depths: Mapping[str, Sequence], say: Callable[[str], None]) -> None:
     """Checks that all images of more than 8 bits have the same white level.
 
     Args:
@@ -181,7 +182,7 @@ def require_one_depth(depths: Mapping[Path, Sequence], say: Callable[[str], None
     Raises:
         InputError: white levels differ between images.
     """
-    examples: dict[tuple[str, str], Path] = {}
+    examples: dict[tuple[str, str], str] = {}
     deep = [(path, tuple(map(str, depth))) for path, depth in depths.items() if depth]
     for path, (kind, level) in deep:
         examples.setdefault((kind, level), path)
@@ -193,15 +194,6 @@ def require_one_depth(depths: Mapping[Path, Sequence], say: Callable[[str], None
     if deep:
         found = " and ".join(f"{level} in {kind}" for kind, level in examples)
         say(f"{len(deep)} images have more than 8 bits: white is {found} (--white-level)")
-
-
-def state_of(path: Path) -> list[int] | None:
-    """Size and modification time of a file; None if it is missing."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 class Look(NamedTuple):

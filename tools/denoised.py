@@ -18,7 +18,7 @@ from datasets.images import FolderImages, Visit
 from datasets.lists import read_ids
 from diffusion import GaussianDiffusion, Guidance
 from diffusion.stand_ins import blur, psnr
-from train_trm import read_denoiser
+from diffusion.trained import read_denoiser
 from utils.animation import evenly_spaced
 from utils.cams.pictures import save_picture
 from utils.errors import InputError, run_script

@@ -22,11 +22,12 @@ from torch import Tensor
 from datasets.layouts.base import Layout, read_truth
 from datasets.runs import open_run
 from diffusion import Guidance
+from diffusion.trained import load_denoiser, published_spelling
 from models import CamModel, DiG, DiGLoss, DiGOutput, load_cam_model, normalize_cam
 from models.dig import spread
 from models.losses import given
 from tools.animate import images_of
-from train_trm import build_network, guidance_settings, load_denoiser, published_spelling
+from train_trm import build_network, guidance_settings
 from utils.cams.crf import refine, require_crf
 from utils.cams.inference import network_pixels
 from utils.cams.pictures import cam_overlay
@@ -172,7 +173,7 @@ def diffusion_branch(folder: Path, run: TrainOptions, model: CamModel) -> tuple[
     """
     log = RunLog(folder, silent=True)
     torch.manual_seed(run.seed)  # of a random denoiser, as in training
-    denoiser = load_denoiser(run, log)
+    denoiser = load_denoiser(run.diffusion_weights, run.diffusion_dim, run.input_size)
     architecture = dataclasses.replace(run, resume=True)  # does not load initial weights
     net = build_network(len(model.classes), denoiser.model.feature_channels, architecture, log)
     last = last_file(folder)

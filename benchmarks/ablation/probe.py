@@ -23,10 +23,11 @@ from datasets.layouts.base import Layout, open_layout, read_truth
 from datasets.pixels import open_rgb
 from diffusion import Guidance, build_denoiser
 from diffusion.stand_ins import BlurredImages, psnr
+from diffusion.trained import load_denoiser
 from utils.errors import InputError, run_script
 from utils.experiment import weights_of
 from utils.files import whole_file
-from utils.log import RunLog, progress
+from utils.log import progress
 from utils.options.training import TrainOptions, load_run
 from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import Confusion
@@ -59,7 +60,7 @@ def main(args: list[str]) -> None:
 
     # Probes
     results: dict[str, Any] = {"commit": commit(), "images": [len(train_ids), len(score_ids)], "probes": {}}
-    for name, features in feature_sources(settings, Path(options.run)).items():
+    for name, features in feature_sources(settings).items():
         grids, truth = table_of(layout, train_ids, settings, features, name)
         scored, scored_truth = table_of(layout, score_ids, settings, features, name)
         results["probes"][name] = {
@@ -75,9 +76,9 @@ def main(args: list[str]) -> None:
         file.write((json.dumps(results, indent=1) + "\n").encode())
 
 
-def feature_sources(settings: TrainOptions, folder: Path) -> dict[str, Features]:
+def feature_sources(settings: TrainOptions) -> dict[str, Features]:
     """The features that are probed, on the patch grid, by their name."""
-    denoiser = train_trm.load_denoiser(settings, RunLog(folder, silent=True))
+    denoiser = load_denoiser(settings.diffusion_weights, settings.diffusion_dim, settings.input_size)
     torch.manual_seed(0)
     untrained = build_denoiser(denoiser.model.dim, settings.input_size)
     stem = models.ConvStem(settings.stem, settings.patch_size, 8, settings.stem_levels).eval()
@@ -207,7 +208,7 @@ def compare_cams(
         mean IoU in percent of masks at `THRESHOLD`.
     """
     net = models.load_network(weights_of(folder), classes, settings).eval()
-    denoiser = train_trm.load_denoiser(settings, RunLog(folder, silent=True))
+    denoiser = load_denoiser(settings.diffusion_weights, settings.diffusion_dim, settings.input_size)
     options = train_trm.guidance_settings(settings.patch_size, settings)
     guidance = Guidance(denoiser, **options)
     some = next(iter(batches(layout, ids[:: max(1, len(ids) // BATCH)][:BATCH], settings, "blur")))[0]

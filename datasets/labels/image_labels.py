@@ -9,15 +9,18 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from utils.errors import InputError, did_you_mean
-from utils.files import whole_file
+from utils.files import state_of, whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
 
 from .spelling import normal_name
+
+PathT = TypeVar("PathT", str, Path)
 
 
 def cache_folder() -> Path:
@@ -51,7 +54,7 @@ def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.n
     """
     index = {name: c for c, name in enumerate(classes)}
     labels = np.zeros((len(ids), len(index)), bool)
-    paths = {image_id: folder / f"{image_id}.xml" for image_id in ids}
+    paths = {image_id: f"{folder}/{image_id}.xml" for image_id in ids}
     for row, (image_id, names) in zip(labels, read_once(folder, paths, object_names).items(), strict=True):
         for name in names:
             if name not in index:
@@ -62,7 +65,7 @@ def xml_labels(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.n
     return labels
 
 
-def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], list]) -> dict[str, list]:
+def read_once(source: Path, paths: Mapping[str, PathT], read: Callable[[PathT], list]) -> dict[str, list]:
     """Results of `read` for all files, cached on disk; a file is read again only if its size or time has changed.
 
     Args:
@@ -79,11 +82,9 @@ def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], li
     table = cache_path(source)
     cache, states = read_cache(table), {}
     for image_id, path in paths.items():
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} is missing: it holds the labels of {image_id}") from error
-        states[image_id] = [stat.st_size, stat.st_mtime_ns]
+        states[image_id] = state_of(path)
+        if states[image_id] is None:
+            raise InputError(f"{path} is missing: it holds the labels of {image_id}")
     changed = [image_id for image_id, state in states.items() if cache.get(image_id, (None,))[0] != state]
     with ThreadPoolExecutor(available_cores()) as pool:
         try:
@@ -98,10 +99,10 @@ def read_once(source: Path, paths: Mapping[str, Path], read: Callable[[Path], li
     return {image_id: cache[image_id][1] for image_id in paths}
 
 
-def object_names(path: Path) -> list[str]:
+def object_names(path: str) -> list[str]:
     """Names of the objects in an annotation, including "difficult" ones, without duplicates."""
     try:
-        text = path.read_bytes()
+        text = Path(path).read_bytes()
         # A zero byte means UTF-16 or UTF-32, in which this search would miss declarations.
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:
             raise InputError(f"{path} declares a document type or entities; annotations have none")

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
+from utils.files import state_of
 from utils.images import IMAGE_SUFFIXES, is_image_name
 
 from ..labels.image_labels import xml_labels
 from ..lists import read_ids, split_count
 from .base import Layout
+
+SUFFIXES = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,18 @@ class VocLayout(Layout):
         Raises:
             InputError: the data set has no such image.
         """
-        for suffix in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)):
-            path = self.root / "JPEGImages" / (image_id + suffix)
-            if path.exists():
-                return path
+        for suffix in SUFFIXES:
+            path = f"{self.image_folder}/{image_id}{suffix}"  # a text, because Path takes several times as long
+            if state_of(path) is not None:
+                return Path(path)
         if image_id in self.in_mixed_case:
             return self.in_mixed_case[image_id]
         raise InputError(f"{self.root / 'JPEGImages' / image_id}.jpg is missing")
+
+    @functools.cached_property
+    def image_folder(self) -> str:
+        """The folder of the images."""
+        return str(self.root / "JPEGImages")
 
     @functools.cached_property
     def in_mixed_case(self) -> dict[str, Path]:

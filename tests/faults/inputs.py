@@ -19,7 +19,6 @@ from pycocotools.coco import COCO
 from scipy.io import savemat
 
 import infer_trm
-import train_trm
 from datasets.images import InferenceImages, TrainingImages, Visit
 from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.layouts.coco import CocoLayout
@@ -28,13 +27,13 @@ from datasets.layouts.voc import VocLayout
 from datasets.pixels import open_rgb
 from datasets.prepare import sbd_mask, write_coco_mask
 from diffusion import build_denoiser
+from diffusion.trained import load_denoiser
 from evaluation import Job
 from models import build_dig
 from tests.helpers.toy_data import make_toy_coco, make_toy_voc, write_json, write_lines
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.cams.masks import read_mask
 from utils.experiment import read_scores
-from utils.log import RunLog
 from utils.options.experiment import save_options
 from utils.options.training import TrainOptions, load_run
 from utils.scoring.metrics import SWEEP
@@ -146,7 +145,6 @@ def make_checkpoints(run: Path, options: TrainOptions) -> dict[Path, Callable]:
     save_file(last, folder / "last.pth")
     save_file({"step": 3, "model": denoiser.state_dict()}, folder / "denoiser.pt")
     torch.save(own, folder / "old.pth", _use_new_zipfile_serialization=False)
-    log = RunLog(run, silent=True)
 
     def read_weights(path: Path) -> tuple[Any, Any]:
         return infer_trm.load_network(path, 20, options).state_dict(), own
@@ -163,8 +161,7 @@ def make_checkpoints(run: Path, options: TrainOptions) -> dict[Path, Callable]:
         return content, last
 
     def read_denoiser(path: Path) -> tuple[Any, Any]:
-        values = asdict(options) | {"diffusion_weights": str(path), "patch_size": 8}
-        return train_trm.load_denoiser(TrainOptions(**values), log).state_dict(), denoiser.state_dict()
+        return load_denoiser(str(path), 8, options.input_size).state_dict(), denoiser.state_dict()
 
     return {
         folder / "000net_trm.pth": read_weights,
