@@ -27,6 +27,8 @@ from models import CamModel, DiG, DiGLoss, DiGOutput, load_cam_model, normalize_
 from models.dig import spread
 from models.losses import given
 from tools.animate import images_of
+from tools.report.gallery import jpeg
+from tools.report.views import BACKGROUND, PALETTE, class_iou, mean_iou, outlined, painted, percent
 from train_trm import build_network, guidance_settings
 from utils.cams.crf import refine, require_crf
 from utils.cams.inference import network_pixels
@@ -40,8 +42,6 @@ from utils.log import RunLog
 from utils.options.flags import memory_advice, parse_options, show
 from utils.options.training import TrainOptions
 from utils.picture_table import Cell, Entry, Group, picture_table
-from utils.report.gallery import jpeg
-from utils.report.views import BACKGROUND, PALETTE, class_iou, mean_iou, outlined, painted, percent
 from utils.scoring.best_threshold import background_of
 from utils.scoring.metrics import IGNORE
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of

@@ -34,7 +34,7 @@ def experiment(tmp_path, toy_voc, monkeypatch) -> Path:
         ("infer_trm", "--weights WEIGHTS --exp dig_nano --vis", "vis"),
         ("tools.masks", "--low 0.3 --high 0.5", "png"),
         ("tools.masks", "--low 0.3 --high 0.5", "dict"),
-        ("tools.report", "", "dict"),
+        ("tools.report.__main__", "", "dict"),
         ("evaluation", "", "dict"),
     ],
 )

@@ -16,9 +16,9 @@ from tests.faults.inputs import make_images
 from tests.faults.mutations import alarm
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
-from utils.app.downloads import KINDS
-from utils.app.explorer import CAMS, Explorer
-from utils.app.uploads import Limits, open_upload
+from tools.app.downloads import KINDS
+from tools.app.explorer import CAMS, Explorer
+from tools.app.uploads import Limits, open_upload
 from utils.errors import InputError
 
 LIMITS = Limits(megapixels=1, megabytes=0.5)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..errors import InputError, memory_trouble
-from ..report.views import outlined
+from tools.report.views import outlined
+from utils.errors import InputError, memory_trouble
+
 from . import figures
 from .downloads import write_download
 from .photograph import (

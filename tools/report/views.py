@@ -7,9 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..cams.masks import voc_palette
-from ..cams.pictures import cam_overlay
-from ..scoring.metrics import Confusion, ignored_in, label_map
+from utils.cams.masks import voc_palette
+from utils.cams.pictures import cam_overlay
+from utils.scoring.metrics import Confusion, ignored_in, label_map
 
 SIDE = 288
 """Longer side of the pictures in pixels; pages and sheets with less room shrink them."""

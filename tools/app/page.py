@@ -11,8 +11,9 @@ from PIL import Image
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
-from ..errors import InputError
-from ..images import open_rgb
+from utils.errors import InputError
+from utils.images import open_rgb
+
 from .downloads import KINDS
 from .explorer import WELCOME, Explorer
 from .figures import heading, line

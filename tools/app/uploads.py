@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import InputError
-from ..images import FORMATS, open_rgb
+from utils.errors import InputError
+from utils.images import FORMATS, open_rgb
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..options.flags import flag_name, show
-from ..options.training import TrainOptions
-from ..scoring.metrics import Scores
+from utils.options.flags import flag_name, show
+from utils.options.training import TrainOptions
+from utils.scoring.metrics import Scores
+
 from .charts import Mark, Points, bar_chart, line_chart, nice_ticks, x_axis, y_axis
 from .gallery import data_address
 from .history import Curve

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.report.mask_folders import crf_masks, segmentation_masks
 from utils.cams.files import write_cam_dict
 from utils.cams.masks import write_mask
 from utils.errors import InputError
-from utils.report.mask_folders import crf_masks, segmentation_masks
 
 SCORES = {0: np.array([[0.4, 0.6]]), 3: np.array([[0.6, 0.4]])}
 

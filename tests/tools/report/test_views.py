@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tools.report.sheet import legend_of
+from tools.report.views import BACKGROUND, PALETTE, SIDE, largest_class, view
 from utils.picture_table import Entry
-from utils.report.sheet import legend_of
-from utils.report.views import BACKGROUND, PALETTE, SIDE, largest_class, view
 
 CLASSES = ("cat", "dog", "sofa")
 IMAGE = np.full((20, 40, 3), 200, np.uint8)

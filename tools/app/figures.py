@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from ..cams.masks import voc_palette
-from ..report.gallery import data_address
-from ..report.markup import Element, tag
+from tools.report.gallery import data_address
+from tools.report.markup import Element, tag
+from utils.cams.masks import voc_palette
 
 JPEG_QUALITY = 88
 OPACITY = 0.62

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cams.files import read_score_dict
-from ..cams.folders import crf_folders, made_with
-from ..cams.masks import read_mask
-from ..errors import InputError
-from ..options.flags import show
-from ..scoring.metrics import label_map
+from utils.cams.files import read_score_dict
+from utils.cams.folders import crf_folders, made_with
+from utils.cams.masks import read_mask
+from utils.errors import InputError
+from utils.options.flags import show
+from utils.scoring.metrics import label_map
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
-from ..files import whole_file
-from ..picture_table import Cell, Entry, Group, picture_table
+from utils.errors import InputError
+from utils.files import whole_file
+from utils.picture_table import Cell, Entry, Group, picture_table
+
 from .gallery import GROUPS, Groups, jpeg
 from .views import BACKGROUND, PALETTE, View
 

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.helpers import ROOT
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
-from tools import app
+from tools.app import __main__ as app
 from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.options.tools.app import AppOptions

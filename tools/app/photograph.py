@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..cams.crf import USUAL, refine
-from ..cams.pseudo_masks import score_mask, threshold_mask
-from ..errors import InputError
+from utils.cams.crf import USUAL, refine
+from utils.cams.pseudo_masks import score_mask, threshold_mask
+from utils.errors import InputError
+
 from .uploads import Limits, open_upload
 
 VIEW_SIDE = 400

@@ -16,8 +16,8 @@ from pathlib import Path
 from datasets.layouts.base import classes_at
 from datasets.runs import open_run
 from models import CamModel, SegModel, load_cam_model, load_seg_model
-from utils.app.explorer import Explorer
-from utils.app.uploads import Limits
+from tools.app.explorer import Explorer
+from tools.app.uploads import Limits
 from utils.cams.crf import require_crf
 from utils.errors import InputError, run_script
 from utils.experiment import TRM, kind_of, require_experiment, run_of
@@ -42,7 +42,7 @@ def main(args: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="dig-app-") as folder:
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
-        from utils.app.page import build_page, launch  # reads the environment
+        from tools.app.page import build_page, launch  # reads the environment
 
         subtitle = f"{len(model.classes)} classes, weights {model.weights.name}"
         page = build_page(explorer, options.name, subtitle, examples, background_of(options.folder)[0], Path(folder))

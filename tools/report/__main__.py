@@ -14,6 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from datasets.layouts.base import Layout, is_data_set, open_layout, read_truth
+from tools.report.gallery import Groups, build_gallery
+from tools.report.history import read_losses, read_progress
+from tools.report.mask_folders import MaskFolder, crf_masks, segmentation_masks
+from tools.report.page import CamFindings, Findings, build_page, name_flags
+from tools.report.scoring import ImageScores, examples, score_images, score_masks, trimmed
+from tools.report.sheet import write_sheet
+from tools.report.views import View, view
 from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import inside_or_path
@@ -24,13 +31,6 @@ from utils.images import open_rgb
 from utils.machine.locks import reading
 from utils.options.flags import parse_options
 from utils.options.training import TrainOptions
-from utils.report.gallery import Groups, build_gallery
-from utils.report.history import read_losses, read_progress
-from utils.report.mask_folders import MaskFolder, crf_masks, segmentation_masks
-from utils.report.page import CamFindings, Findings, build_page, name_flags
-from utils.report.scoring import ImageScores, examples, score_images, score_masks, trimmed
-from utils.report.sheet import write_sheet
-from utils.report.views import View, view
 from utils.scoring.best_threshold import DEFAULT_BACKGROUND, evaluation_file, read_best
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from ..picture_table import fitted
+from utils.picture_table import fitted
+
 from .markup import Element, tag
 from .views import SIDE, Label, Panel, View
 

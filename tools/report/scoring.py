@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from ..machine.parallel import in_parallel
-from ..scoring.metrics import IGNORE, SWEEP, Confusion, Scores, ThresholdSweep, ignored_in
+from utils.machine.parallel import in_parallel
+from utils.scoring.metrics import IGNORE, SWEEP, Confusion, Scores, ThresholdSweep, ignored_in
 
 IMAGES_PER_TASK = 8
 

@@ -11,11 +11,11 @@ from pycocotools import mask as coco_masks
 from models import CamModel, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
-from utils.app.downloads import KINDS
-from utils.app.explorer import CAMS, CRF, SEGMENTS, WELCOME, Explorer
-from utils.app.figures import mask_overlay, parts_of
-from utils.app.photograph import VIEW_SIDE, Photograph, crf_mask
-from utils.app.uploads import Limits
+from tools.app.downloads import KINDS
+from tools.app.explorer import CAMS, CRF, SEGMENTS, WELCOME, Explorer
+from tools.app.figures import mask_overlay, parts_of
+from tools.app.photograph import VIEW_SIDE, Photograph, crf_mask
+from tools.app.uploads import Limits
 from utils.cams.crf import refine, require_crf
 from utils.cams.masks import read_mask
 from utils.cams.pseudo_masks import score_mask, threshold_mask

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..options.flags import make_options
-from ..options.recipes import recipe
-from ..options.training import TrainOptions
+from utils.options.flags import make_options
+from utils.options.recipes import recipe
+from utils.options.training import TrainOptions
+
 from .history import Curve
 from .markup import Element, document, tag
 from .scoring import ImageScores

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..cams.masks import write_mask
-from ..cams.pictures import save_picture
-from ..files import whole_file
-from ..picture_table import Cell, Entry, Group, picture_table
-from ..predictions.polygons import coco_annotations, coco_categories, labelme_document
+from utils.cams.masks import write_mask
+from utils.cams.pictures import save_picture
+from utils.files import whole_file
+from utils.picture_table import Cell, Entry, Group, picture_table
+from utils.predictions.polygons import coco_annotations, coco_categories, labelme_document
+
 from .figures import mask_overlay, parts_of
 from .photograph import Photograph
 

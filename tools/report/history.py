@@ -7,8 +7,8 @@ import math
 import re
 from pathlib import Path
 
-from ..errors import InputError
-from ..experiment import read_scores, scores_file
+from utils.errors import InputError
+from utils.experiment import read_scores, scores_file
 
 BEGUN = re.compile(r" on .+ in .+, \d+ classes of ")
 RESUMED = re.compile(r" resuming after step \d+ of epoch \d+ ")
