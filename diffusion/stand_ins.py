@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from utils.training.seeding import sample_noise
 
@@ -76,6 +75,8 @@ class OtherFeatures(Guidance):
 
 def blur(images: Tensor, sigma: float) -> Tensor:
     """Images (B, 3, H, W) after a Gaussian blur of a standard deviation in pixels."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # here, because it takes a second
+
     return gaussian_blur(images, blur_width(sigma, min(images.shape[-2:])), sigma)
 
 

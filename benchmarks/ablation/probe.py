@@ -33,6 +33,7 @@ from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import Confusion
 from utils.training.seeding import sample_noise
 
+from ..pages import write_between
 from .results import commit
 
 BATCH = 8
@@ -50,6 +51,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--run", required=True, help="folder of a run of train_trm.py with a stem and a denoiser")
     parser.add_argument("--score-list", default="val", help="list of the images that probes are scored on")
     parser.add_argument("--out", default="./experiment/ablation/probe.json", help="results")
+    parser.add_argument("--page", default="", help="page in which the tables stand after <!-- NAME OF OUT -->")
     options = parser.parse_args(args)
     run = load_run(Path(options.run))
     if run is None or not run[0].stem:
@@ -67,13 +69,26 @@ def main(args: list[str]) -> None:
             "map": probe_labels(grids, layout.labels(train_ids), scored, layout.labels(score_ids)),
             "miou": probe_patches(grids, truth, scored, scored_truth, len(classes)),
         }
-        print(f"{name}: {results['probes'][name]}")
 
     # CAMs of denoised images
     results["cams"] = compare_cams(layout, score_ids, settings, Path(options.run), len(classes))
-    print(f"CAMs: {results['cams']}")
+    print(markdown(results))
     with whole_file(Path(options.out)) as file:
         file.write((json.dumps(results, indent=1) + "\n").encode())
+    if options.page:
+        write_between(Path(options.page), f"<!-- {Path(options.out).name} -->", "<!-- end -->", markdown(results))
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Both tables in Markdown."""
+    lines = ["| features | classes in the image, mAP in % | class of each patch, mIoU in % |", "|---|---|---|"]
+    lines += [f"| {name} | {found['map']:.1f} | {found['miou']:.1f} |" for name, found in results["probes"].items()]
+    lines += ["", "| image | PSNR in dB | CAMs differ by | IoU of masks in % |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {found['psnr_db']:.1f} | {found['difference']:.3f} | {found['iou']:.1f} |"
+        for name, found in results["cams"].items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def feature_sources(settings: TrainOptions) -> dict[str, Features]:
