@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import logging
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,8 +42,9 @@ class TerminalHandler(logging.Handler):
     """Prints without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one line."""
+        """Prints one line, at once also into a file or a pipe."""
         tqdm.write(self.format(record))
+        sys.stdout.flush()
 
 
 class LogFile(logging.FileHandler):

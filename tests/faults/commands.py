@@ -1,11 +1,9 @@
 """The scripts as a user runs them, at toy scale, in processes that can be killed."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.helpers import ROOT
+from tests.helpers import processes
+from tests.helpers.warm import Command
 
 NETWORK = "--input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --feature-steps 0 2"
 TRAIN = (
@@ -20,20 +18,9 @@ INFER = "infer_trm.py --name run --dict --vis --num_workers 1"
 EVALUATE = "evaluation.py --name run --json scores.json --num_workers 1"
 
 
-def start(line: str, cwd: Path, **environment: str) -> subprocess.Popen:
-    """Starts a script on the CPU, with one thread; its session is its own, so that it can be killed alone."""
-    script, *args = line.split()
-    command = [sys.executable, *([script] if script == "-m" else [str(ROOT / script)]), *args]
-    own = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=os.environ | own | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def start(line: str, cwd: Path, **environment: str) -> Command:
+    """Starts a script on the CPU; errors go to its output."""
+    return processes.start(line, cwd, merged=True, **environment)
 
 
 def finish(line: str, cwd: Path, **environment: str) -> tuple[int, str]:

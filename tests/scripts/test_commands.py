@@ -13,6 +13,7 @@ from PIL import Image
 
 from models import LFCA_PREFIXES, build_dig
 from tests.helpers import ROOT
+from tests.helpers.processes import start
 from tests.helpers.recorded import fill_
 from tests.helpers.shared import COCO_MINI, VOC_MINI, needs_coco_mini, needs_voc_mini
 
@@ -21,14 +22,11 @@ pytestmark = pytest.mark.end_to_end
 FEW = ["2007_000033", "2007_000187", "2007_000032", "2007_000039"]
 
 
-def command(line: str, cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+def command(line: str, cwd: Path) -> subprocess.CompletedProcess:
     """Runs `python script …`, or `python -m module …`, from `cwd`, as a user would from the checkout."""
-    script, *args = line.split()
-    what = [script] if script == "-m" else [str(ROOT / script)]
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*prefix, sys.executable, *what, *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=600
-    )
+    process = start(line, cwd)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(line, process.returncode, output, errors)
 
 
 def succeed(line: str, cwd: Path) -> str:
@@ -130,7 +128,10 @@ def peak_memory(line: str, cwd: Path) -> int:
         "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
         "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
     )
-    result = command(line, cwd, prefix=(sys.executable, "-c", measure))
+    script, *args = line.split()
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    measured = [sys.executable, "-c", measure, sys.executable, str(ROOT / script), *args]
+    result = subprocess.run(measured, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     unit = 1 if sys.platform == "darwin" else 1024
     return int(result.stdout.rsplit("PEAK", 1)[1]) * unit

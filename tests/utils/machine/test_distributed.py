@@ -17,6 +17,7 @@ import train_trm
 from tests.helpers import ROOT
 from tests.helpers.processes import finish, start
 from tests.helpers.toy_data import make_toy_voc
+from tests.helpers.warm import Command
 from utils.errors import InputError
 from utils.experiment import read_scores
 from utils.machine.distributed import (
@@ -198,7 +199,7 @@ def test_the_denoiser_takes_the_same_steps_too(tmp_path):
     assert max((a - b).abs().max() for a, b in zip(*(state.values() for state in states), strict=True)) < 1e-5
 
 
-def process_of_rank(rank: int, launcher: subprocess.Popen) -> int:
+def process_of_rank(rank: int, launcher: subprocess.Popen | Command) -> int:
     """The process that a launcher started for a rank."""
     for child in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split():
         with contextlib.suppress(OSError):
@@ -207,12 +208,9 @@ def process_of_rank(rank: int, launcher: subprocess.Popen) -> int:
     raise AssertionError(f"there is no process of rank {rank}")
 
 
-def kill_rank_1_in_epoch_1(process: subprocess.Popen) -> None:
-    for line in process.stdout:
-        if line.startswith("epoch 1 step 1/"):
-            os.kill(process_of_rank(1, process), signal.SIGKILL)
-            return
-    raise AssertionError("training ended too early")
+def kill_rank_1_in_epoch_1(process: Command) -> None:
+    process.wait_for("epoch 1 step 1/")
+    os.kill(process_of_rank(1, process), signal.SIGKILL)
 
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
@@ -252,8 +250,8 @@ def test_three_processes_resume_to_the_same_bits(runs):
 @linux_only
 @pytest.mark.end_to_end
 def test_torchruns_restart_goes_on_from_the_last_checkpoint(runs):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1")
-    process = start(f"train_trm.py --name restarted {SMALL} --overwrite", runs.parent, *torchrun)
+    torchrun = f"-m torch.distributed.run --standalone --nproc_per_node=2 --max-restarts=1 {ROOT}"
+    process = start(f"{torchrun}/train_trm.py --name restarted {SMALL} --overwrite", runs.parent)
     kill_rank_1_in_epoch_1(process)
     assert "of epoch 0 from" in finish(process)
     uninterrupted, restarted = weights(runs / "two"), weights(runs / "restarted")
@@ -264,7 +262,7 @@ def test_torchruns_restart_goes_on_from_the_last_checkpoint(runs):
 def test_a_second_run_of_a_name_is_refused_and_touches_nothing(runs):
     first = start(f"train_trm.py --name locked {SMALL} --nproc 2 --epochs 500", runs.parent)
     try:
-        assert any(line.startswith("epoch 0 step 1/") for line in first.stdout)
+        first.wait_for("epoch 0 step 1/")
         before = {path: path.read_bytes() for path in (runs / "locked").iterdir() if path.name == "options.json"}
         second = start(f"train_trm.py --name locked {SMALL} --seed 5 --overwrite", runs.parent)
         _, errors = second.communicate(timeout=120)
@@ -277,7 +275,7 @@ def test_a_second_run_of_a_name_is_refused_and_touches_nothing(runs):
         assert "seed 5" not in (runs / "locked" / "log.txt").read_text()
         assert first.poll() is None
     finally:
-        first.terminate()
+        first.send_signal(signal.SIGTERM)
         first.communicate(timeout=120)
 
 
