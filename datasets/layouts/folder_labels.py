@@ -274,9 +274,9 @@ class ImageFiles:
             by_stem: dict[str, list[Path]] = {}
             for place in (self.root / folder, self.root / "images" / folder):
                 for name in sorted(image_names(place)):
-                    spelt = unicodedata.normalize("NFC", name)
-                    by_name.setdefault(spelt, []).append(place / name)
-                    by_stem.setdefault(posixpath.splitext(spelt)[0], []).append(place / name)
+                    spelt, path = unicodedata.normalize("NFC", name), place / name
+                    by_name.setdefault(spelt, []).append(path)
+                    by_stem.setdefault(posixpath.splitext(spelt)[0], []).append(path)
             self.listings[folder] = by_name, by_stem
         return self.listings[folder]
 
@@ -286,11 +286,11 @@ def id_of(name: str) -> str:
 
     Accents are in Unicode's NFC, because file systems differ.
     """
-    path = PurePosixPath(unicodedata.normalize("NFC", name))
-    folders = path.parent.parts
-    if folders[:1] == ("images",):
+    parts = [part for part in unicodedata.normalize("NFC", name).split("/") if part not in ("", ".")]
+    *folders, file = parts or [""]
+    if folders[:1] == ["images"]:
         folders = folders[1:]
-    return "__".join((*folders, path.stem if is_image_name(path.name) else path.name))
+    return "__".join((*folders, posixpath.splitext(file)[0] if is_image_name(file) else file))
 
 
 def image_names(folder: Path) -> Iterator[str]:
