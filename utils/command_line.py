@@ -34,4 +34,4 @@ def check_flags(cls: type, defaults: Callable[[Sequence[str]], Mapping[str, Any]
 def program() -> str:
     """The running script, as it is typed after `python`."""
     spec = sys.modules["__main__"].__spec__
-    return f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else Path(sys.argv[0]).name
