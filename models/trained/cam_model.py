@@ -22,7 +22,7 @@ from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from ..dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 from .hub import HubModel
-from .image_like import ImageLike, as_rgb, name_of
+from .image_like import ImageLike, as_rgb, name_of, several
 
 WEIGHTS_HINT = "Train first, or copy the published 69.3_pascal.pth there, or name a file with --weights"
 
@@ -153,7 +153,7 @@ class CamModel(HubModel):
         threshold: float = 0.5,
     ) -> list[np.ndarray]:
         """The masks of several images, one after the other; `labels` are those of all of them; see `mask`."""
-        return [self.mask(image, labels, background, threshold) for image in images]
+        return [self.mask(image, labels, background, threshold) for image in several(images)]
 
     def mask_of(self, cams: Mapping[str, np.ndarray], size: tuple[int, int], background: float | None = None) -> np.ndarray:
         """The mask (H, W) of CAMs by class name; see `mask`."""

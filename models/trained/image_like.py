@@ -1,6 +1,7 @@
 """Images of many kinds, given to a network from Python, as upright RGB."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +50,18 @@ def as_rgb(image: ImageLike, white: float = 0.0) -> Image.Image:
 def name_of(image: ImageLike) -> str:
     """The name of an image in messages."""
     return str(image) if isinstance(image, (str, os.PathLike)) else "the image"
+
+
+def several(images: Iterable[ImageLike]) -> Iterable[ImageLike]:
+    """The images as they are.
+
+    Raises:
+        InputError: they are a single path, PIL image or open file.
+    """
+    if isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read"):
+        one = str(images) if isinstance(images, (str, os.PathLike)) else "the image"
+        raise InputError(f"masks takes several images, such as a list of them: for one, {one}, there is mask")
+    return images
 
 
 def channels_last(image: Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ from utils.segmentation.inference import segment
 from ..segmentation import SegmentationNet, load_segmenter
 from .cam_model import precision_of
 from .hub import HubModel
-from .image_like import ImageLike, as_rgb
+from .image_like import ImageLike, as_rgb, several
 
 
 class SegModel(HubModel):
@@ -57,7 +57,7 @@ class SegModel(HubModel):
 
     def masks(self, images: Iterable[ImageLike], scales: Sequence[float] = (1.0,), mirror: bool = False) -> list[np.ndarray]:
         """The masks of several images, one after the other; see `mask`."""
-        return [self.mask(image, scales, mirror) for image in images]
+        return [self.mask(image, scales, mirror) for image in several(images)]
 
     def probabilities(
         self, image: ImageLike, scales: Sequence[float] = (1.0,), mirror: bool = False

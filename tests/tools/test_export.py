@@ -159,6 +159,19 @@ def test_the_card_says_what_is_known(tmp_path):
     assert str(tmp_path) not in card.content
 
 
+def test_an_export_made_again_keeps_its_licence_until_another_is_named(tmp_path):
+    cam_experiment(tmp_path)
+    for flags, licence in (
+        ("", "unknown"),
+        ("--license cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("", "cc-by-nc-4.0"),
+        ("--overwrite", "unknown"),
+    ):
+        assert ModelCard.load(run_export(tmp_path, flags=flags) / "README.md").data.license == licence
+    (tmp_path / "export" / "run" / "README.md").write_bytes(b"\xff no card")
+    assert ModelCard.load(run_export(tmp_path) / "README.md").data.license == "unknown"
+
+
 def test_scores_of_other_weights_stay_out_of_the_card(tmp_path):
     experiment = cam_experiment(tmp_path)
     add_score(experiment, 1, {"miou": 50.0, "threshold": 0.4})

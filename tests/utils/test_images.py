@@ -134,6 +134,12 @@ def test_a_file_of_an_unread_kind_is_refused_with_the_reason(tmp_path):
         open_rgb(tmp_path / "a.nef")
 
 
+def test_a_folder_is_told_as_such(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(InputError, match=r"a\.jpg is a folder, not an image$"):
+        open_rgb(tmp_path / "a.jpg")
+
+
 def test_a_link_in_a_circle_is_told_as_such(tmp_path):
     (tmp_path / "a.jpg").symlink_to(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg is a link that leads nowhere$"):

@@ -1,13 +1,14 @@
 """Whatever can be an image: what each kind becomes, and what is refused."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from models.trained.image_like import as_rgb
+from models.trained.image_like import as_rgb, several
 from tests.helpers.turned import STORED, save_turned
 from utils.errors import InputError
 
@@ -110,3 +111,10 @@ def test_files_and_pil_images_are_turned_upright(tmp_path):
 def test_what_is_no_image_is_refused(image, message):
     with pytest.raises(InputError, match=message):
         as_rgb(image)
+
+
+@pytest.mark.parametrize("image", ["dog.jpg", Path("dog.jpg"), Image.fromarray(PICTURE), file_with(png(PICTURE))])
+def test_a_single_image_in_the_place_of_several_is_refused(image):
+    with pytest.raises(InputError, match=r"^masks takes several images, .*: for one, (dog\.jpg|the image), there is mask$"):
+        several(image)
+    assert several([image]) == [image]

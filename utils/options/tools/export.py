@@ -21,9 +21,10 @@ class ExportOptions(ExperimentOptions):
     )
     out: str = option("./export", "folder of all exports: the files go to OUT/NAME")
     license: str = option(
-        "unknown",
-        "licence of the weights, as the Hugging Face Hub spells it, such as mit, apache-2.0, cc-by-nc-4.0 or other",
-        pattern=(r"[a-z0-9][a-z0-9.+-]*", "a licence as the Hub spells it, such as cc-by-nc-4.0"),
+        "",
+        "licence of the weights, as the Hugging Face Hub spells it, such as mit, apache-2.0, cc-by-nc-4.0 or other; empty:"
+        " that of the export that is there; unknown if there is none, and with --overwrite",
+        pattern=(r"([a-z0-9][a-z0-9.+-]*)?", "a licence as the Hub spells it, such as cc-by-nc-4.0"),
     )
     overwrite: bool = option(False, "replace an export of other weights, instead of refusing")
 
