@@ -52,6 +52,7 @@ from utils.machine.distributed import (
     shard,
 )
 from utils.machine.interruptions import Interruptions
+from utils.machine.memory import no_garbage_collection
 from utils.options.flags import memory_advice
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep
@@ -96,9 +97,10 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
     with process_group(device, options.nproc, [options.folder]), RunLog(options.folder, silent=not is_main()) as log:
         # Data
         last = open_experiment(options)
-        log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
-        train_loader = training_loader(layout, options, device, log)
-        val_loader = validation_loader(layout, options, device, log) if isinstance(options, SegOptions) else None
+        with no_garbage_collection():
+            log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
+            train_loader = training_loader(layout, options, device, log)
+            val_loader = validation_loader(layout, options, device, log) if isinstance(options, SegOptions) else None
 
         # Network
         weights = "none" if options.resume else options.encoder_weights  # a checkpoint has all of them

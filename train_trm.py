@@ -55,6 +55,7 @@ from utils.machine.distributed import (
     shard,
 )
 from utils.machine.interruptions import Interruptions
+from utils.machine.memory import no_garbage_collection
 from utils.options.flags import memory_advice
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
@@ -93,9 +94,10 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
     with process_group(device, options.nproc, [options.folder]), RunLog(options.folder, silent=not is_main()) as log:
         # Data
         last = open_experiment(options)
-        log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
-        train_loader = training_loader(layout, options, device, log)
-        val_loader = validation_loader(layout, options, device, log)
+        with no_garbage_collection():
+            log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
+            train_loader = training_loader(layout, options, device, log)
+            val_loader = validation_loader(layout, options, device, log)
 
         # Networks
         criterion, denoiser, net = build_networks(len(layout.classes), options, log)

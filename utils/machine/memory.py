@@ -1,6 +1,8 @@
-"""Returning freed memory to the system."""
+"""Returning freed memory to the system, and doing without garbage collection."""
 
+import contextlib
 import ctypes
+import gc
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -20,6 +22,21 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Context in which Python does not look for cycles of objects.
+
+    While tables of 100,000 images grow, it would go through them again and again, for a quarter of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def returning_freed_memory(images: Iterable[T], device: torch.device) -> Iterator[T]:

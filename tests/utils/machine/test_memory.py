@@ -1,6 +1,7 @@
 """Memory that was freed goes back to the system."""
 
 import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from utils.machine import memory
-from utils.machine.memory import return_freed_memory, returning_freed_memory
+from utils.machine.memory import no_garbage_collection, return_freed_memory, returning_freed_memory
 
 
 def resident_pages() -> int:
@@ -35,3 +36,15 @@ def test_memory_is_given_back_before_every_sixteenth_image(monkeypatch, device, 
     for image in returning_freed_memory(range(40), torch.device(device)):
         seen.append(image)
     assert (seen, at) == (list(range(40)), returns)
+
+
+def test_garbage_is_collected_again_after_the_context_also_when_it_fails():
+    with no_garbage_collection():
+        assert not gc.isenabled()
+        with no_garbage_collection():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="no labels"), no_garbage_collection():
+        raise ValueError("no labels")
+    assert gc.isenabled()
