@@ -10,7 +10,6 @@ from utils.training.seeding import sample_noise
 
 from .guidance import Guidance
 
-GUIDES = ("denoiser", "blur", "stem")
 MOST_BLUR = 64.0
 """Largest standard deviation of a blur in pixels."""
 BATCH = 8

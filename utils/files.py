@@ -134,7 +134,7 @@ def previous_file(path: Path) -> Path:
 def state_of(path: Path | str) -> list[int] | None:
     """Size in bytes and modification time in nanoseconds of a file; None if it is missing."""
     try:
-        stat = os.stat(path)  # noqa: PTH116  Path takes several times as long, which counts for 100,000 files
+        stat = os.stat(path)  # noqa: PTH116  texts, unlike Path, take little time for 100,000 files
     except OSError:
         return None
     return [stat.st_size, stat.st_mtime_ns]

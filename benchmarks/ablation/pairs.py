@@ -39,9 +39,8 @@ class Difference:
     @property
     def half_width(self) -> float:
         """Half the width of the 95 % interval of the mean over seeds, by Student's t; nan for a single seed."""
-        return (
-            t95(len(self.by_seed) - 1) * self.deviation / math.sqrt(len(self.by_seed)) if len(self.by_seed) > 1 else math.nan
-        )
+        seeds = len(self.by_seed)
+        return t95(seeds - 1) * self.deviation / math.sqrt(seeds) if seeds > 1 else math.nan
 
     def seeds_for(self, points: float) -> int:
         """The number of seeds with which the interval would be ± `points`, if the deviation stays; 0 if unknown."""

@@ -61,12 +61,13 @@ def main(args: list[str]) -> None:
     train_ids, score_ids = layout.training_ids(settings.train_list)[0], layout.read_list(options.score_list)
 
     # Probes
+    labels, scored_labels = layout.labels(train_ids), layout.labels(score_ids)
     results: dict[str, Any] = {"commit": commit(), "images": [len(train_ids), len(score_ids)], "probes": {}}
     for name, features in feature_sources(settings).items():
         grids, truth = table_of(layout, train_ids, settings, features, name)
         scored, scored_truth = table_of(layout, score_ids, settings, features, name)
         results["probes"][name] = {
-            "map": probe_labels(grids, layout.labels(train_ids), scored, layout.labels(score_ids)),
+            "map": probe_labels(grids, labels, scored, scored_labels),
             "miou": probe_patches(grids, truth, scored, scored_truth, len(classes)),
         }
 

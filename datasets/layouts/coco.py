@@ -14,7 +14,6 @@ import numpy as np
 
 from utils.cams.masks import read_mask
 from utils.errors import InputError
-from utils.files import state_of
 from utils.folders import is_hidden
 from utils.scoring.metrics import IGNORE
 
@@ -66,9 +65,9 @@ class CocoLayout(Layout):
         """
         for split in splits_of(image_id):
             for stem in spellings(image_id, split):
-                path = f"{self.root}/{split}/{stem}.jpg"  # a text, because Path takes several times as long
-                if state_of(path) is not None:
-                    return Path(path)
+                path = self.root / split / f"{stem}.jpg"
+                if path.exists():
+                    return path
         raise InputError(f"{self.root} holds no image {image_id} in {' or '.join(splits_of(image_id))}")
 
     def listed_ids(self, path: Path) -> list[str]:

@@ -4,25 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffusion import Guidance, build_denoiser
-
-
-@pytest.fixture(scope="module")
-def denoiser():
-    torch.manual_seed(0)
-    return build_denoiser(dim=8, image_size=32)
+from diffusion import Guidance
+from tests.helpers.guidance import noise_for
 
 
 @pytest.fixture
 def image():
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
-def noise_for(guidance: Guidance, image: torch.Tensor) -> dict[int, torch.Tensor]:
-    return {
-        t: torch.randn(image.shape, generator=torch.Generator().manual_seed(t))
-        for t in (*guidance.feature_steps, guidance.image_step)
-    }
 
 
 def test_features_come_in_the_order_of_the_steps(denoiser, image):

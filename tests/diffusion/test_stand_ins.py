@@ -4,15 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from diffusion import Guidance, build_denoiser
+from diffusion import Guidance
 from diffusion.stand_ins import MOST_BLUR, BlurredImages, OtherFeatures, blur, psnr, sigma_of
-from tests.diffusion.test_guidance import noise_for
-
-
-@pytest.fixture(scope="module")
-def denoiser():
-    torch.manual_seed(0)
-    return build_denoiser(dim=8, image_size=32)
+from tests.helpers.guidance import noise_for
 
 
 @pytest.fixture
