@@ -53,10 +53,6 @@ class Command:
         """The exit status, or minus the signal that ended it; None while it runs."""
         return self.process.exitcode
 
-    def poll(self) -> int | None:
-        """See `returncode`."""
-        return self.returncode
-
     def send_signal(self, number: int) -> None:
         """Sends a signal, unless it has ended."""
         if self.returncode is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, processes
 from tests.helpers.small_runs import SMALL, SMALL_SEG
 from tests.helpers.toy_data import make_toy_voc
 from utils.log import wandb_file
@@ -113,7 +113,7 @@ def test_ctrl_c_saves_and_ends_the_log(data, tmp_path):
     "script", ["train_trm.py", "train_diffusion.py --data .", "train_seg.py --masks .", "train_affinity.py --masks ."]
 )
 def test_a_missing_package_is_one_line_before_anything_is_made(script, tmp_path):
-    process = start(f"{script} --name run --wandb project", tmp_path)
+    process = processes.start(f"{script} --name run --wandb project", tmp_path)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert errors.strip().splitlines() == ["error: --wandb needs the package wandb: pip install -r requirements-wandb.txt"]
