@@ -37,6 +37,7 @@ from utils.experiment import (
 )
 from utils.files import claim, claim_file
 from utils.log import RunLog, require_wandb
+from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
@@ -90,6 +91,8 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
     options = parse(args, goal)
     require_wandb(options.wandb)
     device = prepare_device(options.device)
+    if options.compile:
+        require_compiler(device)
     precision = Precision(options.amp, device)
     torch.manual_seed(options.seed)
     layout = open_layout(Path(options.data_path), options.sbd_path)

@@ -1,6 +1,7 @@
 """Scripts in processes of their own."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from tests.helpers import ROOT
@@ -12,6 +13,13 @@ def start(line: str, cwd: Path, merged: bool = False, **environment: str) -> Com
     """Starts a command on the CPU, with one thread for every process, and a session of its own: it can be killed alone."""
     own = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": str(ROOT)}
     return Command(line, cwd, os.environ | own | environment, merged)
+
+
+def complete(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Runs a command to its end, as a user would from the checkout."""
+    process = start(line, cwd, **environment)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(line, process.returncode, output, errors)
 
 
 def finish(process: Command) -> str:

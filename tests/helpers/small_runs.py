@@ -10,3 +10,8 @@ SMALL_SEG = (
     "--arch-options decoder_channels=(8,8,8,8,8)"
 )
 """The same of train_seg.py."""
+
+SMALL_DENOISER = (
+    "--dim 8 --image-size 16 --batch-size 4 --num-samples 4 --sample-steps 2 --num_workers 0 --device cpu --print-freq 2"
+)
+"""The same of train_diffusion.py."""

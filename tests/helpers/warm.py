@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import runpy
 import selectors
+import shlex
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ class Command:
     """A command in a process of its own, with the methods of `subprocess.Popen` that tests use.
 
     Args:
-        line: a script of the repository, or -m and a module, with flags.
+        line: a script of the repository, or -m and a module, with flags, as in a shell.
         cwd: folder that it runs in.
         environment: its environment.
         merged: whether its errors go to its output.
@@ -38,7 +39,7 @@ class Command:
         self.streams = {name: reader for name, (reader, _) in zip(("stdout", "stderr"), pipes, strict=True)}
         self.texts = dict.fromkeys(self.streams, b"")
         writers = [writer for _, writer in pipes]
-        self.process = CONTEXT.Process(target=run, args=(line.split(), str(cwd), dict(environment), *writers, merged))
+        self.process = CONTEXT.Process(target=run, args=(shlex.split(line), str(cwd), dict(environment), *writers, merged))
         self.process.start()
         for writer in writers:
             writer.close()
@@ -58,14 +59,15 @@ class Command:
         if self.returncode is None:
             os.kill(self.pid, number)
 
-    def wait_for(self, *starts: str, timeout: float = 120) -> None:
-        """Waits for a line of its output that starts in one of some ways."""
+    def wait_for(self, *starts: str, timeout: float = 120) -> str:
+        """Waits for a line of its output that starts in one of some ways, and returns it."""
         deadline, seen = time.monotonic() + timeout, 0
         while True:
             lines = self.texts["stdout"].decode().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith("\n")]
-            if any(line.startswith(starts) for line in whole[seen:]):
-                return
+            for line in whole[seen:]:
+                if line.startswith(starts):
+                    return line
             seen = len(whole)
             assert self.read(deadline), f"it ended too early: {self.texts}"
 

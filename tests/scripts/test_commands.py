@@ -13,7 +13,7 @@ from PIL import Image
 
 from models import LFCA_PREFIXES, build_dig
 from tests.helpers import ROOT
-from tests.helpers.processes import start
+from tests.helpers.processes import complete
 from tests.helpers.recorded import fill_
 from tests.helpers.shared import COCO_MINI, VOC_MINI, needs_coco_mini, needs_voc_mini
 
@@ -22,15 +22,8 @@ pytestmark = pytest.mark.end_to_end
 FEW = ["2007_000033", "2007_000187", "2007_000032", "2007_000039"]
 
 
-def command(line: str, cwd: Path) -> subprocess.CompletedProcess:
-    """Runs `python script …`, or `python -m module …`, from `cwd`, as a user would from the checkout."""
-    process = start(line, cwd)
-    output, errors = process.communicate()
-    return subprocess.CompletedProcess(line, process.returncode, output, errors)
-
-
 def succeed(line: str, cwd: Path) -> str:
-    result = command(line, cwd)
+    result = complete(line, cwd)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout
@@ -151,7 +144,7 @@ def peak_memory(line: str, cwd: Path) -> int:
     ],
 )
 def test_wrong_input_ends_with_one_line_and_code_2(tmp_path, line, message):
-    result = command(line, tmp_path)
+    result = complete(line, tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
@@ -162,14 +155,14 @@ def test_wrong_input_ends_with_one_line_and_code_2(tmp_path, line, message):
 def test_an_error_in_a_loading_process_is_one_line_too(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     line = "train_diffusion.py --name x --data . --dim 8 --image-size 16 --batch-size 1 --num_workers 2 --device cpu"
-    result = command(line, tmp_path)
+    result = complete(line, tmp_path)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("error: broken.jpg is no readable image")
     assert "Traceback" not in result.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    result = command("evaluation.py --task cam --debug", tmp_path)
+    result = complete("evaluation.py --task cam --debug", tmp_path)
     assert result.returncode == 2
     assert "Traceback" in result.stderr
 

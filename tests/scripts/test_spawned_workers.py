@@ -21,7 +21,9 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "flags"), [("train_trm", f"{SMALL} --epochs 1"), ("train_seg", SMALL_SEG)], ids=["train_trm", "train_seg"]
+    ("script", "flags"),
+    [("train_trm", f"{SMALL} --epochs 1"), ("train_seg", f"{SMALL_SEG} --epochs 1")],
+    ids=["train_trm", "train_seg"],
 )
 def test_loaders_work_where_processes_are_spawned(tmp_path, script, flags):
     data = make_toy_voc(tmp_path / "VOC2012")

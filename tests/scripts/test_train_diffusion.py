@@ -9,9 +9,9 @@ from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 from PIL import Image
 
 import train_diffusion
+from tests.helpers.small_runs import SMALL_DENOISER
+from tests.helpers.weights import equal
 from utils.errors import InputError
-
-SMALL = "--dim 8 --image-size 16 --batch-size 4 --num-samples 4 --sample-steps 2 --num_workers 0 --device cpu --print-freq 2"
 
 
 @pytest.fixture
@@ -30,12 +30,10 @@ def folder(tmp_path) -> Path:
 def train(tmp_path: Path, images: Path, name: str, extra: str = "--steps 4") -> dict:
     """Trains and returns what the finished file holds."""
     out = tmp_path / f"{name}.pt"
-    train_diffusion.main(f"--name {name} --experiments {tmp_path} --data {images} --out {out} {SMALL} {extra}".split())
+    train_diffusion.main(
+        f"--name {name} --experiments {tmp_path} --data {images} --out {out} {SMALL_DENOISER} {extra}".split()
+    )
     return torch.load(out, weights_only=True)
-
-
-def equal(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def their_trainer(tmp_path: Path) -> Trainer:

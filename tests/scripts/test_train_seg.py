@@ -10,6 +10,7 @@ import train_seg
 from tests.helpers.processes import finish, start
 from tests.helpers.small_runs import SMALL_SEG
 from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
+from tests.helpers.weights import equal
 from utils.errors import InputError
 from utils.experiment import SEG, epoch_file, read_scores
 from utils.training.engine import Training
@@ -28,10 +29,6 @@ def train(tmp_path: Path, data: Path, name: str = "run", extra: str = "") -> Pat
 
 def weights(folder: Path, epoch: int = 1) -> dict[str, torch.Tensor]:
     return torch.load(epoch_file(folder, epoch, SEG), weights_only=True)
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_run_writes_weights_options_scores_log_and_events(tmp_path, voc):
@@ -159,6 +156,12 @@ def test_a_mask_of_another_size_is_refused(tmp_path, voc):
 def test_what_does_not_fit_is_refused_with_a_line(tmp_path, voc, flags, message):
     with pytest.raises(InputError, match=message):
         train(tmp_path, voc, "run", flags)
+
+
+def test_compiling_without_a_compiler_is_refused_at_the_start(tmp_path, voc, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"^--compile needs a compiler, and no-such-compiler is not found: install it"):
+        train(tmp_path, voc, "run", "--compile")
 
 
 def test_another_command_of_the_same_name_is_refused(tmp_path, voc):

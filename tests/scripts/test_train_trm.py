@@ -17,6 +17,7 @@ from models import LFCA_PREFIXES, build_dig, load_cam_model
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_data import save_mask
+from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment import read_scores
 from utils.options.training import TrainOptions
@@ -28,16 +29,12 @@ def train(tmp_path: Path, data: Path, name: str, extra: str = "--epochs 1") -> P
     return tmp_path / name
 
 
-def weights(folder: Path, epoch: int = 0) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "ckpt" / f"{epoch:03d}net_trm.pth", weights_only=True)
-
-
 def test_gradient_checkpoints_change_no_bit(tmp_path, toy_voc):
     kept, again = (
-        weights(train(tmp_path, toy_voc, name, f"--epochs 1 --start_epoch 0 --drop_path 0.5 --lfca_drop_path 0.5 {flag}"))
+        train(tmp_path, toy_voc, name, f"--epochs 1 --start_epoch 0 --drop_path 0.5 --lfca_drop_path 0.5 {flag}")
         for name, flag in (("kept", ""), ("again", "--grad_checkpoint"))
     )
-    assert equal(kept, again)
+    assert equal(transformer_weights(kept), transformer_weights(again))
 
 
 @pytest.mark.parametrize("flag", ["", "--grad_checkpoint", "--amp bf16"])
@@ -65,7 +62,7 @@ def test_a_run_short_of_memory_may_be_resumed_with_less(tmp_path, toy_voc):
     (tmp_path / "run" / "ckpt" / "001net_trm.pth").unlink()
     (tmp_path / "run" / "ckpt" / "last.previous.pth").replace(tmp_path / "run" / "ckpt" / "last.pth")
     resumed = train(tmp_path, toy_voc, "run", "--resume --grad_checkpoint --update_in_backward")
-    assert equal(weights(resumed, 1), weights(whole, 1))
+    assert equal(transformer_weights(resumed, 1), transformer_weights(whole, 1))
 
 
 def test_parts_that_do_not_divide_a_batch_are_refused(tmp_path, toy_voc):
@@ -93,10 +90,6 @@ def test_the_last_epochs_and_the_best_one_are_kept(tmp_path, toy_voc):
     best = max(scores, key=lambda epoch: scores[epoch]["miou"])
     kept = {path.name for path in (folder / "ckpt").glob("*net_trm.pth")}
     assert kept == {f"{int(epoch):03d}net_trm.pth" for epoch in {best, "3", "4"}}
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_run_writes_weights_options_log_and_events(tmp_path, toy_voc):
@@ -128,14 +121,14 @@ def test_validation_scores_cams_and_classification_in_log_events_and_file(tmp_pa
 
 
 def test_an_epochs_file_holds_what_inference_needs_and_no_more(tmp_path, toy_voc):
-    state = weights(train(tmp_path, toy_voc, "run"))
+    state = transformer_weights(train(tmp_path, toy_voc, "run"))
     assert not any(name.startswith(LFCA_PREFIXES) for name in state)
     build_dig(20, lfca=False, image_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2).load_state_dict(state)
 
 
 def test_training_changes_both_branches(tmp_path, toy_voc):
     folder = train(tmp_path, toy_voc, "run", "--epochs 2 --warmup-epochs 0 --weight-decay 0")
-    before, after = weights(folder, 0), weights(folder, 1)
+    before, after = transformer_weights(folder, 0), transformer_weights(folder, 1)
     assert not torch.equal(before["blocks.0.attn.qkv.weight"], after["blocks.0.attn.qkv.weight"])
     assert torch.equal(before["norm.weight"], after["norm.weight"])
     moments = torch.load(folder / "ckpt" / "last.pth", weights_only=True)["optimizer"]["state"]
@@ -159,7 +152,10 @@ def test_a_trial_of_one_epoch_is_not_warned_of_its_schedule(caplog):
 
 
 def test_another_seed_gives_other_weights(tmp_path, toy_voc):
-    assert not equal(weights(train(tmp_path, toy_voc, "a")), weights(train(tmp_path, toy_voc, "b", "--epochs 1 --seed 1")))
+    assert not equal(
+        transformer_weights(train(tmp_path, toy_voc, "a")),
+        transformer_weights(train(tmp_path, toy_voc, "b", "--epochs 1 --seed 1")),
+    )
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, toy_voc, monkeypatch):
@@ -177,7 +173,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, toy_voc, m
         train(tmp_path, toy_voc, "cut", "--epochs 3 --drop-path 0.3")
     monkeypatch.undo()
     train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())  # the run knows its own options
-    assert equal(weights(whole, 2), weights(tmp_path / "cut", 2))
+    assert equal(transformer_weights(whole, 2), transformer_weights(tmp_path / "cut", 2))
 
 
 def test_a_resumed_run_keeps_its_options(tmp_path, toy_voc):
@@ -204,12 +200,12 @@ def test_a_published_checkpoint_put_there_is_not_overwritten(tmp_path, toy_voc):
 
 def test_an_experiment_that_exists_is_not_overwritten_by_accident(tmp_path, toy_voc):
     folder = train(tmp_path, toy_voc, "run")
-    before = weights(folder)
+    before = transformer_weights(folder)
     with pytest.raises(InputError, match="--resume continues it as it was, --overwrite starts afresh"):
         train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5")
-    assert equal(before, weights(folder))
+    assert equal(before, transformer_weights(folder))
     train(tmp_path, toy_voc, "run", "--epochs 1 --seed 5 --overwrite")
-    assert not equal(before, weights(folder))
+    assert not equal(before, transformer_weights(folder))
 
 
 def test_overwriting_removes_nothing_while_an_input_is_missing(tmp_path, toy_voc):
@@ -245,7 +241,7 @@ def test_a_deit_file_starts_the_transformer(tmp_path, toy_voc, wrap):
     deit = {name: value for name, value in deit.items() if not name.startswith("head")}
     torch.save(wrap(deit), tmp_path / "deit.pth")
     still = "--epochs 1 --warmup-epochs 0 --lr 0 --min-lr 0 --weight-decay 0"
-    state = weights(train(tmp_path, toy_voc, "run", f"{still} --vit_weights {tmp_path}/deit.pth"))
+    state = transformer_weights(train(tmp_path, toy_voc, "run", f"{still} --vit_weights {tmp_path}/deit.pth"))
     assert torch.equal(state["blocks.1.mlp.fc1.weight"], deit["blocks.1.mlp.fc1.weight"])
     assert torch.equal(state["cls_token"][:, 7:8], deit["cls_token"])
 
@@ -265,7 +261,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(
     with pytest.raises(InputError, match=r"epoch 1 step \d+: loss \w+ is (nan|inf)|no longer finite"):
         train(tmp_path, toy_voc, "run", "--epochs 3 --warmup-epochs 1 --lr 1e30")
     assert "stopped: InputError" in (tmp_path / "run" / "log.txt").read_text()
-    state = weights(tmp_path / "run", 0)
+    state = transformer_weights(tmp_path / "run", 0)
     assert all(value.isfinite().all() for value in state.values())
     assert not (tmp_path / "run" / "ckpt" / "001net_trm.pth").exists()
 
@@ -340,8 +336,8 @@ def test_a_frozen_stem_stays_as_it_was_and_a_learning_one_does_not(tmp_path, toy
         train(tmp_path, toy_voc, name, f"--epochs 2 {STEM} --stem_lr {share}") for name, share in (("a", 0), ("b", 0.1))
     )
     weight = "patch_embed.trunk.conv_stem.weight"
-    assert torch.equal(weights(frozen, 0)[weight], weights(frozen, 1)[weight])
-    assert not torch.equal(weights(learning, 0)[weight], weights(learning, 1)[weight])
+    assert torch.equal(transformer_weights(frozen, 0)[weight], transformer_weights(frozen, 1)[weight])
+    assert not torch.equal(transformer_weights(learning, 0)[weight], transformer_weights(learning, 1)[weight])
 
 
 def test_frozen_stages_need_a_stem_that_learns(tmp_path, toy_voc):
@@ -378,7 +374,7 @@ def test_a_run_with_a_stem_that_was_stopped_ends_with_the_same_bits(tmp_path, to
         train(tmp_path, toy_voc, "cut", flags)
     monkeypatch.undo()
     train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
-    assert equal(weights(whole, 1), weights(tmp_path / "cut", 1))
+    assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "cut", 1))
 
 
 def test_inference_and_python_need_no_flag_for_a_stem(tmp_path, toy_voc):
@@ -423,7 +419,7 @@ def test_averaged_weights_are_what_inference_gets(tmp_path, toy_voc, monkeypatch
     for value in seen[1:]:
         average = 0.9 * average + 0.1 * value
     assert (seen[-1] - average).abs().max() > 1e-3
-    torch.testing.assert_close(weights(run, 1)["head.bias"], average)
+    torch.testing.assert_close(transformer_weights(run, 1)["head.bias"], average)
 
 
 def test_a_run_with_averaged_weights_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
@@ -441,7 +437,7 @@ def test_a_run_with_averaged_weights_that_was_stopped_ends_with_the_same_bits(tm
         train(tmp_path, toy_voc, "cut", flags)
     monkeypatch.undo()
     train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
-    assert equal(weights(whole, 1), weights(tmp_path / "cut", 1))
+    assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "cut", 1))
 
 
 @pytest.mark.parametrize(("lr_by", "changes"), [("epoch", 2), ("step", None)])
@@ -484,7 +480,7 @@ def test_a_run_that_was_stopped_for_now_ends_with_the_same_bits(tmp_path, toy_vo
     assert [path.name for path in sorted(part.glob("ckpt/*net_trm.pth"))] == ["000net_trm.pth"]
     assert read_scores(part) == {}
     train(tmp_path, toy_voc, "part", f"--epochs 3 {again}")
-    assert equal(weights(whole, 2), weights(part, 2))
+    assert equal(transformer_weights(whole, 2), transformer_weights(part, 2))
 
 
 @pytest.mark.parametrize("guide", ["blur", "stem"])
@@ -493,9 +489,9 @@ def test_stand_ins_guide_a_resumed_run_as_one_that_was_not_stopped(tmp_path, toy
     whole = train(tmp_path, toy_voc, "whole", flags)
     train(tmp_path, toy_voc, "part", f"{flags} --until 1")
     train(tmp_path, toy_voc, "part", flags)
-    assert equal(weights(whole, 1), weights(tmp_path / "part", 1))
+    assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "part", 1))
     plain = train(tmp_path, toy_voc, "plain", f"--epochs 2 --start_epoch 0 {STEM}")
-    assert not equal(weights(whole, 1), weights(plain, 1))
+    assert not equal(transformer_weights(whole, 1), transformer_weights(plain, 1))
 
 
 def test_features_of_a_stem_need_one():

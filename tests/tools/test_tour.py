@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from PIL import Image
 
 import train_trm
 from models import load_cam_model
-from tests.helpers import ROOT
+from tests.helpers.processes import complete
 from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_data import make_toy_voc
 from tools import tour
@@ -183,8 +181,7 @@ def test_what_cannot_be_shown_is_refused_in_a_line(root, flags, message):
 
 
 def test_an_experiment_that_is_not_there_is_named_at_the_command_line(tmp_path):
-    command = [sys.executable, "-m", "tools.tour", "--name", "run", "--experiments", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = complete(f"-m tools.tour --name run --experiments {tmp_path}", tmp_path)
     assert result.returncode == 2
     assert "there is no experiment" in result.stderr
     assert "Traceback" not in result.stderr

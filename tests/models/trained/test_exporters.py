@@ -12,7 +12,7 @@ from tools import export
 from utils.errors import InputError
 
 SMALL_DINO = {"backbone": "vit_small_patch14_dinov2", "input_size": 56, "backbone_options": ("depth=2", "embed_dim=48")}
-STEM = {"stem": "mobilenetv3_small_050", "stem_levels": (2, 3), "patch_size": 16}
+STEM = {"stem": "test_efficientnet", "stem_levels": (2, 3), "patch_size": 16}
 SAME = {"stem": "efficientnet_lite0", "stem_levels": (3, 4), "patch_size": 16}  # TensorFlow's padding
 FAMILIES = {"deit": {}, "spread": {"cam": "spread"}, "dinov2": SMALL_DINO, "stem": STEM, "same": SAME}
 

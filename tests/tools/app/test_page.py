@@ -2,11 +2,8 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,10 @@ import pytest
 from PIL import Image
 
 from tests.helpers import ROOT
+from tests.helpers.processes import start
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
+from tests.helpers.warm import Command
 from tools.app import __main__ as app
 from utils.cams.masks import read_mask
 from utils.errors import InputError
@@ -84,16 +83,11 @@ def test_a_name_that_is_no_experiment_is_told_with_the_one_meant(root):
         app.load_model(AppOptions(name="rum", experiments=str(root)))
 
 
-def start_page(root: Path, **environment: str) -> tuple[subprocess.Popen, str]:
+def start_page(root: Path, **environment: str) -> tuple[Command, str]:
     """The command itself, and where it serves the page."""
-    command = f"-m tools.app --name run --experiments {root} --device cpu --port 0 --max_mb 1 --examples 2".split()
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("the page is at "):
-            return process, line.split()[4].rstrip(";")
-    pytest.fail(f"no page: {process.wait()}")
+    line = f"-m tools.app --name run --experiments {root} --device cpu --port 0 --max_mb 1 --examples 2"
+    process = start(line, root, HF_HUB_OFFLINE="1", **environment)
+    return process, process.wait_for("the page is at ").split()[4].rstrip(";")
 
 
 @pytest.mark.slow
@@ -114,8 +108,8 @@ def address(root) -> Iterator[str]:
     """Where the page is served."""
     process, address = start_page(root)
     yield address
-    process.terminate()
-    process.wait(30)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

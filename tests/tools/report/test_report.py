@@ -5,9 +5,9 @@ import html
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 
 from datasets.labels.classes import class_names
 from evaluation import main as evaluate
-from tests.helpers import ROOT
+from tests.helpers.processes import complete
 from tests.helpers.toy_data import make_toy_voc, write_json, write_lines
 from tools.report import gallery
 from tools.report import sheet as sheet_of
@@ -400,19 +400,15 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path):
         main(["--name", "empty", "--experiments", str(tmp_path)])
 
 
-def command(flags: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tools.report", *flags], cwd=ROOT, capture_output=True, text=True)
-
-
 def test_the_command_says_what_it_has_written(tmp_path, flags):
-    result = command([*flags, "--out", str(tmp_path / "there" / "r.html")])
+    result = complete(f"-m tools.report {shlex.join(flags)} --out {tmp_path}/there/r.html", tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"done: {tmp_path}/there/r.html, 0.")
     assert (tmp_path / "there" / "r.html").exists()
 
 
 def test_the_command_ends_with_one_line_where_there_is_no_experiment(tmp_path):
-    result = command(["--name", "nobody", "--experiments", str(tmp_path)])
+    result = complete(f"-m tools.report --name nobody --experiments {tmp_path}", tmp_path)
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
         f"error: there is no experiment {tmp_path}/nobody: train one, or name another with --name and --experiments"

@@ -1,16 +1,14 @@
 """Dense CRF: its settings, probabilities, the exponent of the background, and the command that refines files."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import ROOT
 from tests.helpers.experiments import make_experiment
+from tests.helpers.processes import complete
 from tools.crf import main as refine_files
 from utils.cams.crf import refine, require_crf
 from utils.cams.files import read_cam_dict, write_cam_dict
@@ -246,9 +244,8 @@ def test_settings_out_of_range_are_refused_by_flag(experiment, flags, message):
         run(experiment, flags)
 
 
-def test_the_command_is_found_in_utils_and_refuses_in_one_line(densecrf, tmp_path):
-    command = [sys.executable, "-m", "tools.crf", "--name", "none", "--experiments", str(tmp_path), "--data-path", "nowhere"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_the_command_is_found_in_tools_and_refuses_in_one_line(densecrf, tmp_path):
+    result = complete(f"-m tools.crf --name none --experiments {tmp_path} --data-path nowhere", tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: there is no experiment {tmp_path / 'none'}")
     assert len(result.stderr.splitlines()) == 1

@@ -1,8 +1,6 @@
 """Pseudo-masks: their labels, what two thresholds or exponents leave undecided, their files, and the command."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,8 @@ from PIL import Image
 
 from datasets.layouts.voc import VocLayout
 from evaluation import main as evaluate
-from tests.helpers import ROOT
 from tests.helpers.experiments import make_experiment
+from tests.helpers.processes import complete
 from tools.crf import main as refine_files
 from tools.masks import main as write_masks
 from utils.cams.files import read_cam_dict, read_score_dict, write_cam_dict
@@ -236,11 +234,9 @@ def test_flags_that_do_not_go_together_are_refused(experiment, flags, message):
     assert not (experiment / "png").exists()
 
 
-def test_the_command_is_found_in_utils(experiment):
-    command = [sys.executable, "-m", "tools.masks", *where(experiment).split(), "--val_list", "train"]
-    done, refused = (
-        subprocess.run([*command, "--threshold", value], cwd=ROOT, capture_output=True, text=True) for value in ("0.4", "2")
-    )
+def test_the_command_is_found_in_tools(experiment):
+    line = f"-m tools.masks {where(experiment)} --val_list train --threshold"
+    done, refused = (complete(f"{line} {value}", experiment) for value in ("0.4", "2"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == f"done: {experiment}/png"
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
