@@ -72,6 +72,8 @@ def series_of(images: Sequence[int], classes: Sequence[int]) -> list[Series]:
         Series("what is missing of results", "missing", "images", many),
         Series("scoring, 64 x 64 pixels", "evaluate", "images", tuple(n for n in many if n <= 10**4)),
         Series("scoring of 64 images by classes", "evaluate", "classes", tuple(classes), {"images": 64, "side": 256}),
+        Series("training of an epoch of 8 images by classes", "train", "classes", tuple(classes), {"images": 8}),
+        Series("inference of 8 images by classes", "infer", "classes", tuple(classes), {"images": 8}),
         Series("first step by classes", "start", "classes", tuple(classes), {"images": 1000}, True),
         Series("scoring of 8 images by side, 0.1 to 12 megapixels", "evaluate", "side", SIDES, {"images": 8}, exponent=2),
         Series("loading of 8 images by side, 0.1 to 12 megapixels", "load", "side", SIDES, {"images": 8}, exponent=2),

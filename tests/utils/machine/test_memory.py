@@ -3,17 +3,12 @@
 import ctypes
 import gc
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from utils.machine import memory
-from utils.machine.memory import no_garbage_collection, return_freed_memory, returning_freed_memory
-
-
-def resident_pages() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1])
+from utils.machine.memory import no_garbage_collection, resident_memory, return_freed_memory, returning_freed_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -23,19 +18,34 @@ def test_what_was_freed_is_resident_no_more():
     tensors = [torch.ones(16_000) for _ in range(1000)]
     kept = tensors[::2]
     del tensors
-    before = resident_pages()
+    before = resident_memory()
     return_freed_memory()
-    assert before - resident_pages() > 4000  # of 7800 pages of 4 KiB
+    assert before - resident_memory() > 16e6  # of 32 MB
     assert all(tensor.sum() == 16_000 for tensor in kept)
 
 
-@pytest.mark.parametrize(("device", "returns"), [("cpu", [0, 16, 32]), ("cuda", [])])
-def test_memory_is_given_back_before_every_sixteenth_image(monkeypatch, device, returns):
-    seen, at = [], []
-    monkeypatch.setattr(memory, "return_freed_memory", lambda: at.append(len(seen)))
-    for image in returning_freed_memory(range(40), torch.device(device)):
+@pytest.mark.parametrize(("device", "returns"), [("cpu", [4, 8]), ("cuda", [])])
+def test_memory_is_given_back_when_much_has_piled_up(monkeypatch, device, returns):
+    seen, at, resident = [], [], [10**9]
+
+    def give_back() -> None:
+        at.append(len(seen))
+        resident[0] = 10**9
+
+    monkeypatch.setattr(memory, "resident_memory", lambda: resident[0])
+    monkeypatch.setattr(memory, "return_freed_memory", give_back)
+    for image in returning_freed_memory(range(10), torch.device(device)):
         seen.append(image)
-    assert (seen, at) == (list(range(40)), returns)
+        resident[0] += 4 * 10**8
+    assert (seen, at) == (list(range(10)), returns)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_resident_memory_grows_with_what_is_written():
+    before = resident_memory()
+    kept = bytearray(b"x") * 10**8
+    assert 0.9e8 < resident_memory() - before < 2e8
+    assert len(kept) == 10**8
 
 
 def test_garbage_is_collected_again_after_the_context_also_when_it_fails():
