@@ -57,23 +57,27 @@ def train(root: Path, labels: str, images: int, epochs: int = 1, classes: int = 
     """CPU seconds and memory of a training on eight images for all `epochs`."""
     import train_trm
 
-    lists = f"--train_list few --val_list few --num_workers 0 --epochs {epochs} --overwrite"
-    flags = f"--name run --experiments {root / 'experiments'} --data-path {root / 'data'} {NANO} {lists}"
+    flags = training_flags(root, epochs)
     before = time.process_time()
-    train_trm.main(flags.split())
+    train_trm.main(flags)
     return {"cpu": time.process_time() - before, "parent": peak()}
+
+
+def training_flags(root: Path, epochs: int) -> list[str]:
+    """Flags of a training on eight images, as the run `run`."""
+    lists = f"--train_list few --val_list few --num_workers 0 --epochs {epochs} --overwrite"
+    return f"--name run --experiments {root / 'experiments'} --data-path {root / 'data'} {NANO} {lists}".split()
 
 
 def infer(root: Path, labels: str, images: int, classes: int = 20) -> dict[str, Any]:
     """CPU seconds and memory of inference of eight images that have one label each, after an epoch of training."""
     import infer_trm
 
-    place = f"--name run --experiments {root / 'experiments'}"
-    lists = f"--data-path {root / 'data'} --train_list few --val_list few --num_workers 0 --epochs 1 --overwrite"
-    train_line = [sys.executable, "train_trm.py", *f"{place} {NANO} {lists}".split()]
+    train_line = [sys.executable, str(Path(infer_trm.__file__).with_name("train_trm.py")), *training_flags(root, 1)]
     subprocess.run(train_line, check=True, stdout=sys.stderr)  # a process of its own, because its peak would hide this one's
+    flags = f"--name run --experiments {root / 'experiments'} --dict --overwrite --device cpu --num_workers 0"
     before = time.process_time()
-    infer_trm.main(f"{place} --dict --overwrite --device cpu --num_workers 0".split())
+    infer_trm.main(flags.split())
     return {"cpu": time.process_time() - before, "parent": peak()}
 
 

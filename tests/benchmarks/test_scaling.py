@@ -34,6 +34,15 @@ def test_what_is_missing_is_found(tmp_path):
     assert scaling_work.missing(tmp_path, "xml", 30)["cpu"] >= 0
 
 
+@pytest.mark.slow
+def test_inference_is_measured_on_a_network_of_the_classes_that_are_asked_for(tmp_path):
+    scaling_data.LAYOUTS["xml"](tmp_path / "data", 8, 3)
+    found = scaling_work.infer(tmp_path, "xml", 8, 3)
+    assert found["cpu"] > 0
+    assert found["parent"] > 10**8
+    assert len(list((tmp_path / "experiments" / "run" / "dict").glob("*.npy"))) == 8
+
+
 def test_a_slope_is_that_of_the_last_two_sizes():
     assert scaling.slope([10, 100, 1000], [5, 1, 10]) == pytest.approx(1)
     assert scaling.slope([10, 100], [3, 3]) == 0

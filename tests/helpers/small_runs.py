@@ -1,4 +1,8 @@
-"""Flags of short runs."""
+"""Short runs: their flags, and one of train_trm.py."""
+
+from pathlib import Path
+
+import train_trm
 
 SMALL = (
     "--exp dig_nano --input-size 32 --infer-size 0 --embed-dim 16 --depth 2 --num-heads 2 --diffusion_weights random "
@@ -15,3 +19,9 @@ SMALL_DENOISER = (
     "--dim 8 --image-size 16 --batch-size 4 --num-samples 4 --sample-steps 2 --num_workers 0 --device cpu --print-freq 2"
 )
 """The same of train_diffusion.py."""
+
+
+def train_small(folder: Path, data: Path, name: str, more: str = "--epochs 1") -> Path:
+    """Trains in this process; returns the run's folder."""
+    train_trm.main(f"--name {name} --experiments {folder} --data-path {data} {SMALL} {more}".split())
+    return folder / name

@@ -15,18 +15,13 @@ import train_trm
 from diffusion import build_denoiser
 from models import LFCA_PREFIXES, build_dig, load_cam_model
 from tests.helpers.folders import states
-from tests.helpers.small_runs import SMALL
+from tests.helpers.small_runs import train_small as train
 from tests.helpers.toy_data import save_mask
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment import read_scores
 from utils.options.training import TrainOptions
 from utils.training.engine import Training
-
-
-def train(tmp_path: Path, data: Path, name: str, extra: str = "--epochs 1") -> Path:
-    train_trm.main(f"--name {name} --experiments {tmp_path} --data-path {data} {SMALL} {extra}".split())
-    return tmp_path / name
 
 
 def test_gradient_checkpoints_change_no_bit(tmp_path, toy_voc):

@@ -8,10 +8,9 @@ import torch
 
 import infer_trm
 import train_diffusion
-import train_trm
 from tests.helpers.device import THERE
 from tests.helpers.folders import states
-from tests.helpers.small_runs import SMALL, SMALL_DENOISER
+from tests.helpers.small_runs import SMALL_DENOISER, train_small
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 
@@ -26,13 +25,8 @@ def device(request) -> str:
 
 
 def test_two_runs_are_equal_to_the_bit(tmp_path, toy_voc, device):
-    runs = [train(tmp_path, toy_voc, name, f"--epochs 2 --start-epoch 1 --device {device}") for name in "ab"]
+    runs = [train_small(tmp_path, toy_voc, name, f"--epochs 2 --start-epoch 1 --device {device}") for name in "ab"]
     assert equal(transformer_weights(runs[0], 1), transformer_weights(runs[1], 1))
-
-
-def train(tmp_path: Path, data: Path, name: str, extra: str) -> Path:
-    train_trm.main(f"--name {name} --experiments {tmp_path} --data-path {data} {SMALL} {extra}".split())
-    return tmp_path / name
 
 
 def cams_of(tmp_path: Path, device: str) -> np.ndarray:
@@ -45,18 +39,18 @@ def cams_of(tmp_path: Path, device: str) -> np.ndarray:
 
 
 def test_cams_are_those_of_the_cpu(tmp_path, toy_voc, device):
-    train(tmp_path, toy_voc, "run", "--epochs 1")
+    train_small(tmp_path, toy_voc, "run")
     # TF32 products, and maps of little contrast
     np.testing.assert_allclose(cams_of(tmp_path, device), cams_of(tmp_path, "cpu"), atol=0.05)
 
 
 def test_cams_that_are_compared_are_computed_each_time(tmp_path, toy_voc):
-    train(tmp_path, toy_voc, "run", "--epochs 1")
+    train_small(tmp_path, toy_voc, "run")
     np.testing.assert_array_equal(cams_of(tmp_path, "cpu"), cams_of(tmp_path, "cpu"))
 
 
 def test_cams_of_two_devices_are_not_mixed(tmp_path, toy_voc, device):
-    train(tmp_path, toy_voc, "run", "--epochs 1")
+    train_small(tmp_path, toy_voc, "run")
     cams_of(tmp_path, "cpu")
     with pytest.raises(InputError, match="dict was made with device 'cpu in float32'"):
         infer_trm.main(f"--name run --experiments {tmp_path} --dict --device {device}".split())
