@@ -14,6 +14,7 @@ HEADER = "| work | seconds | GFLOP | share of the matrix rate | peak memory |\n|
 
 PRODUCT_SIDE = 2048
 PRODUCT_FLOPS = 2 * PRODUCT_SIDE**3
+SMALL_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,14 @@ def product(device: torch.device, dtype: torch.dtype | None = None) -> Callable[
     """The yardstick of arithmetic: a product of two matrices of `PRODUCT_SIDE`."""
     a = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=device, dtype=dtype or torch.float32)
     return lambda: a @ a
+
+
+def is_faster(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a type makes matrix products faster than float32; processors without bfloat16 emulate it 100 times slower."""
+    a = torch.randn(SMALL_SIDE, SMALL_SIDE, device=device)
+    b = a.to(dtype)
+    timing = timed(lambda: b @ b, lambda: a @ a, repeats=3)
+    return timing.seconds < timing.yardstick
 
 
 def peak_memory(device: torch.device) -> int:

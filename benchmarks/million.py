@@ -46,8 +46,7 @@ class Images:
     count: int = 10**6
     size: int = 111_621  # bytes, the mean of 1,200 photographs of VOC
     decode: float = 0.0043  # core-seconds per image, with the crop and its augmentation
-    operations: int = 3  # per file: look up, open, close
-    a_file: int = 1  # images per file; more than 1: shards
+    operations: int = 3  # per image: look up, open, close; in a shard that is open already: one, which reads
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ STORAGES = (
 )
 GUIDANCE = {"exact": 0.35, "shared": 0.15}
 """Seconds of a step: the middle of what docs/performance.md estimates for an A100 in bfloat16."""
-SHARD = 8_000
-"""Images of a shard of about a gigabyte."""
+WAYS = {"a file an image": Images(), "shards": Images(operations=1)}
 
 
 def main(args: list[str]) -> None:
@@ -81,12 +79,12 @@ def main(args: list[str]) -> None:
 
 def reading_table() -> str:
     """Table of training speed by storage and guidance, with one file per image and with shards."""
-    ways = [(guidance, a_file) for a_file in (1, SHARD) for guidance in GUIDANCE]
-    names = [f"{guidance} guidance, {'shards' if a_file > 1 else 'a file an image'}" for guidance, a_file in ways]
+    ways = [(guidance, way) for way in WAYS for guidance in GUIDANCE]
+    names = [f"{guidance} guidance, {way}" for guidance, way in ways]
     lines = [f"| images a second | operations a second, latency, bandwidth | {' | '.join(names)} |", "|---" * 6 + "|"]
     for storage in STORAGES:
         of_storage = f"{storage.operations:,.0f}, {1000 * storage.latency:g} ms, {storage.bandwidth / 1e9:g} GB/s"
-        rates = [simulate(Cluster(step=GUIDANCE[way]), Images(a_file=a_file), storage) for way, a_file in ways]
+        rates = [simulate(Cluster(step=GUIDANCE[guidance]), WAYS[way], storage) for guidance, way in ways]
         cells = [f"{rate.images:,.0f}, {rate.share:.0%} (limit: {rate.limit})" for rate in rates]
         lines.append(f"| {' | '.join([storage.name, of_storage, *cells])} |")
     return "\n".join(lines) + "\n"
@@ -110,9 +108,9 @@ def simulate(cluster: Cluster, images: Images, storage: Storage) -> Rate:
         step_before = (number - ahead) // of_step  # this image waits until that step has taken its images
         if step_before >= 0:
             now = max(now, ends[step_before])
-        opened = max(opened, now) + images.operations / images.a_file / storage.operations
+        opened = max(opened, now) + images.operations / storage.operations
         read = max(read, opened) + images.size / storage.bandwidth
-        done = read + storage.latency / images.a_file + images.decode
+        done = read + storage.latency + images.decode
         heapq.heappush(free, (done, worker))
         loaded.append(done)
         if len(loaded) == of_step:
@@ -122,9 +120,9 @@ def simulate(cluster: Cluster, images: Images, storage: Storage) -> Rate:
     rate = (STEPS - 1 - first) * of_step / (ends[-1] - ends[first])
     busy = {
         "GPUs": rate * cluster.step / of_step,
-        "operations": rate * images.operations / images.a_file / storage.operations,
+        "operations": rate * images.operations / storage.operations,
         "bandwidth": rate * images.size / storage.bandwidth,
-        "processes that load": rate * (images.decode + storage.latency / images.a_file) / readers,
+        "processes that load": rate * (images.decode + storage.latency) / readers,
     }
     return Rate(rate, busy["GPUs"], max(busy, key=lambda name: busy[name]))
 

@@ -64,7 +64,7 @@ def series_of(images: Sequence[int], classes: Sequence[int]) -> list[Series]:
     many = tuple(images)
     starts = [
         Series(f"first step, {kind}, {how}", "start", "images", many, {"labels": kind}, how == "cached")
-        for kind in ("xml", "json", "csv")
+        for kind in ("xml", "json", "csv", "shards")
         for how in ("first time", "cached")
     ]
     return [

@@ -1,4 +1,4 @@
-"""Data sets of any size for `benchmarks.scaling`: hard links to a few photographs, and labels as XML, JSON or CSV."""
+"""Data sets of any size for `benchmarks.scaling`: hard links to a few photographs, labels as XML, JSON or CSV; or shards."""
 
 import json
 import os
@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets.shards import Packed, write_shard
 from utils.cams.files import write_cam_dict
 from utils.cams.masks import write_mask
 from utils.scoring.metrics import label_type
 
 DIFFERENT = 16
 """Number of different images; all others are links to them."""
+OF_SHARD = 1000
 SIDE = 64
 """Side of a square image in pixels."""
 ANNOTATION = "<annotation><object><name>{}</name></object></annotation>\n"
@@ -101,7 +103,21 @@ def own(root: Path, count: int, classes: int = 20) -> list[str]:
     return ids
 
 
-LAYOUTS = {"xml": voc, "json": coco, "csv": own}
+def shards(root: Path, count: int, classes: int = 20) -> list[str]:
+    """Writes a data set of shards with `OF_SHARD` images each; returns the ids."""
+    ids = [f"{i:07d}" for i in range(count)]
+    names = class_names(classes)
+    files = [*originals(root.with_name(f"{root.name}_files"))]
+    (root / "lists").mkdir(parents=True, exist_ok=True)
+    packed = [Packed(image_id, files[i % DIFFERENT], (names[i % classes],)) for i, image_id in enumerate(ids)]
+    for number, start in enumerate(range(0, count, OF_SHARD)):
+        if not (path := root / f"{number:06d}.tar").exists():
+            write_shard((path, packed[start : start + OF_SHARD]))
+    write_lists(root / "lists", ids)
+    return ids
+
+
+LAYOUTS = {"xml": voc, "json": coco, "csv": own, "shards": shards}
 """Functions that write a data set, by the format of its labels."""
 
 

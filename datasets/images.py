@@ -19,6 +19,7 @@ from utils.folders import visible_files
 from utils.images import IMAGE_SUFFIXES, is_image_name, named_by_reason
 from utils.machine.distributed import local_batch_size, rank, world_size
 from utils.machine.interruptions import leave_process_group
+from utils.tar_members import is_shard, member_path, members
 from utils.training.seeding import Stream, derive_seed, seeded
 
 from .layouts.base import Layout
@@ -308,7 +309,7 @@ class FolderImages(VisitedImages):
     """Square images from a folder and its sub-folders for the denoiser, indexed by `Visit`.
 
     Args:
-        folder: folder that is searched for image files.
+        folder: folder that is searched for image files and shards.
         size: side of the square in pixels.
         crop: resize the shorter side and take a random square crop; else resize to a square, changing the aspect ratio.
         seed: of crops and flips.
@@ -326,9 +327,11 @@ class FolderImages(VisitedImages):
             what = "is a file" if folder.exists() else f"does not exist{did_you_mean(folder.name, beside)}"
             raise InputError(f"--data {folder} {what}: name a folder of images")
         files = list(visible_files(folder))
+        shards = [path for path in files if is_shard(path.name)]
         paths = sorted(path for path in files if is_image_name(path.name) and path.is_file())
+        self.left_out = named_by_reason(sorted({*files} - {*paths, *shards}), folder)
+        paths += [member_path(path, each) for path in shards for each in members(path) if is_image_name(each.name)]
         self.paths = FileNames(paths)
-        self.left_out = named_by_reason(sorted({*files} - {*paths}), folder)
         if not paths:
             others = f"; it holds {self.left_out}" if self.left_out else ""
             raise InputError(f"{folder} holds no image (looked for {' '.join(IMAGE_SUFFIXES)} in all sub-folders){others}")

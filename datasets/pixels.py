@@ -6,6 +6,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from utils.images import FORMATS, open_rgb, open_with_depth
+from utils.tar_members import readable
 
 __all__ = ["SIDEWAYS", "open_rgb", "open_with_depth", "turned_like", "upright_size"]
 
@@ -15,7 +16,7 @@ SIDEWAYS = (5, 6, 7, 8)
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image as `open_rgb` returns it."""
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(readable(path), formats=FORMATS) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
         return (image.width, image.height) if sideways else (image.height, image.width)
 
@@ -31,7 +32,7 @@ def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
         image_path: its image.
     """
     try:
-        with Image.open(image_path, formats=FORMATS) as image:
+        with Image.open(readable(image_path), formats=FORMATS) as image:
             stored = (image.height, image.width)
             orientation = image.getexif().get(ExifTags.Base.Orientation)
             if orientation not in SIDEWAYS or stored[0] == stored[1] or mask.shape != stored:

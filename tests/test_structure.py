@@ -31,6 +31,7 @@ READERS = {
     "-m datasets.toy": "datasets/toy.py",
     "-m datasets.prepare coco": "datasets/prepare.py",
     "-m datasets.prepare voc": "datasets/prepare.py",
+    "-m datasets.shards": "datasets/shards.py",
 }
 """Files that read the flags of a command which is no script."""
 PAGES = (

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from utils.files import whole_file
-from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ToyOptions
+from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ShardOptions, ToyOptions
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
 from utils.options.recipes import RECIPES
@@ -43,6 +43,7 @@ COMMANDS = {
     "-m datasets.toy": ToyOptions,
     "-m datasets.prepare coco": PrepareCocoOptions,
     "-m datasets.prepare voc": PrepareVocOptions,
+    "-m datasets.shards": ShardOptions,
 }
 PAGE = Path(__file__).parents[1] / "docs" / "flags.md"
 SMALL = ("dig_lite", "dig_nano", "dig_toy")

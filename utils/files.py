@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import InputError
+from .tar_members import archive_of
 
 
 @contextlib.contextmanager
@@ -132,9 +133,9 @@ def previous_file(path: Path) -> Path:
 
 
 def state_of(path: Path | str) -> list[int] | None:
-    """Size in bytes and modification time in nanoseconds of a file; None if it is missing."""
+    """Size in bytes and modification time in nanoseconds of a file, or of the archive that holds it; None if missing."""
     try:
-        stat = os.stat(path)  # noqa: PTH116  texts, unlike Path, take little time for 100,000 files
+        stat = os.stat(archive_of(path))  # noqa: PTH116  texts, unlike Path, take little time for 100,000 files
     except OSError:
         return None
     return [stat.st_size, stat.st_mtime_ns]

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, features
 
 from .errors import InputError
 from .folders import is_hidden
+from .tar_members import readable
 
 try:
     import pillow_heif
@@ -99,7 +100,7 @@ def open_with_depth(path: Path | BinaryIO, white: float = 0.0) -> tuple[Image.Im
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", "Palette images with Transparency")
-            with Image.open(path, formats=FORMATS) as file:
+            with Image.open(readable(path) if isinstance(path, Path) else path, formats=FORMATS) as file:
                 return to_rgb(file, white)
     except InputError as error:
         raise InputError(f"{name} {error}") from error

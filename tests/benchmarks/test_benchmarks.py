@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import evaluation, inference
 from benchmarks.__main__ import BATCH, GPUS, SHARES, estimates
-from benchmarks.measure import Measurement, report, timed
+from benchmarks.measure import Measurement, Timing, is_faster, report, timed
 from benchmarks.training import kept_bytes
 from utils.errors import InputError
 
@@ -37,6 +37,11 @@ def test_each_call_is_compared_with_the_yardstick_before_it(monkeypatch):
     timing = timed(lambda: pass_time(work), lambda: pass_time(yardstick), repeats=2)
     assert (timing.seconds, timing.yardstick, timing.ratios) == (4.0, 1.0, (3.0, 4.0))
     assert timing.of(2).ratios == (1.5, 2.0)
+
+
+def test_a_type_that_is_slower_than_float32_is_told(monkeypatch):
+    monkeypatch.setattr("benchmarks.measure.timed", lambda work, yardstick, repeats: Timing(2.0, 1.0, (2.0,)))
+    assert not is_faster(torch.device("cpu"), torch.bfloat16)
 
 
 def test_estimates_scale_with_the_work_and_fall_with_the_rate():

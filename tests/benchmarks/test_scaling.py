@@ -11,14 +11,15 @@ from datasets.layouts.base import open_layout
 from utils.errors import InputError
 
 
-@pytest.mark.parametrize("kind", ["xml", "json", "csv"])
+@pytest.mark.parametrize("kind", ["xml", "json", "csv", "shards"])
 def test_data_sets_of_links_have_their_labels(tmp_path, kind):
     ids = scaling_data.LAYOUTS[kind](tmp_path / "data", 40, 3)
     layout = open_layout(tmp_path / "data")
     assert layout.read_list("all") == ids
     assert len(layout.classes) == 3
     assert layout.labels(ids).sum(1).tolist() == [1] * 40
-    assert layout.image_path(ids[0]).stat().st_nlink > 2
+    if kind != "shards":
+        assert layout.image_path(ids[0]).stat().st_nlink > 2
 
 
 def test_results_of_many_classes_are_scored(tmp_path):

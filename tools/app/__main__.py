@@ -117,7 +117,8 @@ def examples_of(options: AppOptions) -> Sequence[Path]:
         run, layout = open_run(options.folder, options.exp, options.data_path, "")
         ids = layout.read_list(run.val_list)
         count = min(options.examples, len(ids))
-        return [layout.image_path(ids[i * len(ids) // count]) for i in range(count)]
+        paths = [layout.image_path(ids[i * len(ids) // count]) for i in range(count)]
+        return [path for path in paths if path.is_file()]  # files in shards cannot be offered
     except InputError as error:
         print(f"without examples: {error}")
         return []

@@ -40,6 +40,19 @@ class PrepareVocOptions(PrepareOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardOptions(PrepareOptions):
+    """`python -m datasets.shards`."""
+
+    data_path: str = option("./data/VOC2012", "data set in any layout")
+    out: str = option(..., "folder of the shards")
+    lists: tuple[str, ...] = option(("train", "val"), "lists to pack, each into shards of its own")
+    images: int = option(1000, "images of a shard", low=1, high=10**6)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyOptions:
     """`python -m datasets.toy`."""
 
