@@ -21,6 +21,12 @@ def find_list(root: Path, name: str) -> Path:
     return root / "ImageSets" / "Segmentation" / (name if path.suffix == ".txt" else f"{name}.txt")
 
 
+def find_own_list(root: Path, name: str) -> Path:
+    """`find_list`, or else the file in the data set's `lists`, for layouts of users' own images."""
+    path = find_list(root, name)
+    return path if path.is_file() else root / "lists" / (name if name.endswith(".txt") else f"{name}.txt")
+
+
 def read_ids(path: Path) -> list[str]:
     """Image ids of a list file: one per line, as an id or as a path in the first column.
 

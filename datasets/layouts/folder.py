@@ -25,7 +25,7 @@ import numpy as np
 from utils.errors import InputError, did_you_mean
 
 from ..labels.classes import class_names, read_lines, require_class_names
-from ..lists import LONGEST_ID, require_distinct, split_count
+from ..lists import LONGEST_ID, find_own_list, require_distinct, split_count
 from .base import Layout
 from .folder_labels import (
     LABEL_FILES,
@@ -150,8 +150,7 @@ class FolderLayout(Layout):
 
     def list_path(self, name: str) -> Path:
         """The file of a list, whether it exists or not."""
-        path = super().list_path(name)
-        return path if path.is_file() else self.root / "lists" / (name if name.endswith(".txt") else f"{name}.txt")
+        return find_own_list(self.root, name)
 
     def unlisted_ids(self, name: str) -> list[str]:
         """Ids of `all`: all images; or of `train`: all images but those of the list `val`."""

@@ -3,7 +3,7 @@
 A shard is named `000012.tar` or `train-000012.tar`, with five or more digits; before them stands the name of its images'
 list. A sample is all files of one name up to its first dot: one image, and its labels, either `{"labels": ["dog", …]}` as
 `NAME.json`, or the number of its class in `classes.txt`, from 0, as `NAME.cls`. Other files are not read. True masks, needed
-only for scoring, are ordinary files in `SegmentationClass/`.
+only for scoring, and lists are ordinary files in `SegmentationClass/` and `lists/`.
 
 An image's id is its name in the shard, with `__` for each slash. Images are read by their place in the shard, so their order
 and augmentation depend on (seed, epoch, sample) as everywhere, not on shards.
@@ -27,7 +27,7 @@ from utils.tar_members import SHARD, Member, is_shard, member_path, members
 from ..labels.classes import class_names, require_class_names
 from ..labels.image_labels import read_once
 from ..labels.spelling import normal_name, require_one_spelling, why_no_class
-from ..lists import LONGEST_ID
+from ..lists import LONGEST_ID, find_own_list
 from .base import Layout
 
 LARGEST_LABEL = 1 << 20
@@ -132,6 +132,10 @@ class ShardLayout(Layout):
                 raise InputError(f"{place} has no labels: neither {image_id}.json nor {image_id}.cls is there")
             row[class_numbers(sample.labels, index, place)] = True
         return labels
+
+    def list_path(self, name: str) -> Path:
+        """The file of a list, whether it exists or not."""
+        return find_own_list(self.root, name)
 
     def unlisted_ids(self, name: str) -> list[str]:
         """Ids of the shards of that name; of `all`: all images; of `train`, if no shard has a list's name: all but `val`."""

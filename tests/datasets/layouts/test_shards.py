@@ -62,7 +62,7 @@ def jpeg_file(folder: Path, seed: int) -> Path:
 
 def test_without_names_train_is_all_but_val(tmp_path):
     write_tar(tmp_path / "00000.tar", {"a.jpg": jpeg(1), "a.json": DOG, "b.jpg": jpeg(2), "b.json": DOG})
-    write_lines(tmp_path / "ImageSets" / "Segmentation" / "val.txt", "b")
+    write_lines(tmp_path / "lists" / "val.txt", "b")
     assert open_layout(tmp_path).read_list("train") == ["a"]
 
 
