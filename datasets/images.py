@@ -309,7 +309,7 @@ class FolderImages(VisitedImages):
     """Square images from a folder and its sub-folders for the denoiser, indexed by `Visit`.
 
     Args:
-        folder: folder that is searched for image files and shards.
+        folder: folder that is searched for image files, or for shards, if there are any.
         size: side of the square in pixels.
         crop: resize the shorter side and take a random square crop; else resize to a square, changing the aspect ratio.
         seed: of crops and flips.
@@ -328,9 +328,11 @@ class FolderImages(VisitedImages):
             raise InputError(f"--data {folder} {what}: name a folder of images")
         files = list(visible_files(folder))
         shards = [path for path in files if is_shard(path.name)]
-        paths = sorted(path for path in files if is_image_name(path.name) and path.is_file())
-        self.left_out = named_by_reason(sorted({*files} - {*paths, *shards}), folder)
-        paths += [member_path(path, each) for path in shards for each in members(path) if is_image_name(each.name)]
+        images = sorted(path for path in files if is_image_name(path.name) and path.is_file())
+        self.left_out = named_by_reason(sorted({*files} - {*images, *shards}), folder)
+        # Beside shards, images are true masks.
+        packed = [member_path(path, each) for path in shards for each in members(path) if is_image_name(each.name)]
+        paths = packed if shards else images
         self.paths = FileNames(paths)
         if not paths:
             others = f"; it holds {self.left_out}" if self.left_out else ""

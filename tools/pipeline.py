@@ -30,6 +30,7 @@ from utils.machine.locks import writing
 from utils.options.flags import parse_options
 from utils.options.recipes import recipe
 from utils.options.seg_recipes import SEG_RECIPES
+from utils.tar_members import folder_of
 
 CODE = Path(__file__).resolve().parents[1]
 
@@ -142,7 +143,7 @@ class Chain:
 
     def train_denoiser(self) -> Step:
         """Trains a denoiser on the training images' folder."""
-        images = os.path.commonpath([self.layout.image_path(i).parent for i in self.ids])
+        images = os.path.commonpath([folder_of(self.layout.image_path(i)) for i in self.ids])
         flags = ("--exp", self.options.exp, "--data", images, "--out", self.denoiser, *self.common(seed=True))
         name = f"{self.options.name}_denoiser"
         command = self.command("train_diffusion.py", name, *flags, *shlex.split(self.options.denoiser_flags))

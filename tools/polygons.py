@@ -21,6 +21,7 @@ from utils.log import progress
 from utils.machine.locks import reading, writing
 from utils.options.flags import parse_options
 from utils.predictions.polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
+from utils.tar_members import archive_of
 
 
 def main(args: list[str]) -> None:
@@ -55,12 +56,15 @@ def images_of(folder: Path, layout: Layout) -> dict[str, Path]:
     """The image files by id, of all masks in a folder.
 
     Raises:
-        InputError: there is no mask, or one without an image.
+        InputError: there is no mask, or one without an image; or images are in shards.
     """
     ids = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob("*.png"))]
     if not ids:
         raise InputError(f"{folder} holds no masks: make them first (python -m tools.masks), or name another --png-dir")
-    return {image_id: layout.image_path(image_id) for image_id in ids}
+    paths = {image_id: layout.image_path(image_id) for image_id in ids}
+    if packed := next((path for path in paths.values() if archive_of(path) != str(path)), None):
+        raise InputError(f"{packed} is in a shard, and polygons name files of images: unpack the shards first")
+    return paths
 
 
 def mask_of(path: Path, image: Path, white: float, num_classes: int) -> np.ndarray:

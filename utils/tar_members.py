@@ -67,6 +67,11 @@ def archive_of(path: Path | str) -> str:
     return found[1] if found else text
 
 
+def folder_of(path: Path) -> Path:
+    """The folder of a file, or of the archive that holds it."""
+    return Path(archive_of(path)).parent
+
+
 def readable(path: Path) -> Path | io.BytesIO:
     """What to open in place of a path: the bytes of a file inside an archive, or the path of an ordinary file.
 

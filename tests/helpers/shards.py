@@ -17,7 +17,8 @@ def jpeg(seed: int, width: int = 10, height: int = 8) -> bytes:
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
-    """Writes an archive."""
+    """Writes an archive; its folder is created if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as tar:
         for name, data in files.items():
             entry = tarfile.TarInfo(name)

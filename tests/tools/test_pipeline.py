@@ -14,6 +14,7 @@ import train_diffusion
 import train_seg
 import train_trm
 from datasets.layouts.base import open_layout
+from datasets.shards import main as pack
 from tests.helpers import ROOT
 from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
 from tools import crf, masks, pipeline, refine
@@ -129,6 +130,13 @@ def test_a_denoiser_that_is_there_is_not_trained(tmp_path, toy_voc):
     assert steps_of(tmp_path, toy_voc, exp="dig_lite", **data)[0] == "denoiser"
     assert steps_of(tmp_path, toy_voc, exp="dig_lite", denoiser="there.pt", **data)[0] == "DiG"
     assert steps_of(tmp_path, toy_voc, exp="dig_eccv24", **data)[0] == "DiG"
+
+
+def test_a_denoiser_learns_from_the_folder_of_shards(tmp_path, toy_voc):
+    pack(f"--data-path {toy_voc} --out {tmp_path / 'shards'} --num_workers 1".split())
+    options = PipelineOptions(name="x", experiments=str(tmp_path), exp="dig_lite", data_path=str(tmp_path / "shards"))
+    words = Chain(options, open_layout(tmp_path / "shards")).train_denoiser().command
+    assert words[words.index("--data") + 1] == str(tmp_path / "shards")
 
 
 def test_a_list_of_images_that_is_derived_becomes_a_file(tmp_path, toy_coco):

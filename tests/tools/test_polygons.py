@@ -9,7 +9,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from datasets.labels.classes import VOC_CLASSES
+from datasets.layouts.base import open_layout
 from tests.helpers.folders import names_in
+from tests.helpers.shards import jpeg, write_tar
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
 from tools import polygons
@@ -91,3 +93,10 @@ def test_what_is_no_mask_of_the_data_set_is_refused(root):
 def test_where_there_are_no_masks_the_command_that_makes_them_is_named(root):
     with pytest.raises(InputError, match=r"nothing holds no masks: make them first \(python -m tools\.masks\)"):
         export(root, "--png_dir nothing")
+
+
+def test_images_in_shards_are_refused(tmp_path):
+    archive = write_tar(tmp_path / "data" / "val-000000.tar", {"a.jpg": jpeg(1), "a.json": b'{"labels": ["dog"]}'})
+    write_mask(tmp_path / "png" / "a.png", np.zeros((8, 10), np.uint8))
+    with pytest.raises(InputError, match=r"a\.jpg is in a shard, and polygons name files of images"):
+        polygons.images_of(tmp_path / "png", open_layout(archive.parent))

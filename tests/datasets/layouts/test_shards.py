@@ -4,6 +4,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,7 +13,7 @@ from datasets.layouts.base import open_layout
 from datasets.layouts.shards import ShardLayout
 from datasets.pixels import open_rgb, upright_size
 from tests.helpers.shards import jpeg, write_tar
-from tests.helpers.toy_data import write_lines
+from tests.helpers.toy_data import save_mask, write_lines
 from utils.errors import InputError
 
 DOG, CAT_AND_DOG = b'{"labels": ["dog"]}', json.dumps({"labels": ["dog", "cat"], "caption": "two"}).encode()
@@ -79,7 +80,8 @@ def test_the_layout_is_pickled_by_its_path(pets):
     assert len(pickle.dumps(layout)) < 300
 
 
-def test_the_denoiser_learns_from_shards_too(pets):
+def test_the_denoiser_learns_from_shards_and_not_from_masks(pets):
+    save_mask(np.zeros((8, 10), np.uint8), pets / "SegmentationClass" / "a.png")
     images = FolderImages(pets, 8, crop=True, seed=0)
     assert [path.name for path in images.paths] == ["a.jpg", "c.jpg", "d.jpg", "e.jpg"]
     assert images[Visit(0, 3)][0].shape == (3, 8, 8)
