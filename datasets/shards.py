@@ -1,6 +1,6 @@
 """Packs a data set's images and labels into tar shards: python -m datasets.shards --data-path X --out Y
 
-For collections on a network file system: a thousand images become one file, from which training reads any of them in one
+For collections on a network file system: ten thousand images become one file, from which training reads any of them in one
 operation. The layout is that of `datasets.layouts.shards`; the packages webdataset and img2dataset use the same one.
 """
 

@@ -21,7 +21,7 @@ SHARD = re.compile(r"(?:(.*)-)?[0-9]{5,}\.tar", re.DOTALL)
 LONGEST_END = 1 << 20
 """In bytes: what is looked at of the zeros that end an archive."""
 MOST_OPEN = 256
-"""Archives that a process keeps open."""
+"""Archives that a process keeps open; many systems allow it 1,024 files in all."""
 
 
 class Member(NamedTuple):

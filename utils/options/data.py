@@ -46,7 +46,7 @@ class ShardOptions(PrepareOptions):
     data_path: str = option("./data/VOC2012", "data set in any layout")
     out: str = option(..., "folder of the shards")
     lists: tuple[str, ...] = option(("train", "val"), "lists to pack, each into shards of its own")
-    images: int = option(1000, "images of a shard", low=1, high=10**6)
+    images: int = option(10_000, "images of a shard", low=1, high=10**6)
 
     def __post_init__(self) -> None:
         check_ranges(self)
