@@ -113,7 +113,7 @@ def product(device: torch.device, dtype: torch.dtype | None = None) -> Callable[
 
 
 def is_faster(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a type makes matrix products faster than float32; processors without bfloat16 emulate it 100 times slower."""
+    """Whether a type makes matrix products faster than float32; processors without bfloat16 emulate it, far slower."""
     a = torch.randn(SMALL_SIDE, SMALL_SIDE, device=device)
     b = a.to(dtype)
     timing = timed(lambda: b @ b, lambda: a @ a, repeats=3)

@@ -16,6 +16,7 @@ from utils.scoring.metrics import label_type
 DIFFERENT = 16
 """Number of different images; all others are links to them."""
 OF_SHARD = 1000
+"""Images of a shard."""
 SIDE = 64
 """Side of a square image in pixels."""
 ANNOTATION = "<annotation><object><name>{}</name></object></annotation>\n"

@@ -330,7 +330,11 @@ class FolderImages(VisitedImages):
         shards = [path for path in files if is_shard(path.name)]
         images = sorted(path for path in files if is_image_name(path.name) and path.is_file())
         self.left_out = named_by_reason(sorted({*files} - {*images, *shards}), folder)
-        # Beside shards, images are true masks.
+        loose = [path for path in images if path.relative_to(folder).parts[0] != "SegmentationClass"]
+        if shards and loose:
+            raise InputError(
+                f"{folder} has both {shards[0].name} and {loose[0].name}: move the one away that does not count"
+            )
         packed = [member_path(path, each) for path in shards for each in members(path) if is_image_name(each.name)]
         paths = packed if shards else images
         self.paths = FileNames(paths)

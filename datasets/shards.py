@@ -1,7 +1,7 @@
 """Packs a data set's images and labels into tar shards: python -m datasets.shards --data-path X --out Y
 
 For collections on a network file system: ten thousand images become one file, from which training reads any of them in one
-operation. The layout is that of `datasets.layouts.shards`; the packages webdataset and img2dataset use the same one.
+operation. The layout is that of `datasets.layouts.shards`; the package webdataset reads it too.
 """
 
 from utils.command_line import check_flags

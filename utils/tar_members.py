@@ -60,11 +60,16 @@ def member_path(archive: Path, member: Member) -> Path:
     return archive.with_name(f"{archive.name}#{member.offset}+{member.size}") / member.name.rsplit("/", 1)[-1]
 
 
+def place_of(path: Path | str) -> re.Match[str] | None:
+    """Archive, offset and size of a file inside an archive; None for an ordinary file."""
+    text = os.fspath(path)
+    return MEMBER.fullmatch(text) if ".tar#" in text else None  # the search spares ordinary paths the expression
+
+
 def archive_of(path: Path | str) -> str:
     """The archive that holds a file; for an ordinary file, its own path."""
-    text = os.fspath(path)
-    found = MEMBER.fullmatch(text) if ".tar#" in text else None
-    return found[1] if found else text
+    found = place_of(path)
+    return found[1] if found else os.fspath(path)
 
 
 def folder_of(path: Path) -> Path:
@@ -78,7 +83,7 @@ def readable(path: Path) -> Path | io.BytesIO:
     Raises:
         OSError: the archive is missing, or ends before the file does.
     """
-    found = MEMBER.fullmatch(str(path)) if ".tar#" in str(path) else None
+    found = place_of(path)
     if found is None:
         return path
     archive, offset, size = found[1], int(found[2]), int(found[3])

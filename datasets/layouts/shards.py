@@ -29,6 +29,7 @@ from ..labels.image_labels import read_once
 from ..labels.spelling import normal_name, require_one_spelling, why_no_class
 from ..lists import LONGEST_ID, find_own_list
 from .base import Layout
+from .folder_labels import holds_images, visible_folders
 
 LARGEST_LABEL = 1 << 20
 """In bytes."""
@@ -48,6 +49,9 @@ class ShardLayout(Layout):
 
     Args:
         root: the folder.
+
+    Raises:
+        InputError: there are images outside of the shards and of `SegmentationClass`.
     """
 
     description = "of shards NAME-000000.tar, with an image and its labels for each sample (docs/own_data.md)"
@@ -56,6 +60,11 @@ class ShardLayout(Layout):
     def mark(cls, root: Path) -> str:
         """The first shard."""
         return next(iter(shards_in(root)), "")
+
+    def __post_init__(self) -> None:
+        for folder in (self.root, *visible_folders(self.root)):
+            if folder.name != "SegmentationClass" and holds_images(folder):
+                raise InputError(f"{folder} holds images beside {self.mark(self.root)}: move away what does not count")
 
     def __reduce__(self) -> tuple[Callable[[Path], "ShardLayout"], tuple[Path]]:
         # Pickled by its path: each worker process reads the index once instead of receiving it with every task.

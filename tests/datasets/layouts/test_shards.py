@@ -122,6 +122,15 @@ def test_an_image_in_two_shards_is_refused(pets):
         open_layout(pets).read_list("val")
 
 
+def test_images_beside_shards_are_refused(pets):
+    (pets / "cat").mkdir()
+    (pets / "cat" / "1.jpg").write_bytes(jpeg(6))
+    with pytest.raises(InputError, match=r"cat holds images beside train-000000\.tar"):
+        open_layout(pets)
+    with pytest.raises(InputError, match=r"has both train-000000\.tar and 1\.jpg"):
+        FolderImages(pets, 8, crop=True, seed=0)
+
+
 def test_an_unknown_list_is_one_line(pets):
     with pytest.raises(InputError, match=r"no shard is named test-000000\.tar: name another list, such as val"):
         open_layout(pets).read_list("test")
