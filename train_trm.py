@@ -88,7 +88,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
     if options.compile:
         require_compiler(device)
     precision = Precision(options.amp, device)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(options.seed_of("weights"))
     layout = open_layout(Path(options.data_path), options.sbd_path)
 
     with process_group(device, options.nproc, [options.folder]), RunLog(options.folder, silent=not is_main()) as log:
@@ -119,7 +119,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         training = Training(
             step,
             optimizer,
-            options.seed,
+            options.seed_of("noise"),
             last,
             log,
             options.print_freq,
@@ -201,13 +201,13 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
         options.input_size,
         options.scale,
         options.ratio,
-        options.seed,
+        options.seed_of("images"),
         options.aa,
         options.white_level,
     )
     require_equal_parts(options.batch_size, options.accum)
     workers = loader_count(options.num_workers, local_world_size())
-    return epoch_loader(images, options.batch_size, options.seed, workers, device)
+    return epoch_loader(images, options.batch_size, options.seed_of("images"), workers, device)
 
 
 def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
@@ -260,7 +260,7 @@ def build_guidance(
     if options.guide == "stem":
         channels = denoiser.model.feature_channels
         log.info(f"guide: {channels} random projections of {options.stem} for the denoiser's features")
-        with seeded(options.seed):  # so that they are the same after a resume
+        with seeded(options.seed_of("weights")):  # so that they are the same after a resume
             stem = models.ConvStem(options.stem, net.patch_size, channels, options.stem_levels)
             models.load_stem(stem, options.stem_weights)
             torch.nn.init.orthogonal_(stem.proj.weight)

@@ -5,10 +5,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from .pairs import Difference, difference
-from .results import Result
+from .results import RECENT, Result
 from .rows import ROWS
 
 WIDTH, LEFT, RIGHT = 790, 400, 760
+DIFFERENCE = ("difference, 95 % over seeds", "95 % over images", "seeds for ± 1")
 
 
 def by_row(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -32,18 +33,23 @@ def markdown(results: Sequence[Result]) -> str:
     """The table in Markdown."""
     rows = by_row(results)
     compared = differences(rows)
-    lines = [
-        "| row | mIoU in % | seeds | against | difference, 95 % over seeds | 95 % over images | seeds for ± 1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    averaged = [f"mean of {RECENT} epochs"] if any(result.recent is not None for result in results) else []
+    heads = ["row", "mIoU in %", *averaged, "seeds", "against", *DIFFERENCE]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, found in rows.items():
-        scores = [result.miou for result in found]
-        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-        cells = [ROWS[name].title, f"{statistics.mean(scores):.2f}{spread}", str(len(scores))]
+        recent = [result.recent for result in found if result.recent is not None]
+        cells = [ROWS[name].title, mean_and_deviation([result.miou for result in found])]
+        cells += [mean_and_deviation(recent)] * len(averaged) + [str(len(found))]
         if name in compared:
             cells += [ROWS[ROWS[name].against].title, *difference_cells(compared[name])]
-        lines.append(f"| {' | '.join(cells + [''] * (7 - len(cells)))} |")
+        lines.append(f"| {' | '.join(cells + [''] * (len(heads) - len(cells)))} |")
     return "\n".join(lines) + "\n"
+
+
+def mean_and_deviation(scores: Sequence[float]) -> str:
+    """A cell of the mean over seeds and, of several, the standard deviation."""
+    spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.2f}{spread}" if scores else ""
 
 
 def difference_cells(found: Difference) -> list[str]:

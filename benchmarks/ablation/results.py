@@ -12,6 +12,9 @@ import numpy as np
 from utils.errors import InputError
 from utils.files import whole_file
 
+RECENT = 3
+"""Epochs whose scores are averaged."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -25,6 +28,7 @@ class Result:
         miou: of CAMs in percent, at the best threshold.
         classes: number of classes without background, C.
         threshold: the best threshold; None if it was not kept.
+        recent: mean of the mIoU after each of the last `RECENT` epochs, in percent; None if fewer were scored in training.
         map: mean average precision of the labels in percent; None if it was not kept.
         areas: for each image, {class, 0 for background: pixels rightly predicted, predicted, true} at the best threshold;
             empty if they were not kept.
@@ -37,6 +41,7 @@ class Result:
     miou: float
     classes: int
     threshold: float | None = None
+    recent: float | None = None
     map: float | None = None
     areas: dict[str, dict[str, list[int]]] = field(default_factory=dict, repr=False)
 

@@ -11,7 +11,7 @@ class Row:
         name: on the command line.
         title: in the table.
         flags: of train_trm.py.
-        against: name of the row that it is compared with.
+        against: name of the row that it is compared with; its own if with none.
     """
 
     name: str
@@ -22,6 +22,12 @@ class Row:
 
 NEVER = "1000000"
 """Start epoch of losses that are not to start. The network has the same parameters as in all other rows."""
+
+
+def same(*sources: str) -> tuple[str, ...]:
+    """Flags with which these sources of randomness are equal in all seeds."""
+    return tuple(text for source in sources for text in (f"--{source}-seed", "0"))
+
 
 ROWS = {
     row.name: row
@@ -38,7 +44,15 @@ ROWS = {
         Row("steps1", "all, features of step 0", ("--feature-steps", "0"), "all"),
         Row("steps3", "all, features of steps 0, 1, 2", ("--feature-steps", "0", "1", "2"), "all"),
         Row("late", "all, features of steps 50, 101, 150", ("--feature-steps", "50", "101", "150"), "all"),
+        Row("wide", "all, a denoiser of twice the width", ("--diffusion-weights", "./pretrained/model-wide.pt"), "all"),
         Row("image50", "all, images denoised from step 50", ("--image-step", "50"), "all"),
         Row("image200", "all, images denoised from step 200", ("--image-step", "200"), "all"),
+        Row("averaged", "loss 1 alone, averaged weights", ("--guided-from", NEVER, "--ema-decay", "0.99")),
+        Row("longer", "loss 1 alone, 10 epochs", ("--guided-from", NEVER, "--epochs", "10")),
+        Row(
+            "weights", "loss 1 alone, initial weights differ", ("--guided-from", NEVER, *same("images", "noise")), "weights"
+        ),
+        Row("images", "loss 1 alone, order and crops differ", ("--guided-from", NEVER, *same("weights", "noise")), "images"),
+        Row("noise", "all losses, the denoiser's noise differs", same("weights", "images"), "noise"),
     )
 }

@@ -37,7 +37,7 @@ class Plan:
     Args:
         experiments: folder of the runs.
         flags: of train_trm.py, of all rows.
-        start_epochs: epochs that a seed's rows share.
+        start_epochs: epochs that a seed's rows share; 0: each run has all of its own.
         score_list: list of the images whose CAMs are scored.
         threads: of each process.
     """
@@ -69,7 +69,7 @@ def run_row(plan: Plan, row: Row, seed: int) -> Result:
     """Trains a row from its seed's start on, and scores its CAMs."""
     flags = plan.command_line(f"{row.name}-{seed}", seed, row.flags)
     options = train_trm.parse(flags)
-    if not options.resume:
+    if plan.start_epochs and not options.resume:
         branch(train_start(plan, seed), options)
     train(flags, options.folder, plan.threads)
     result = score(options.folder, plan.score_list, plan.threads)
@@ -118,7 +118,7 @@ def branch(start: Path, options: TrainOptions) -> None:
 
 def parameter_names(options: TrainOptions, num_classes: int) -> tuple[list[list[str]], dict[str, torch.Tensor]]:
     """Names of the parameters in each group of a run's optimiser, and the network's state before training."""
-    torch.manual_seed(options.seed)
+    torch.manual_seed(options.seed_of("weights"))
     log = RunLog(options.folder, silent=True)
     _, _, net = train_trm.build_networks(num_classes, replace(options, resume=True), log)
     optimizer = train_trm.build_optimizer(net, options)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ import models
 import train_trm
 from datasets.layouts.base import open_layout, read_truth
 from utils.errors import InputError, run_script
-from utils.experiment import run_of, weights_of
+from utils.experiment import read_scores, run_of, weights_of
 from utils.log import RunLog
 from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions
@@ -22,7 +23,7 @@ from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import ThresholdSweep
 from utils.training.engine import infer_images
 
-from .results import Result, commit
+from .results import RECENT, Result, commit
 
 
 def score(folder: Path, images: str, threads: int) -> Result:
@@ -57,7 +58,7 @@ def main(args: list[str]) -> None:
             sweep = sweeps[sample.image_id] = ThresholdSweep(len(layout.classes))
             sweep.add(cams, read(sample.image_id))
             tally.add(probabilities, sample.labels.numpy())
-    result = result_of(sweeps, tally.scores().mean_ap)
+    result = replace(result_of(sweeps, tally.scores().mean_ap), recent=recent_miou(folder))
     out.write_text(json.dumps(asdict(result)))
 
 
@@ -73,7 +74,14 @@ def result_of(sweeps: dict[str, ThresholdSweep], mean_ap: float) -> Result:
         found = zip(right[best].tolist(), predicted[best].tolist(), true.tolist(), strict=True)
         areas[image] = {str(label): list(pixels) for label, pixels in enumerate(found) if any(pixels)}
     threshold = float(scores.thresholds[best])
-    return Result("", 0, "", commit(), float(scores.miou[best]), whole.num_classes, threshold, mean_ap, areas)
+    return Result("", 0, "", commit(), float(scores.miou[best]), whole.num_classes, threshold, map=mean_ap, areas=areas)
+
+
+def recent_miou(folder: Path) -> float | None:
+    """Mean of a run's mIoU after each of its last epochs, as validation in training found it; None if it has too few."""
+    scores = read_scores(folder)
+    last = sorted(scores, key=int)[-RECENT:]
+    return statistics.mean(scores[epoch]["miou"] for epoch in last) if len(last) == RECENT else None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The ablation: branches of a start, paired differences, results as data, table and plot."""
 
 import dataclasses
+import json
 import math
 import xml.etree.ElementTree as ElementTree
 
@@ -16,7 +17,7 @@ from benchmarks.ablation.pairs import difference, mious, t95
 from benchmarks.ablation.results import Result, add_result, read_results
 from benchmarks.ablation.rows import ROWS
 from benchmarks.ablation.runs import Plan, branch
-from benchmarks.ablation.scoring import result_of
+from benchmarks.ablation.scoring import recent_miou, result_of
 from models import LFCA_PREFIXES
 from tests.helpers.small_runs import SMALL
 from utils.errors import InputError
@@ -25,9 +26,11 @@ from utils.options.recipes import recipe
 from utils.options.training import TrainOptions
 from utils.scoring.metrics import ThresholdSweep
 
+SCORED = {"miou": 0.0, "threshold": 0.4, "map": 90.0, "f1": 0.5}
+
 
 def result(row: str, seed: int, miou: float, areas=None) -> Result:
-    return Result(row, seed, "", "abc", miou, 2, 0.4, 90.0, areas or {})
+    return Result(row, seed, "", "abc", miou, 2, 0.4, map=90.0, areas=areas or {})
 
 
 def sweeps(seed: int, images: int = 5) -> dict[str, ThresholdSweep]:
@@ -78,6 +81,19 @@ def test_a_branch_with_another_lfca_shares_all_other_weights_and_trains(tmp_path
     assert all(torch.equal(start[name], before[name]) for name in shared)
     train_trm.main(from_start)
     assert not torch.equal(last(tmp_path / "branch")["head.weight"], before["head.weight"])
+
+
+def test_each_source_of_randomness_has_a_seed_of_its_own(tmp_path, toy_voc):
+    def weights(name: str, *seeds: str) -> list[torch.Tensor]:
+        train_trm.main([*f"--name {name} --experiments {tmp_path} {SMALL} --data-path {toy_voc} --epochs 1".split(), *seeds])
+        return list(last(tmp_path / name).values())
+
+    named = ("--weights-seed", "--images-seed", "--noise-seed")
+    same = [text for flag in named for text in (flag, "3")]
+    whole = weights("whole", "--seed", "3")
+    assert all(map(torch.equal, whole, weights("apart", "--seed", "4", *same)))
+    for flag in named:
+        assert not all(map(torch.equal, whole, weights(flag.strip("-"), "--seed", "3", flag, "4")))
 
 
 def test_a_start_in_which_lfca_has_learnt_is_refused(tmp_path, toy_voc):
@@ -148,6 +164,18 @@ def test_the_table_holds_means_and_differences_and_the_plot_a_dot_for_every_pair
     assert "| all losses | 41.00 | 43.00 | 45.00 |" in seeds_table(results)
     tree = ElementTree.fromstring(plot(results))
     assert len(tree.findall(".//{http://www.w3.org/2000/svg}circle")) == 3
+
+
+def test_the_table_has_the_mean_of_the_last_epochs_where_they_were_scored(tmp_path):
+    scored = [dataclasses.replace(result("baseline", seed, 40.0 + seed), recent=39.0 + seed) for seed in range(2)]
+    rows = markdown([*scored, result("all", 0, 41.0)]).splitlines()
+    assert rows[0].startswith("| row | mIoU in % | mean of 3 epochs | seeds |")
+    assert rows[2] == "| loss 1 alone | 40.50 ± 0.71 | 39.50 ± 0.71 | 2 |  |  |  |  |"
+    assert rows[3].startswith("| all losses | 41.00 |  | 1 |")
+    (tmp_path / "scores.json").write_text(json.dumps({str(e): SCORED | {"miou": 10.0 * e} for e in (2, 3, 9, 10)}))
+    assert recent_miou(tmp_path) == pytest.approx(220 / 3)
+    (tmp_path / "scores.json").write_text(json.dumps({"9": SCORED | {"miou": 10.0}}))
+    assert recent_miou(tmp_path) is None
 
 
 def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):

@@ -189,6 +189,20 @@ class LossOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedOptions(LoopOptions):
+    """Seeds of single sources of randomness, to see what a score owes to each."""
+
+    weights_seed: int = option(-1, "seed of initial weights; -1: SEED", low=-1, high=2**31 - 1)
+    images_seed: int = option(-1, "seed of order and augmentation; -1: SEED", low=-1, high=2**31 - 1)
+    noise_seed: int = option(-1, "seed of the denoiser's noise and of stochastic depth; -1: SEED", low=-1, high=2**31 - 1)
+
+    def seed_of(self, source: str) -> int:
+        """The seed of `weights`, `images` or `noise`."""
+        own: int = getattr(self, f"{source}_seed")
+        return self.seed if own < 0 else own
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizationOptions:
     """AdamW with a cosine schedule, and the augmentation."""
 
@@ -247,7 +261,7 @@ class TrainOptions(
     ArchitectureOptions,
     DataOptions,
     MemoryOptions,
-    LoopOptions,
+    SeedOptions,
     RunOptions,
 ):
     """`train_trm.py`."""
