@@ -152,7 +152,7 @@ def measured(one: Series, found: Mapping[str, dict[str, Any]]) -> list[tuple[int
 
 def table(series: Iterable[Series], found: Mapping[str, dict[str, Any]]) -> str:
     """The Markdown table: a row for each series."""
-    lines = ["| work | sizes | seconds of the processor | slope | memory, MB | slope | a worker's own, MB |"]
+    lines = ["| work | sizes | CPU seconds | slope | memory, MB | slope | a worker's own, MB |"]
     lines.append("|---|---|---|---|---|---|---|")
     for one in series:
         points = measured(one, found)

@@ -88,7 +88,7 @@ class MaskOptimizationOptions:
         0.0, "decay of averaged weights, which inference and validation then use, a step; 0: none", low=0, high=0.99999
     )
     train_size: int = option(0, "shorter side of a training image before it is scaled; 0: as it is", low=0, high=4096)
-    scale: tuple[float, float] = option((0.5, 2.0), "a training image is scaled by, before the crop", low=0.1, high=10)
+    scale: tuple[float, float] = option((0.5, 2.0), "range of random scaling, before the crop", low=0.1, high=10)
     jitter: float = option(0.4, "strength of random brightness, contrast and saturation; 0: none", low=0, high=1)
 
 

@@ -33,7 +33,7 @@ class LoopOptions:
     print_freq: int = option(50, "steps between two lines of the log", low=1, resumable=True)
     check_data: str = option(
         "first",
-        "whether all images are decoded before the start: those not seen good before, all, or none",
+        "whether all images are decoded before the start: those not yet checked, all, or none",
         choices=("first", "always", "never"),
         resumable=True,
     )
@@ -58,9 +58,7 @@ class LoopOptions:
 class MemoryOptions:
     """Options that save memory, for networks without batch norm; results change only by rounding."""
 
-    accum: int = option(
-        1, "parts that a process's images of a step go through the networks in, one after the other: less memory", low=1
-    )
+    accum: int = option(1, "gradient accumulation: parts of a process's batch, one after the other: less memory", low=1)
     grad_checkpoint: bool = option(
         False, "compute activations again in the backward pass instead of keeping them: less memory", resumable=True
     )
