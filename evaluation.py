@@ -191,7 +191,9 @@ def keep_best(folder: Path, scores: Scores, job: Job, images: str) -> None:
     """Writes the best threshold into the experiment for `--threshold best`; prints a note if it cannot be written."""
     threshold, miou = float(scores.thresholds[scores.best]), float(scores.miou[scores.best])
     try:
-        write_best(folder, threshold, miou, images, job.layout.root, str(made_with(job.predictions).get("weights", "")))
+        write_best(
+            folder, threshold, miou, images, job.layout.root, str(made_with(job.predictions, folder).get("weights", ""))
+        )
     except InputError as error:  # no failure: the scores are printed, and another user's experiment may be read-only
         print(f"the best threshold is not kept: {error}")
 

@@ -47,7 +47,7 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.training.checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from utils.training.checkpoint import load_last, load_strictly, require_finite, require_same_data, save_file, state_dict_of
 from utils.training.loop import after_step
 from utils.training.seeding import Stream, derive_seed, sample_noise
 
@@ -86,7 +86,7 @@ def main(args: list[str]) -> None:
         denoiser = build_denoiser(options.dim, options.image_size, options.grad_checkpoint).to(device)
         optimizer = build_optimizer(denoiser, options.lr, device)
         ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
-        training = Training(denoiser, ema, optimizer, precision, options.accum)
+        training = Training(denoiser, ema, optimizer, precision, options.accum, images.digest(()))
         if options.resume:
             training.load(last, log)
         require_common_start(training.step)
@@ -151,16 +151,24 @@ class Training:
         precision: of the denoiser.
         accum: number of parts that this process's batch is split into, for gradient accumulation. The loss is a mean over
             images and no layer mixes images, so only rounding differs.
+        data: digest of the training images.
     """
 
     def __init__(
-        self, denoiser: GaussianDiffusion, ema: EMA, optimizer: torch.optim.Optimizer, precision: Precision, accum: int = 1
+        self,
+        denoiser: GaussianDiffusion,
+        ema: EMA,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        accum: int = 1,
+        data: str = "",
     ):
         self.denoiser = denoiser
         self.ema = ema
         self.optimizer = optimizer
         self.precision = precision
         self.accum = accum
+        self.data = data
         self.step = 0
         self.fell_back = False  # whether the last checkpoint is damaged, and must not replace the previous one
         self.loss: nn.Module = DenoisingLoss(denoiser)
@@ -207,6 +215,7 @@ class Training:
             "ema": self.ema.state_dict(),
             "scaler": scaler.state_dict() if scaler.is_enabled() else None,
             "version": FORMAT_VERSION,
+            "data": self.data,
         }
         save_file(content, path, keep_previous)
 
@@ -222,6 +231,7 @@ class Training:
             InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(path, log.info)
+        require_same_data(content, self.data, path)
         load_strictly(self.denoiser, state_dict_of(content, path), path)
         try:
             self.ema.load_state_dict(content["ema"])

@@ -127,6 +127,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
             interruptions,
             schedule=partial(set_learning_rate, optimizer, options),
             ema_decay=options.ema_decay,
+            data=train_loader.dataset.digest(layout.classes),
         )
         if options.resume:
             training.load()
@@ -214,7 +215,7 @@ def claim_masks(options: MaskOptions) -> None:
     kept = options.folder / "masks"
     if not options.resume:
         claim_file(kept).unlink(missing_ok=True)
-    record = {"files": TRUTH} if options.masks == TRUTH else made_with(Path(options.masks))
+    record = {"files": TRUTH} if options.masks == TRUTH else made_with(Path(options.masks), options.folder)
     claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
 
 

@@ -127,6 +127,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             options.accum,
             schedule=partial(set_learning_rate, scheduler, options),
             ema_decay=options.ema_decay,
+            data=train_loader.dataset.digest(layout.classes),
         )
         if options.resume:
             training.load()

@@ -1,6 +1,9 @@
 """Images as PyTorch data sets and loaders. Pixels stay uint8 until they are on the device."""
 
+import hashlib
+import json
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -16,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from utils.cams.inference import DEFAULT_CAP, network_pixels
 from utils.errors import InputError, did_you_mean
 from utils.folders import visible_files
-from utils.images import IMAGE_SUFFIXES, is_image_name, named_by_reason
+from utils.images import IMAGE_SUFFIXES, is_image_name, is_packed_image, named_by_reason
 from utils.machine.distributed import local_batch_size, rank, world_size
 from utils.machine.interruptions import leave_process_group
 from utils.tar_members import is_shard, member_path, members
@@ -77,6 +80,13 @@ class VisitedImages(Dataset[Any], ABC):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def digest(self, classes: Sequence[str]) -> str:
+        """A digest of the files' names and the classes, with which a run notices that it is resumed on other images."""
+        found = hashlib.sha256(json.dumps(classes).encode())
+        for path in self.paths:
+            found.update(os.fsencode(path.name) + b"\0")
+        return found.hexdigest()[:16]
+
     @abstractmethod
     def __getitem__(self, visit: Visit) -> Any:
         """The sample of one image in one epoch."""
@@ -131,6 +141,11 @@ class TrainingImages(VisitedImages):
                 v2.PILToTensor(),
             ]
         )
+
+    def digest(self, classes: Sequence[str]) -> str:
+        """A digest of the files' names, the classes and the labels."""
+        labels = np.packbits(self.labels.numpy()).tobytes()
+        return hashlib.sha256(super().digest(classes).encode() + labels).hexdigest()[:16]
 
     def __getitem__(self, visit: Visit) -> TrainingSample:
         image = open_rgb(self.paths[visit.index], self.white)
@@ -305,11 +320,15 @@ def inference_loader(
     )
 
 
+MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug", "SegmentationObject")
+"""Folders beside images that hold masks, which no training here sees."""
+
+
 class FolderImages(VisitedImages):
     """Square images from a folder and its sub-folders for the denoiser, indexed by `Visit`.
 
     Args:
-        folder: folder that is searched for image files, or for shards, if there are any.
+        folder: folder that is searched for image files, or for shards, if there are any; its `MASK_FOLDERS` are left out.
         size: side of the square in pixels.
         crop: resize the shorter side and take a random square crop; else resize to a square, changing the aspect ratio.
         seed: of crops and flips.
@@ -326,16 +345,17 @@ class FolderImages(VisitedImages):
             beside = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
             what = "is a file" if folder.exists() else f"does not exist{did_you_mean(folder.name, beside)}"
             raise InputError(f"--data {folder} {what}: name a folder of images")
-        files = list(visible_files(folder))
+        files = list(visible_files(folder, MASK_FOLDERS))
         shards = [path for path in files if is_shard(path.name)]
         images = sorted(path for path in files if is_image_name(path.name) and path.is_file())
-        self.left_out = named_by_reason(sorted({*files} - {*images, *shards}), folder)
-        loose = [path for path in images if path.relative_to(folder).parts[0] != "SegmentationClass"]
-        if shards and loose:
+        unread = named_by_reason(sorted({*files} - {*images, *shards}), folder)
+        of_masks = ", ".join(f"folder {name}" for name in MASK_FOLDERS if (folder / name).is_dir())
+        self.left_out = "; ".join(filter(None, (unread, of_masks)))
+        if shards and images:
             raise InputError(
-                f"{folder} has both {shards[0].name} and {loose[0].name}: move the one away that does not count"
+                f"{folder} has both {shards[0].name} and {images[0].name}: move the one away that does not count"
             )
-        packed = [member_path(path, each) for path in shards for each in members(path) if is_image_name(each.name)]
+        packed = [member_path(path, each) for path in shards for each in members(path) if is_packed_image(each.name)]
         paths = packed if shards else images
         self.paths = FileNames(paths)
         if not paths:

@@ -10,6 +10,7 @@ from utils.options.data import ShardOptions
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(ShardOptions)
 
+import hashlib
 import io
 import json
 import tarfile
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import InputError, run_script
-from utils.files import claim, place, whole_file
+from utils.files import claim, place, state_of, whole_file
+from utils.machine.locks import writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
 from utils.tar_members import readable
 
-from .layouts.base import open_layout
+from .layouts.base import Layout, open_layout
 
 TOGETHER = 16
 """Masks copied by a process at a time."""
@@ -43,25 +45,29 @@ def main(args: list[str]) -> None:
     layout, out = open_layout(Path(options.data_path)), Path(options.out)
     lists = {name: layout.read_list(name) for name in options.lists}
     require_packable(lists)
+    packs = {name: packed_of(layout, ids) for name, ids in lists.items()}
     record = {"data": place(layout.root, out), "lists": list(options.lists), "images": options.images}
-    claim(out, record, "*", "Move it away first, or name another folder with --out")
+    record["content"] = content_of(layout, packs)
+    with writing(out):
+        claim(out, record, "*", "Move it away first, or name another folder with --out")
+        write(packs, layout, out, options)
 
+
+def write(packs: dict[str, list[Packed]], layout: Layout, out: Path, options: ShardOptions) -> None:
+    """Writes what is missing of shards, masks and `classes.txt`."""
     # Shards
-    for name, ids in lists.items():
-        labels = layout.labels(ids)
-        packed = [
-            Packed(image_id, layout.image_path(image_id), tuple(layout.classes[c] for c in row.nonzero()[0].tolist()))
-            for image_id, row in zip(ids, labels, strict=True)
-        ]
+    for name, packed in packs.items():
         parts = [packed[start : start + options.images] for start in range(0, len(packed), options.images)]
         tasks = [(out / f"{name}-{number:06d}.tar", part) for number, part in enumerate(parts)]
         missing = [task for task in tasks if not task[0].exists()]
         for _ in in_parallel(write_shard, missing, options.num_workers, name):
             pass
-        print(f"{name}: {len(ids)} images, {len(missing)} shards written to {out}, {len(tasks) - len(missing)} were there")
+        print(
+            f"{name}: {len(packed)} images, {len(missing)} shards written to {out}, {len(tasks) - len(missing)} were there"
+        )
 
     # Masks and classes
-    ids = [image_id for of_list in lists.values() for image_id in of_list]
+    ids = [each.image_id for packed in packs.values() for each in packed]
     masks = [layout.mask_path(image_id) for image_id in ids]
     copies = [
         (mask, target)
@@ -73,6 +79,24 @@ def main(args: list[str]) -> None:
     with whole_file(out / "classes.txt") as file:
         file.write("".join(f"{name}\n" for name in layout.classes).encode())
     print(f"{out}: {len(copies)} masks copied; train with --data-path {out}")
+
+
+def packed_of(layout: Layout, ids: Sequence[str]) -> list[Packed]:
+    """Images of a list with their labels."""
+    return [
+        Packed(image_id, layout.image_path(image_id), tuple(layout.classes[c] for c in row.nonzero()[0].tolist()))
+        for image_id, row in zip(ids, layout.labels(ids), strict=True)
+    ]
+
+
+def content_of(layout: Layout, packs: dict[str, list[Packed]]) -> str:
+    """A digest of all that is packed: with other labels, lists or files, shards that are there are out of date."""
+    digest = hashlib.sha256(json.dumps(layout.classes).encode())
+    for name, packed in packs.items():
+        for each in packed:
+            state = [state_of(each.path), state_of(layout.mask_path(each.image_id))]
+            digest.update(json.dumps([name, each.image_id, each.labels, state]).encode())
+    return digest.hexdigest()[:16]
 
 
 def require_packable(lists: dict[str, list[str]]) -> None:
@@ -100,7 +124,7 @@ def write_shard(task: tuple[Path, Sequence[Packed]]) -> None:
         InputError: an image cannot be read.
     """
     path, packed = task
-    with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for image_id, image, labels in packed:
             content = json.dumps({"labels": list(labels)}, ensure_ascii=False).encode()
             for suffix, data in ((image.suffix.lower(), bytes_of(image)), (".json", content)):

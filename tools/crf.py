@@ -40,7 +40,7 @@ def main(args: list[str]) -> None:
     with reading(cams), writing(*targets):
         # Files: those that are missing or out of date
         files = CrfFiles(options.folder, options)
-        files.start(made_with(cams) | {"data": place(layout.root, options.folder)}, options.overwrite)
+        files.start(made_with(cams, options.folder) | {"data": place(layout.root, options.folder)}, options.overwrite)
         tasks = []
         for alpha, target in zip(options.alphas, targets, strict=True):
             tasks += [(i, layout.image_path(i), alpha) for i in unfinished(ids, target, ".npy", (cams,))]

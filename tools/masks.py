@@ -65,9 +65,10 @@ class Job:
             InputError: it holds masks of other settings, or the scores were made with different settings.
         """
         if self.masks.thresholds:
-            self.masks.start_of_cams(made_with(self.sources[0]), overwrite)
+            self.masks.start_of_cams(made_with(self.sources[0], self.masks.folder), overwrite)
         else:
-            self.masks.start_of_scores({str(path): made_with(path) for path in self.sources}, overwrite)
+            records = {str(path): made_with(path, self.masks.folder) for path in self.sources}
+            self.masks.start_of_scores(records, overwrite)
 
     def write(self, task: tuple[str, Path]) -> None:
         """Writes the mask of one image.
@@ -93,7 +94,7 @@ def plan(options: PseudoMaskOptions, num_classes: int, white: float) -> Job:
     """
     if options.source == "dict":
         cams = inside_or_path(options.folder, options.dict_dir)
-        thresholds = thresholds_of(options, options.folder, str(made_with(cams).get("weights", "")))
+        thresholds = thresholds_of(options, options.folder, str(made_with(cams, options.folder).get("weights", "")))
         return Job([cams], MaskFiles(options.folder, thresholds, options.png_dir, num_classes), num_classes, white)
     folders = [crf_folder(options.folder, alpha) for alpha in options.alphas] or crf_folders(options.folder)
     if not folders:

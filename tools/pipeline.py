@@ -10,6 +10,7 @@ from utils.options.tools.pipeline import PipelineOptions
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(PipelineOptions)
 
+import hashlib
 import json
 import os
 import shlex
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
@@ -45,6 +48,7 @@ class Step:
         inputs: files that it depends on; if one has changed, the step is run again.
         outputs: files that exist when it is finished.
         score: the file of `evaluation.py --json`, for a step that scores.
+        data: digest of its images, classes and labels, for a step that has no file for each image.
     """
 
     name: str
@@ -52,12 +56,13 @@ class Step:
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
     score: Path | None = None
+    data: str = ""
 
     @property
     def record(self) -> dict[str, Any]:
         """Its command, and size and time of its inputs."""
         states = {str(path): [s.st_size, s.st_mtime_ns] for path in self.inputs if path.exists() and (s := path.stat())}
-        return {"command": list(self.command), "inputs": states}
+        return {"command": list(self.command), "inputs": states} | ({"data": self.data} if self.data else {})
 
     def is_done(self, before: object) -> bool:
         """Whether it can be skipped; `before` is the record of its last run."""
@@ -146,16 +151,18 @@ class Chain:
         images = os.path.commonpath([folder_of(self.layout.image_path(i)) for i in self.ids])
         flags = ("--exp", self.options.exp, "--data", images, "--out", self.denoiser, *self.common(seed=True))
         name = f"{self.options.name}_denoiser"
-        command = self.command("train_diffusion.py", name, *flags, *shlex.split(self.options.denoiser_flags))
+        command = self.command("train_diffusion.py", name, *flags, *self.options.flags_of("denoiser"))
         return Step("denoiser", command, (), (Path(self.denoiser),))
 
     def train_cams(self) -> Step:
         """Trains DiG."""
         flags = ["--exp", self.options.exp, "--data-path", self.options.data_path, *self.common(seed=True)]
         flags += ["--diffusion-weights", self.denoiser] if self.denoiser else []
-        command = self.command("train_trm.py", self.options.name, *flags, *shlex.split(self.options.cam_flags))
+        command = self.command("train_trm.py", self.options.name, *flags, *self.options.flags_of("cam"))
         inputs = (Path(self.denoiser),) if self.denoiser else ()
-        return Step("DiG", command, inputs, (self.folder / "options.json", self.last_epoch(self.folder)))
+        ids, _ = self.layout.training_ids(recipe(self.options.exp).train.get("train_list", ""))
+        outputs = (self.folder / "options.json", self.last_epoch(self.folder))
+        return Step("DiG", command, inputs, outputs, data=self.digest(ids, labelled=True))
 
     def last_epoch(self, folder: Path, kind: str = "net_trm.pth") -> Path:
         """Inference weights of a run's last epoch; before its first epoch, the file name of epoch 0."""
@@ -167,7 +174,7 @@ class Chain:
     def infer_cams(self) -> Step:
         """Infers CAMs of the training images."""
         flags = ("--dict", "--val-list", self.list, "--data-path", self.options.data_path, *self.common())
-        command = self.command("infer_trm.py", self.options.name, *flags, *shlex.split(self.options.infer_flags))
+        command = self.command("infer_trm.py", self.options.name, *flags, *self.options.flags_of("infer"))
         outputs = self.files(self.folder / "dict", self.ids, ".npy")
         return Step("CAMs", command, (self.last_epoch(self.folder),), outputs)
 
@@ -181,11 +188,11 @@ class Chain:
     def train_affinities(self) -> Step:
         """Trains the affinity network on these masks."""
         name = f"{self.options.name}_aff"
-        flags = [*self.on_masks(self.options.aff_exp, "sure"), *shlex.split(self.options.aff_flags)]
+        flags = [*self.on_masks(self.options.aff_exp, "sure"), *self.options.flags_of("aff")]
         folder = self.folder.with_name(name)
         outputs = (folder / "options.json", self.last_epoch(folder, AFF))
         command = self.command("train_affinity.py", name, *flags)
-        return Step("affinities", command, (claim_file(self.folder / "sure"),), outputs)
+        return Step("affinities", command, (claim_file(self.folder / "sure"),), outputs, data=self.digest(self.ids))
 
     def on_masks(self, exp: str, masks: str) -> list[str]:
         """Flags of a training on masks of the training images; `masks` is their folder in the experiment."""
@@ -209,7 +216,7 @@ class Chain:
     def crf(self) -> Step:
         """Makes CRF scores of the CAMs."""
         alpha = f"{self.options.alpha:g}"
-        flags = ("--alphas", alpha, "--dict-dir", self.dict, *self.made_of(), *shlex.split(self.options.crf_flags))
+        flags = ("--alphas", alpha, "--dict-dir", self.dict, *self.made_of(), *self.options.flags_of("crf"))
         command = self.command("-m tools.crf", self.options.name, *flags)
         outputs = self.files(self.folder / "crf" / alpha, self.ids, ".npy")
         return Step("CRF scores", command, (claim_file(self.folder / self.dict),), outputs)
@@ -226,10 +233,11 @@ class Chain:
 
     def train_segmentation(self) -> Step:
         """Trains the segmentation network."""
-        flags = [*self.on_masks(self.options.seg_exp, "png"), *shlex.split(self.options.seg_flags)]
+        flags = [*self.on_masks(self.options.seg_exp, "png"), *self.options.flags_of("seg")]
         command = self.command("train_seg.py", self.seg_name, *flags)
         outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
-        return Step("segmentation network", command, (claim_file(self.folder / "png"),), outputs)
+        inputs = (claim_file(self.folder / "png"),)
+        return Step("segmentation network", command, inputs, outputs, data=self.digest(self.ids))
 
     def infer_segmentation(self) -> Step:
         """Infers the segmentation network's masks of the validation images."""
@@ -242,11 +250,18 @@ class Chain:
     def score(self, name: str, experiment: str, task: str, predictions: Path, images: str) -> Step:
         """A step that scores predictions against true masks; `task` is that of evaluation.py."""
         folder = self.folder.with_name(experiment)
-        scores = folder / f"{predictions.relative_to(folder).as_posix().replace('/', '_')}.score.json"
+        name_of_list = "training_images" if images == self.list else Path(images).stem
+        scores = folder / f"{predictions.relative_to(folder).as_posix().replace('/', '_')}.{name_of_list}.score.json"
         flags = ["--task", task, "--dict-dir", str(predictions.relative_to(folder)), "--list", images]
         flags += ["--json", str(scores), "--data-path", self.options.data_path]
         command = self.command("evaluation.py", experiment, *flags)
-        return Step(name, command, (claim_file(predictions),), (scores,), scores)
+        data = self.digest(self.ids if images == self.list else self.val_ids)
+        return Step(name, command, (claim_file(predictions),), (scores,), scores, data)
+
+    def digest(self, ids: Sequence[str], labelled: bool = False) -> str:
+        """A digest of images, classes and, if asked for, labels: with others, a step that was done is done again."""
+        labels = np.packbits(self.layout.labels(ids)).tobytes() if labelled else b""
+        return hashlib.sha256(json.dumps([list(ids), self.layout.classes]).encode() + labels).hexdigest()[:16]
 
     def score_cams(self) -> Step:
         """Scores the CAMs."""
@@ -266,7 +281,8 @@ class Chain:
 
     def score_segmentation(self) -> Step:
         """Scores the segmentation network."""
-        return self.score(self.options.val_list, self.seg_name, "png", self.seg_folder / "png", self.val_list)
+        name = "training images" if self.val_list == self.list else self.options.val_list
+        return self.score(name, self.seg_name, "png", self.seg_folder / "png", self.val_list)
 
 
 def training_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:

@@ -55,7 +55,8 @@ def main(args: list[str]) -> None:
 
     with reading(cams), writing(target):
         # Files: those that are missing or out of date
-        start_folder(target, record_of(options, made_with(cams), learnt, layout.root), "*.npy", options.overwrite)
+        record = record_of(options, made_with(cams, options.folder), learnt, layout.root)
+        start_folder(target, record, "*.npy", options.overwrite)
         left = unfinished(ids, target, ".npy", (cams,))
         there = f", {len(ids) - len(left)} of them there already" if len(left) < len(ids) else ""
         print(f"{cams}: {len(ids)} images of {run.val_list} by {options.method}{there}")
@@ -83,7 +84,7 @@ def method_of(options: WalkOptions) -> tuple[Refine, str]:
     if options.method == "pamr":
         return Pamr(steps), ""
     if options.method == "affinity":
-        folder = options.folder.with_name(options.affinity or f"{options.name}_aff")
+        folder = options.folder.parent / (options.affinity or f"{options.folder.name}_aff")
         run, _ = mask_run_of(folder, AffinityOptions, AFF, "train_affinity.py")
         weights = epoch_file(folder, options.load_epo if options.load_epo >= 0 else latest_epoch(folder, AFF), AFF)
         precision = Precision("off", prepare_device(options.device))

@@ -124,7 +124,8 @@ def shown(value: Any) -> str:
 
 def claim_file(folder: Path) -> Path:
     """`dict` -> `dict.made_with.json`: beside the folder, because other tools read every file inside."""
-    return folder.with_name(f"{folder.name}.made_with.json")
+    named = folder if folder.name not in ("", "..") else folder.resolve()  # "." has no name
+    return named.with_name(f"{named.name}.made_with.json")
 
 
 def previous_file(path: Path) -> Path:

@@ -201,6 +201,12 @@ def images_in(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.iterdir()) if is_image_name(path.name) and path.is_file())
 
 
+def is_packed_image(name: str) -> bool:
+    """Whether a file of a shard is a sample's image, by its path there: `dog/1.jpg`, but not `1.seg.png`."""
+    last = name.rsplit("/", 1)[-1]
+    return is_image_name(last) and last.count(".") == 1
+
+
 def named_by_reason(files: Iterable[Path], root: Path, shown: int = 5) -> str:
     """Names of files that are no images, grouped by the reason.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from utils.errors import InputError
 from utils.scoring.metrics import IGNORE
 
 from ..labels.image_labels import cache_path, read_cache, write_cache
+
+NUMBER = re.compile(r"[0-9]+\Z")
+"""The number that a file's name ends with."""
 
 
 def load_annotations(path: Path, classes: Sequence[str]) -> COCO:
@@ -32,6 +36,9 @@ def load_annotations(path: Path, classes: Sequence[str]) -> COCO:
                 raise ValueError(
                     f"image {image['id']} cannot be {image['file_name']!r}, {image['width']} x {image['height']} pixels"
                 )
+            number = NUMBER.search(Path(image["file_name"]).stem)
+            if number and int(number[0]) != image["id"]:  # labels are found by the number in a file's name
+                raise ValueError(f"image {image['id']} is called {image['file_name']!r}: its id must be that number")
         for annotation in coco.dataset["annotations"]:
             require(annotation, {"id": int, "category_id": int, "image_id": int}, "annotation")
             if annotation["category_id"] not in coco.cats or annotation["image_id"] not in coco.imgs:
@@ -75,7 +82,7 @@ def annotated_classes(path: Path, classes: Sequence[str]) -> dict[int, list[int]
     stat = path.stat()
     cache = cache_path(path)
     # The entry "" of the cache describes the file, so that a changed file is read again.
-    state = ([stat.st_size, stat.st_mtime_ns], list(classes))
+    state = ([stat.st_size, stat.st_mtime_ns], [*classes, "numbers of names are ids"])
     table = read_cache(cache)
     if table.pop("", None) != state:
         coco = load_annotations(path, classes)

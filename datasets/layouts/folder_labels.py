@@ -21,6 +21,8 @@ MOST_NAMED = 10
 LABEL_FILES = ("labels.csv", "labels.json")
 RESERVED = ("images", "masks", "SegmentationClass", "lists", "ImageSets", "__MACOSX")
 """Sub-folders that are not classes."""
+SPLITS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing", "dev", "trainval"])
+"""Names of folders that are parts of a data set, not classes."""
 
 
 class LabelledImage(NamedTuple):
@@ -58,6 +60,8 @@ def class_folders(root: Path) -> list[Path]:
             raise InputError(
                 f"{folder} {what}: without labels.csv or labels.json every sub-folder is a class and holds its images alone"
             )
+    if not (root / "classes.txt").is_file() and all(folder.name.casefold() in SPLITS for folder in folders):
+        raise InputError(f"{folders[0]} is named like a part of a data set, not like a class: {remedy}")
     if len(folders) == 1 and not (root / "classes.txt").is_file():
         raise InputError(
             f"{folders[0]} is the only folder of images: name it in classes.txt if it is a class, else {remedy}"

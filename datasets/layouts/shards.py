@@ -21,15 +21,15 @@ import numpy as np
 
 from utils.errors import InputError, did_you_mean
 from utils.folders import names_in
-from utils.images import is_image_name
+from utils.images import is_image_name, is_packed_image
 from utils.tar_members import SHARD, Member, is_shard, member_path, members
 
 from ..labels.classes import class_names, require_class_names
 from ..labels.image_labels import read_once
 from ..labels.spelling import normal_name, require_one_spelling, why_no_class
-from ..lists import LONGEST_ID, find_own_list
+from ..lists import LONGEST_ID, find_own_list, read_lines, require_distinct
 from .base import Layout
-from .folder_labels import holds_images, visible_folders
+from .folder_labels import holds_images, id_of, visible_folders
 
 LARGEST_LABEL = 1 << 20
 """In bytes."""
@@ -146,6 +146,16 @@ class ShardLayout(Layout):
         """The file of a list, whether it exists or not."""
         return find_own_list(self.root, name)
 
+    def listed_ids(self, path: Path) -> list[str]:
+        """Ids of a list file, which may give ids or the images' paths in the shards."""
+        lines = [line.strip() for line in read_lines(path) if line.strip()]
+        ids = [line if line in self.samples else id_of(line) for line in lines]
+        for line, image_id in zip(lines, ids, strict=True):
+            if image_id not in self.samples:
+                raise InputError(f"{path} names {line[:LONGEST_ID]!r}, which is in no shard of {self.root}")
+        require_distinct(ids, path)
+        return ids
+
     def unlisted_ids(self, name: str) -> list[str]:
         """Ids of the shards of that name; of `all`: all images; of `train`, if no shard has a list's name: all but `val`."""
         prefixes = {shard: list_of(shard) for shard in shards_in(self.root)}
@@ -194,20 +204,25 @@ def read_shard(path: Path) -> list[str | int]:
     """
     images: dict[str, Member] = {}
     labels: dict[str, Member] = {}
+    dotted: dict[str, str] = {}  # images whose name has more than one dot, such as masks beside an image
     for member in members(path):
         folder, name = PurePosixPath(member.name).parent, PurePosixPath(member.name).name
         stem, _, suffix = name.partition(".")
         if not stem:
             continue  # hidden
-        kind = images if is_image_name(name) and "." not in suffix else labels if suffix in ("json", "cls") else None
+        kind = images if is_packed_image(name) else labels if suffix in ("json", "cls") else None
         key = str(folder / stem).removeprefix("./")
         if kind is None:
+            if is_image_name(name):
+                dotted.setdefault(key, member.name)
             continue
         if key in kind:
             raise InputError(f"{path} holds both {kind[key].name} and {member.name} for one sample")
         kind[key] = member
     if lost := next((key for key in labels if key not in images), None):
         raise InputError(f"{path} holds {labels[lost].name} without an image")
+    if lost := next((key for key in dotted if key not in images), None):
+        raise InputError(f"{path} holds {dotted[lost]}: a name in a shard ends at its first dot, and there is no {lost}.jpg")
     cells: list[str | int] = []
     with path.open("rb") as file:
         for key, image in images.items():

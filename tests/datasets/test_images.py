@@ -468,3 +468,12 @@ def test_a_broken_image_of_a_folder_is_named(folder):
     (folder / "a.jpeg").write_text("no image")
     with pytest.raises(InputError, match=r"a\.jpeg is no readable image"):
         FolderImages(folder, 16, True, 0)[Visit(0, 0)]
+
+
+def test_a_denoiser_never_learns_from_masks(tmp_path):
+    for name in ("cat/1.png", "masks/cat__1.png", "SegmentationClass/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (16, 16)).save(tmp_path / name)
+    images = FolderImages(tmp_path, 16, True, 0)
+    assert [path.parent.name for path in images.paths] == ["cat"]
+    assert images.left_out == "folder masks, folder SegmentationClass"

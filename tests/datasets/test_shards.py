@@ -12,6 +12,7 @@ from datasets.layouts.base import open_layout, read_truth
 from datasets.pixels import open_rgb
 from datasets.shards import main as pack
 from tests.helpers.folders import states
+from tests.helpers.shards import jpeg
 from tests.helpers.small_runs import train_small
 from tests.helpers.toy_data import make_toy_folder, make_toy_voc, write_lines
 from utils.errors import InputError
@@ -97,3 +98,22 @@ def test_training_on_shards_gives_the_same_weights(voc, tmp_path):
     one, other = (train_small(tmp_path, data, data.name) for data in (voc, shards))
     weights = [torch.load(epoch_file(folder, 0), weights_only=True) for folder in (one, other)]
     assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+def test_shards_of_other_labels_or_files_are_not_kept(tmp_path):
+    source = make_toy_folder(tmp_path / "own")
+    pack_small(source, tmp_path / "shards", "--lists all")
+    lines = (source / "labels.csv").read_text().splitlines()
+    write_lines(source / "labels.csv", *lines[:-1], f"{lines[-1].split(',')[0]},{lines[1].split(',')[1]}")
+    with pytest.raises(InputError, match=r"shards was made with content '\w+', not '\w+'\. Move it away first"):
+        pack_small(source, tmp_path / "shards", "--lists all")
+
+
+def test_an_image_may_have_a_long_name_in_any_script(tmp_path):
+    name = "犬" * 40
+    write_lines(tmp_path / "own" / "labels.csv", f"{name}.jpg,dog", "b.jpg,cat")
+    for each in (name, "b"):
+        (tmp_path / "own" / f"{each}.jpg").write_bytes(jpeg(1))
+    layout = open_layout(pack_small(tmp_path / "own", tmp_path / "shards", "--lists all"))
+    assert layout.read_list("all") == [name, "b"]
+    assert open_rgb(layout.image_path(name)).size == open_rgb(tmp_path / "own" / "b.jpg").size

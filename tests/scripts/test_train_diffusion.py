@@ -164,3 +164,10 @@ def test_a_broken_image_is_named(tmp_path, folder):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(InputError, match=r"broken\.jpg is no readable image"):
         train(tmp_path, folder, "run", "--steps 3 --batch-size 11")
+
+
+def test_a_denoiser_is_not_resumed_on_other_images(tmp_path, folder):
+    train(tmp_path, folder, "run")
+    (folder / "0.jpg").rename(folder / "z.jpg")
+    with pytest.raises(InputError, match=r"last\.pth is of other training images"):
+        train(tmp_path, folder, "run")

@@ -1,6 +1,7 @@
 """Training of a segmentation network at its smallest: what it writes, what it repeats, what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
 from tests.helpers.weights import equal
 from utils.errors import InputError
 from utils.experiment import SEG, epoch_file, read_scores
+from utils.options.segmentation import AffinityOptions
 from utils.training.engine import Training
 
 
@@ -205,3 +207,24 @@ def test_two_processes_take_the_steps_of_one(tmp_path, flags):
     assert one.keys() == two.keys()
     apart = {name: float((one[name].double() - two[name].double()).abs().max()) for name in one}
     assert max(apart.values()) < 1e-4, max(apart, key=lambda name: apart[name])
+
+
+def test_a_run_is_not_resumed_on_other_images(tmp_path, voc):
+    train(tmp_path, voc, "run")
+    listed = voc / "ImageSets" / "Segmentation" / "train.txt"
+    listed.write_text("".join(reversed(listed.read_text().splitlines(keepends=True))))
+    with pytest.raises(InputError, match=r"last\.pth is of other training images, labels or classes than those there now"):
+        train(tmp_path, voc, "run")
+
+
+def test_masks_of_two_folders_of_one_name_are_told_apart(tmp_path, voc):
+    for place in ("a", "b"):
+        shutil.copytree(voc / "SegmentationClass", tmp_path / place / "png")
+    train(tmp_path, voc, "run", f"--masks {tmp_path}/a/png")
+    with pytest.raises(InputError, match="The masks have changed"):
+        train(tmp_path, voc, "run", f"--masks {tmp_path}/b/png")
+
+
+def test_pairs_that_do_not_fit_into_a_crop_are_refused():
+    with pytest.raises(InputError, match=r"--radius 5 must be less than the 4 strides of --crop-size"):
+        AffinityOptions(name="x", masks="m", crop_size=32)

@@ -492,3 +492,14 @@ def test_stand_ins_guide_a_resumed_run_as_one_that_was_not_stopped(tmp_path, toy
 def test_features_of_a_stem_need_one():
     with pytest.raises(InputError, match="--guide stem takes the features of --stem, which is not given"):
         TrainOptions(name="x", guide="stem")
+
+
+def test_a_run_is_not_resumed_on_other_images_or_labels(tmp_path, toy_voc):
+    train(tmp_path, toy_voc, "run", "--epochs 2 --until 1")
+    listed = toy_voc / "ImageSets" / "Segmentation" / "train.txt"
+    before = listed.read_text()
+    listed.write_text("".join(reversed(before.splitlines(keepends=True))))
+    with pytest.raises(InputError, match=r"last\.pth is of other training images, labels or classes than those there now"):
+        train(tmp_path, toy_voc, "run", "--epochs 2")
+    listed.write_text(before)
+    train(tmp_path, toy_voc, "run", "--epochs 2")

@@ -16,7 +16,7 @@ import train_trm
 from datasets.layouts.base import open_layout
 from datasets.shards import main as pack
 from tests.helpers import ROOT
-from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
+from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc, write_lines
 from tools import crf, masks, pipeline, refine
 from tools.pipeline import Chain, Step
 from utils.errors import InputError, Stopped
@@ -179,3 +179,38 @@ def test_commands_run_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = f"import tools; assert {str(ROOT)!r} in tools.__path__[0]"
     pipeline.run(Step("there", ("-c", code), (), ()), Interruptions())
+
+
+def test_a_step_is_done_again_with_other_labels_and_scores_are_kept_for_each_list(tmp_path):
+    data = make_toy_folder(tmp_path / "own", masks=True)
+    write_lines(data / "classes.txt", *open_layout(data).classes)  # so that the classes stay if a label goes
+
+    def made(**options: str) -> dict[str, Step]:
+        settings = PipelineOptions(name="x", experiments=str(tmp_path), data_path=str(data), denoiser="there.pt", **options)
+        return {step.name: step for step in (make() for make in Chain(settings, open_layout(data)).makers)}
+
+    write_lines(data / "lists" / "a.txt", *open_layout(data).read_list("all")[:2])
+    before, listed = made(), made(val_list="a")
+    assert "training images" in before  # there is no list val
+    assert "val" not in before
+    assert before["training images"].score != listed["a"].score
+    lines = (data / "labels.csv").read_text().splitlines()
+    write_lines(data / "labels.csv", *lines[:-1], f"{lines[-1].split(',')[0]},{lines[1].split(',')[1]}")
+    after = made()
+    assert after["DiG"].record != before["DiG"].record
+    assert after["segmentation network"].record == before["segmentation network"].record
+    write_lines(data / "labels.csv", *lines[:-1])
+    assert made()["segmentation network"].record != before["segmentation network"].record
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"seg_flags": "--name 'x"}, "--seg-flags --name 'x: No closing quotation"),
+        ({"threshold": "half"}, "--threshold takes numbers, got 'half'"),
+        ({"low": 0.5}, "--low 0.5 must be less than --high 0.45"),
+    ],
+)
+def test_wrong_flags_of_later_steps_are_told_before_the_first(flags, message):
+    with pytest.raises(InputError, match=message):
+        PipelineOptions(name="x", **flags)

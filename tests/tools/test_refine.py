@@ -13,8 +13,10 @@ from tests.helpers.experiments import make_experiment
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
 from tools import masks, refine
+from tools.refine import method_of
 from utils.cams.files import read_cam_dict
 from utils.errors import InputError
+from utils.options.results import WalkOptions
 from utils.training.engine import Training
 
 
@@ -122,3 +124,8 @@ def test_missing_cams_and_networks_are_told(tmp_path, toy_voc):
     make_experiment(tmp_path, toy_voc)
     with pytest.raises(InputError, match=r"holds no <epoch>net_trm\.pth"):
         run(tmp_path, toy_voc, "--method attention")
+
+
+def test_an_affinity_run_that_is_not_there_is_one_line(tmp_path, toy_voc):
+    with pytest.raises(InputError, match=r"experiment/x_aff holds no run of train_affinity\.py"):
+        method_of(WalkOptions(name="run", experiments=str(tmp_path), method="affinity", affinity="experiment/x_aff"))

@@ -54,7 +54,7 @@ def crf_masks(experiment: Path) -> list[MaskFolder]:
         lowest = min(folders, key=lambda path: (exponent(path.name), path.name))
         return [MaskFolder(f"CRF mask, alpha {lowest.name}", lowest, ".npy")]
     png = experiment / "png"
-    alphas = made_with(png).get("alpha") if png.is_dir() else None
+    alphas = made_with(png, experiment).get("alpha") if png.is_dir() else None
     if not isinstance(alphas, list):
         return []
     return [MaskFolder(f"CRF mask, alpha {' and '.join(map(show, alphas))}", png)]

@@ -48,8 +48,12 @@ def start_folder(folder: Path, record: Mapping[str, Any], pattern: str, overwrit
     claim(folder, record, pattern, "--overwrite replaces it; or move it away")
 
 
-def made_with(folder: Path) -> dict[str, Any]:
+def made_with(folder: Path, experiment: Path) -> dict[str, Any]:
     """The record of a folder; for a folder without one, from another tool, a record of its path.
+
+    Args:
+        folder: the folder.
+        experiment: folder of the experiment that uses it, where its relative path starts.
 
     Raises:
         InputError: the record is damaged.
@@ -58,7 +62,7 @@ def made_with(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
     except FileNotFoundError:
-        return {"files": place(folder, folder.parent)}
+        return {"files": place(folder, experiment)}
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(record, dict):

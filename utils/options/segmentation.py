@@ -133,6 +133,13 @@ class AffinityOptions(MaskOptions):
     stride: int = option(8, "stride in pixels of the grid on which affinities are learnt and CAMs refined", low=1, high=32)
     radius: int = option(5, "largest distance between two places of a pair, in strides", low=1, high=32)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.radius >= self.crop_size // self.stride:
+            raise InputError(
+                f"--radius {self.radius} must be less than the {self.crop_size // self.stride} strides of --crop-size"
+            )
+
     @property
     def reach(self) -> dict[str, int]:
         """Arguments of `utils.segmentation.affinity` that say which pairs of places have an affinity."""

@@ -170,6 +170,24 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
+def require_same_data(content: Mapping[str, Any], data: str, path: Path) -> None:
+    """Checks that a checkpoint is of the training images that are there now.
+
+    Args:
+        content: the checkpoint; earlier versions kept no digest.
+        data: digest of the images (`VisitedImages.digest`).
+        path: of the checkpoint, for the message.
+
+    Raises:
+        InputError: images, labels or classes have changed.
+    """
+    if content.get("data", data) != data:
+        raise InputError(
+            f"{path} is of other training images, labels or classes than those there now: undo the change, choose another "
+            "--name, or start afresh with --overwrite"
+        )
+
+
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ignore: Collection[str] = ()) -> None:
     """Loads parameters into a module; names and shapes must agree.
 

@@ -29,7 +29,7 @@ from ..machine.interruptions import SAVE, Interruptions
 from ..machine.memory import return_freed_memory, returning_freed_memory
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
-from .checkpoint import load_last, load_strictly, require_finite, save_file, state_dict_of
+from .checkpoint import load_last, load_strictly, require_finite, require_same_data, save_file, state_dict_of
 from .loop import after_step
 from .seeding import Stream, derive_seed, sample_noise
 from .step import Criterion, Guide, NetworkT, Step
@@ -129,6 +129,7 @@ class Training(Generic[NetworkT]):
             images and no layer mixes images, so only rounding and stochastic depth differ.
         schedule: sets the learning rate before a step, from the number of epochs done, with its fraction.
         ema_decay: decay of the exponential moving average (EMA) of the weights; 0: no average.
+        data: digest of the training images (`VisitedImages.digest`), kept in checkpoints; a run is not resumed on others.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Training(Generic[NetworkT]):
         accum: int = 1,
         schedule: Callable[[float], None] = lambda epochs_done: None,
         ema_decay: float = 0.0,
+        data: str = "",
     ):
         self.step = step
         self.parallel: nn.Module = step  # in DDP, if there are several processes
@@ -156,6 +158,7 @@ class Training(Generic[NetworkT]):
         self.schedule = schedule
         self.ema = average_of(step.net, ema_decay) if ema_decay else None
         self.precision = step.precision
+        self.data = data
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over these steps
@@ -282,6 +285,7 @@ class Training(Generic[NetworkT]):
                 "epoch": self.epoch,
                 "step": self.steps_done,
                 "sums": self.sums,
+                "data": self.data,
                 "model": net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
@@ -298,6 +302,7 @@ class Training(Generic[NetworkT]):
             InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(self.last, self.log.info)
+        require_same_data(content, self.data, self.last)
         load_strictly(self.step.net, state_dict_of(content, self.last), self.last)
         try:
             self.optimizer.load_state_dict(content["optimizer"])

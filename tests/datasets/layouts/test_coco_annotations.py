@@ -304,3 +304,15 @@ def test_an_image_with_an_impossible_value_is_refused(toy_coco, key, value):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"instances_val2014\.json is no file of COCO instances: ValueError: image"):
         load_annotations(path, COCO_CLASSES)
+
+
+def test_an_id_that_is_not_the_number_of_the_files_name_is_refused(toy_coco):
+    def shift(content: dict) -> None:
+        for entry in content["images"]:
+            entry["id"] += 1000
+        for entry in content["annotations"]:
+            entry["image_id"] += 1000
+
+    change(instances(toy_coco), shift)
+    with pytest.raises(InputError, match=r"image 10\d\d is called '.*\.jpg': its id must be that number"):
+        annotated_classes(instances(toy_coco), COCO_CLASSES)

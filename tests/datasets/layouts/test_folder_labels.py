@@ -303,3 +303,12 @@ def test_an_id_is_a_path_without_slashes_and_suffix(name, image_id):
 def test_usual_suffixes_are_those_of_images():
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"} <= {*IMAGE_SUFFIXES}
     assert not {".txt", ".csv", ".eps", ".pdf", ".svg"} & {*IMAGE_SUFFIXES}
+
+
+def test_folders_named_like_parts_of_a_data_set_are_no_classes(tmp_path):
+    for name in ("train", "Val"):
+        touch(tmp_path / name / f"{name}.png")
+    with pytest.raises(InputError, match=r"Val is named like a part of a data set, not like a class: write labels\.csv"):
+        class_folders(tmp_path)
+    (tmp_path / "classes.txt").write_text("Val\ntrain\n")
+    assert [folder.name for folder in class_folders(tmp_path)] == ["Val", "train"]

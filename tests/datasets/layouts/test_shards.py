@@ -17,6 +17,7 @@ from tests.helpers.toy_data import save_mask, write_lines
 from utils.errors import InputError
 
 DOG, CAT_AND_DOG = b'{"labels": ["dog"]}', json.dumps({"labels": ["dog", "cat"], "caption": "two"}).encode()
+PAIR = {"jpg": jpeg(1), "json": DOG}
 
 
 @pytest.fixture
@@ -147,3 +148,27 @@ def test_a_shard_that_is_gone_is_named(pets):
     (pets / "val-000000.tar").unlink()
     with pytest.raises(InputError, match=r"val-000000\.tar.* is missing"):
         open_rgb(path)
+
+
+def test_a_list_may_name_images_by_their_paths_in_the_shards(tmp_path):
+    files = {f"{folder}/{k}.{kind}": data for folder in ("cat", "dog") for k in (1, 2) for kind, data in PAIR.items()}
+    write_tar(tmp_path / "00000.tar", files)
+    write_lines(tmp_path / "lists" / "val.txt", "dog/2.jpg", "cat__1")
+    layout = open_layout(tmp_path)
+    assert layout.read_list("val") == ["dog__2", "cat__1"]
+    assert layout.training_ids()[0] == ["cat__2", "dog__1"]
+    write_lines(tmp_path / "lists" / "val.txt", "dog/3.jpg")
+    with pytest.raises(InputError, match=r"val\.txt names 'dog/3\.jpg', which is in no shard"):
+        layout.read_list("val")
+
+
+def test_an_image_whose_name_has_two_dots_is_refused_where_it_is_no_samples(tmp_path):
+    write_tar(tmp_path / "00000.tar", {"fox.1.jpg": jpeg(1), "fox.1.json": DOG})
+    with pytest.raises(InputError, match=r"holds fox\.1\.jpg: a name in a shard ends at its first dot"):
+        open_layout(tmp_path).read_list("all")
+
+
+def test_the_denoiser_learns_from_the_images_of_the_samples(tmp_path):
+    write_tar(tmp_path / "00000.tar", {"./a.jpg": jpeg(1), "./a.json": DOG, "./a.seg.png": jpeg(2)})
+    assert open_layout(tmp_path).read_list("all") == ["a"]
+    assert [path.name for path in FolderImages(tmp_path, 8, False, 0).paths] == ["a.jpg"]
