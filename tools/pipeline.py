@@ -5,7 +5,7 @@ step that was stopped is continued; a finished step whose inputs have not change
 """
 
 from utils.command_line import check_flags
-from utils.options.tools.pipeline import PipelineOptions
+from utils.options.tools.pipeline import PipelineOptions, words_of
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(PipelineOptions)
@@ -151,14 +151,14 @@ class Chain:
         images = os.path.commonpath([folder_of(self.layout.image_path(i)) for i in self.ids])
         flags = ("--exp", self.options.exp, "--data", images, "--out", self.denoiser, *self.common(seed=True))
         name = f"{self.options.name}_denoiser"
-        command = self.command("train_diffusion.py", name, *flags, *self.options.flags_of("denoiser"))
+        command = self.command("train_diffusion.py", name, *flags, *words_of(self.options.denoiser_flags))
         return Step("denoiser", command, (), (Path(self.denoiser),))
 
     def train_cams(self) -> Step:
         """Trains DiG."""
         flags = ["--exp", self.options.exp, "--data-path", self.options.data_path, *self.common(seed=True)]
         flags += ["--diffusion-weights", self.denoiser] if self.denoiser else []
-        command = self.command("train_trm.py", self.options.name, *flags, *self.options.flags_of("cam"))
+        command = self.command("train_trm.py", self.options.name, *flags, *words_of(self.options.cam_flags))
         inputs = (Path(self.denoiser),) if self.denoiser else ()
         ids, _ = self.layout.training_ids(recipe(self.options.exp).train.get("train_list", ""))
         outputs = (self.folder / "options.json", self.last_epoch(self.folder))
@@ -174,7 +174,7 @@ class Chain:
     def infer_cams(self) -> Step:
         """Infers CAMs of the training images."""
         flags = ("--dict", "--val-list", self.list, "--data-path", self.options.data_path, *self.common())
-        command = self.command("infer_trm.py", self.options.name, *flags, *self.options.flags_of("infer"))
+        command = self.command("infer_trm.py", self.options.name, *flags, *words_of(self.options.infer_flags))
         outputs = self.files(self.folder / "dict", self.ids, ".npy")
         return Step("CAMs", command, (self.last_epoch(self.folder),), outputs)
 
@@ -188,7 +188,7 @@ class Chain:
     def train_affinities(self) -> Step:
         """Trains the affinity network on these masks."""
         name = f"{self.options.name}_aff"
-        flags = [*self.on_masks(self.options.aff_exp, "sure"), *self.options.flags_of("aff")]
+        flags = [*self.on_masks(self.options.aff_exp, "sure"), *words_of(self.options.aff_flags)]
         folder = self.folder.with_name(name)
         outputs = (folder / "options.json", self.last_epoch(folder, AFF))
         command = self.command("train_affinity.py", name, *flags)
@@ -216,7 +216,7 @@ class Chain:
     def crf(self) -> Step:
         """Makes CRF scores of the CAMs."""
         alpha = f"{self.options.alpha:g}"
-        flags = ("--alphas", alpha, "--dict-dir", self.dict, *self.made_of(), *self.options.flags_of("crf"))
+        flags = ("--alphas", alpha, "--dict-dir", self.dict, *self.made_of(), *words_of(self.options.crf_flags))
         command = self.command("-m tools.crf", self.options.name, *flags)
         outputs = self.files(self.folder / "crf" / alpha, self.ids, ".npy")
         return Step("CRF scores", command, (claim_file(self.folder / self.dict),), outputs)
@@ -233,7 +233,7 @@ class Chain:
 
     def train_segmentation(self) -> Step:
         """Trains the segmentation network."""
-        flags = [*self.on_masks(self.options.seg_exp, "png"), *self.options.flags_of("seg")]
+        flags = [*self.on_masks(self.options.seg_exp, "png"), *words_of(self.options.seg_flags)]
         command = self.command("train_seg.py", self.seg_name, *flags)
         outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
         inputs = (claim_file(self.folder / "png"),)

@@ -206,7 +206,7 @@ def test_a_step_is_done_again_with_other_labels_and_scores_are_kept_for_each_lis
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"seg_flags": "--name 'x"}, "--seg-flags --name 'x: No closing quotation"),
+        ({"seg_flags": "--name 'x"}, '"--name \'x" are no flags: No closing quotation'),
         ({"threshold": "half"}, "--threshold takes numbers, got 'half'"),
         ({"low": 0.5}, "--low 0.5 must be less than --high 0.45"),
     ],

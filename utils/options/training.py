@@ -196,7 +196,7 @@ class SeedOptions(LoopOptions):
 
     def seed_of(self, source: str) -> int:
         """The seed of `weights`, `images` or `noise`."""
-        own: int = getattr(self, f"{source}_seed")
+        own = {"weights": self.weights_seed, "images": self.images_seed, "noise": self.noise_seed}[source]
         return self.seed if own < 0 else own
 
 

@@ -1,6 +1,5 @@
 """Options of the whole chain, from images with labels to a segmentation network."""
 
-import dataclasses
 import shlex
 from dataclasses import dataclass
 
@@ -42,21 +41,21 @@ class PipelineOptions(ExperimentOptions):
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        for f in dataclasses.fields(self):
-            if f.name.endswith("_flags"):
-                self.flags_of(f.name.removesuffix("_flags"))
+        for text in (self.denoiser_flags, self.cam_flags, self.infer_flags, self.crf_flags, self.aff_flags, self.seg_flags):
+            words_of(text)
         if self.threshold != "best":
             check_number("--threshold", number("--threshold", self.threshold), 0, 1)
         if self.low >= self.high:
             raise InputError(f"--low {self.low:g} must be less than --high {self.high:g}")
 
-    def flags_of(self, step: str) -> list[str]:
-        """The words of `--cam-flags`, `--seg-flags` and so on.
 
-        Raises:
-            InputError: a quotation does not end.
-        """
-        try:
-            return shlex.split(getattr(self, f"{step}_flags"))
-        except ValueError as error:
-            raise InputError(f"--{step}-flags {getattr(self, f'{step}_flags')}: {error}") from error
+def words_of(flags: str) -> list[str]:
+    """The words of `--cam-flags`, `--seg-flags` and so on.
+
+    Raises:
+        InputError: a quotation does not end.
+    """
+    try:
+        return shlex.split(flags)
+    except ValueError as error:
+        raise InputError(f"{flags!r} are no flags: {error}") from error
