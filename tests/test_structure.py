@@ -16,6 +16,7 @@ PACKAGES = ("models", "diffusion", "datasets", "utils", "tools")
 SCRIPTS = tuple(command for command in COMMANDS if command.endswith(".py"))
 READERS = {
     "train_affinity.py": "train_seg.py",
+    "-m tools.bounds": "tools/bounds.py",
     "-m tools.crf": "tools/crf.py",
     "-m tools.masks": "tools/masks.py",
     "-m tools.polygons": "tools/polygons.py",

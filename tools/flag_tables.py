@@ -8,7 +8,14 @@ from utils.options.data import PrepareCocoOptions, PrepareVocOptions, ShardOptio
 from utils.options.flags import show, spelling
 from utils.options.inference import InferOptions, PredictOptions
 from utils.options.recipes import RECIPES
-from utils.options.results import EvaluationOptions, PseudoMaskOptions, RefineOptions, ReportOptions, WalkOptions
+from utils.options.results import (
+    BoundsOptions,
+    EvaluationOptions,
+    PseudoMaskOptions,
+    RefineOptions,
+    ReportOptions,
+    WalkOptions,
+)
 from utils.options.seg_recipes import AFFINITY_RECIPES, SEG_RECIPES
 from utils.options.segmentation import AffinityOptions, SegInferOptions, SegOptions
 from utils.options.tools.app import AppOptions
@@ -28,6 +35,7 @@ COMMANDS = {
     "train_affinity.py": AffinityOptions,
     "evaluation.py": EvaluationOptions,
     "predict.py": PredictOptions,
+    "-m tools.bounds": BoundsOptions,
     "-m tools.crf": RefineOptions,
     "-m tools.refine": WalkOptions,
     "-m tools.masks": PseudoMaskOptions,

@@ -83,14 +83,28 @@ class ThresholdOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesOptions(ExperimentOptions):
-    """Options shared by the tools that process an experiment's CAMs. Data set and classes come from the run."""
+class CamsOptions(ExperimentOptions):
+    """Options shared by the tools that read an experiment's CAMs. Data set and classes come from the run."""
 
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
     dict_dir: str = option("dict", "CAM dicts: a folder in the experiment, or a path")
     num_workers: int = option(-1, "processes, at least 1; -1: one per core; results are the same", low=-1, high=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundsOptions(CamsOptions):
+    """`python -m tools.bounds`."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesOptions(CamsOptions):
+    """Options shared by the tools that write a file for each image of an experiment's CAMs."""
+
     overwrite: bool = option(False, "remove what was made otherwise, instead of refusing")
 
 
