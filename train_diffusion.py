@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,31 +199,34 @@ class Training:
         self.step += 1
         return sum(losses)
 
-    def save(self, path: Path, keep_previous: bool = False) -> None:
-        """Writes a checkpoint in the format of denoising-diffusion-pytorch; see `save_file`.
+    def save(self, path: Path) -> None:
+        """Writes the finished denoiser in the format of denoising-diffusion-pytorch.
 
         Raises:
             InputError: a weight is not finite, or the file cannot be written.
         """
         require_finite(self.denoiser)
-        if not is_main():
-            return
+        if is_main():
+            save_file(self.content(), path)
+
+    def save_last(self, path: Path) -> None:
+        """Writes the last checkpoint, and keeps the previous one beside it; see `save`."""
+        require_finite(self.denoiser)
+        if is_main():
+            save_file(self.content() | {"data": self.data}, path, keep_previous=not self.fell_back)
+        self.fell_back = False
+
+    def content(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
         scaler = self.precision.scaler
-        content = {
+        return {
             "step": self.step,
             "model": self.denoiser.state_dict(),
             "opt": self.optimizer.state_dict(),
             "ema": self.ema.state_dict(),
             "scaler": scaler.state_dict() if scaler.is_enabled() else None,
             "version": FORMAT_VERSION,
-            "data": self.data,
         }
-        save_file(content, path, keep_previous)
-
-    def save_last(self, path: Path) -> None:
-        """Writes the last checkpoint, and keeps the previous one beside it."""
-        self.save(path, keep_previous=not self.fell_back)
-        self.fell_back = False
 
     def load(self, path: Path, log: RunLog) -> None:
         """Restores the state from the last checkpoint.

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from utils.cams.inference import DEFAULT_CAP, network_pixels
 from utils.errors import InputError, did_you_mean
 from utils.folders import visible_files
-from utils.images import IMAGE_SUFFIXES, is_image_name, is_packed_image, named_by_reason
+from utils.images import IMAGE_SUFFIXES, is_image_name, is_packed_image, named_by_reason, require_samples
 from utils.machine.distributed import local_batch_size, rank, world_size
 from utils.machine.interruptions import leave_process_group
 from utils.tar_members import is_shard, member_path, members
@@ -75,7 +75,7 @@ class EpochSampler(Sampler[Visit]):
 class VisitedImages(Dataset[Any], ABC):
     """Image files, indexed by `Visit`: samples differ between epochs."""
 
-    paths: Sequence[Path]
+    paths: FileNames
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -83,8 +83,8 @@ class VisitedImages(Dataset[Any], ABC):
     def digest(self, classes: Sequence[str]) -> str:
         """A digest of the files' names and the classes, with which a run notices that it is resumed on other images."""
         found = hashlib.sha256(json.dumps(classes).encode())
-        for path in self.paths:
-            found.update(os.fsencode(path.name) + b"\0")
+        for path in self.paths.names:
+            found.update(os.fsencode(os.path.basename(path)) + b"\0")  # noqa: PTH119  a Path takes ten times as long
         return found.hexdigest()[:16]
 
     @abstractmethod
@@ -321,7 +321,18 @@ def inference_loader(
 
 
 MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug", "SegmentationObject")
-"""Folders beside images that hold masks, which no training here sees."""
+"""Folders beside images that hold masks, which a denoiser must not see."""
+
+
+def images_of(shard: Path) -> list[Path]:
+    """The images of the samples in a shard.
+
+    Raises:
+        InputError: the shard is damaged, or an image in it is no sample's.
+    """
+    found = list(members(shard))
+    require_samples([member.name for member in found], shard)
+    return [member_path(shard, member) for member in found if is_packed_image(member.name)]
 
 
 class FolderImages(VisitedImages):
@@ -355,8 +366,7 @@ class FolderImages(VisitedImages):
             raise InputError(
                 f"{folder} has both {shards[0].name} and {images[0].name}: move the one away that does not count"
             )
-        packed = [member_path(path, each) for path in shards for each in members(path) if is_packed_image(each.name)]
-        paths = packed if shards else images
+        paths = [image for shard in shards for image in images_of(shard)] if shards else images
         self.paths = FileNames(paths)
         if not paths:
             others = f"; it holds {self.left_out}" if self.left_out else ""

@@ -47,7 +47,7 @@ def main(args: list[str]) -> None:
     require_packable(lists)
     packs = {name: packed_of(layout, ids) for name, ids in lists.items()}
     record = {"data": place(layout.root, out), "lists": list(options.lists), "images": options.images}
-    record["content"] = content_of(layout, packs)
+    record["labels, lists and files"] = content_of(layout, packs)
     with writing(out):
         claim(out, record, "*", "Move it away first, or name another folder with --out")
         write(packs, layout, out, options)
@@ -94,8 +94,8 @@ def content_of(layout: Layout, packs: dict[str, list[Packed]]) -> str:
     digest = hashlib.sha256(json.dumps(layout.classes).encode())
     for name, packed in packs.items():
         for each in packed:
-            state = [state_of(each.path), state_of(layout.mask_path(each.image_id))]
-            digest.update(json.dumps([name, each.image_id, each.labels, state]).encode())
+            sizes = [(state_of(path) or [0])[0] for path in (each.path, layout.mask_path(each.image_id))]
+            digest.update(json.dumps([name, each.image_id, each.labels, sizes]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -23,7 +23,7 @@ from utils.cams.folders import inside_or_path, require_files
 from utils.errors import InputError, run_script
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
-from utils.options.flags import parse_options
+from utils.options.flags import parse_options, show
 from utils.scoring.bounds import Bounds, best_threshold, miou, miou_of_present
 from utils.scoring.metrics import ThresholdSweep
 
@@ -31,7 +31,7 @@ IMAGES_PER_TASK = 8
 ROWS = {
     "nothing": "nothing: one threshold for all images",
     "class": "the class of what is foreground",
-    "threshold": "the best threshold of each image",
+    "threshold": "an image's threshold of most right pixels",
     "background": "what is background",
 }
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -75,7 +75,7 @@ def main(args: list[str]) -> None:
     for words, tally in (("images of one class", bounds.one), ("images of several classes", bounds.several)):
         print(f"{words:<42}{miou_of_present(tally):8.2f}")
     found = ", ".join(f"{value:.2f}" for value in np.quantile(own, QUANTILES))
-    print(f"\nthe threshold of all images is {threshold:.2f}; the best of each, quantiles 0.1 0.25 0.5 0.75 0.9: {found}")
+    print(f"\nthreshold of all images: {threshold:.2f}; of most right pixels in each, quantiles {show(QUANTILES)}: {found}")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datasets.images import FolderImages, Visit
 from datasets.lists import read_ids
+from datasets.names import FileNames
 from diffusion import GaussianDiffusion, Guidance
 from diffusion.stand_ins import blur, psnr
 from diffusion.trained import read_denoiser
@@ -90,8 +91,8 @@ def photographs(options: DenoisedOptions, size: int) -> tuple[Tensor, list[str]]
     images = FolderImages(Path(options.data), size, crop=True, seed=options.seed)
     if options.list:
         ids = set(read_ids(Path(options.list)))
-        images.paths = [path for path in images.paths if path.stem in ids]
-        if not images.paths:
+        images.paths = FileNames([path for path in images.paths if path.stem in ids])
+        if not len(images):
             raise InputError(f"{options.data} holds no photograph of {options.list}")
     shown = [*evenly_spaced(len(images), options.count)]
     pixels = torch.stack([images[Visit(0, index)][0] for index in shown])

@@ -31,8 +31,9 @@ from utils.files import claim_file, whole_file
 from utils.machine.interruptions import SAVE, Interruptions
 from utils.machine.locks import writing
 from utils.options.flags import parse_options
-from utils.options.recipes import recipe
+from utils.options.recipes import recipe, train_defaults
 from utils.options.seg_recipes import SEG_RECIPES
+from utils.options.training import TrainOptions
 from utils.tar_members import folder_of
 
 CODE = Path(__file__).resolve().parents[1]
@@ -65,8 +66,11 @@ class Step:
         return {"command": list(self.command), "inputs": states} | ({"data": self.data} if self.data else {})
 
     def is_done(self, before: object) -> bool:
-        """Whether it can be skipped; `before` is the record of its last run."""
-        return before == self.record and all(path.exists() for path in self.outputs)
+        """Whether it can be skipped; `before` is the record of its last run, in earlier versions without `data`."""
+        now = self.record
+        if isinstance(before, dict) and "data" not in before:
+            now.pop("data", None)
+        return before == now and all(path.exists() for path in self.outputs)
 
 
 def main(args: list[str]) -> None:
@@ -160,7 +164,8 @@ class Chain:
         flags += ["--diffusion-weights", self.denoiser] if self.denoiser else []
         command = self.command("train_trm.py", self.options.name, *flags, *words_of(self.options.cam_flags))
         inputs = (Path(self.denoiser),) if self.denoiser else ()
-        ids, _ = self.layout.training_ids(recipe(self.options.exp).train.get("train_list", ""))
+        run = parse_options(TrainOptions, command[1:], "train_trm.py", None, train_defaults(command[1:], self.options.exp))
+        ids, _ = open_layout(Path(run.data_path), run.sbd_path).training_ids(run.train_list)
         outputs = (self.folder / "options.json", self.last_epoch(self.folder))
         return Step("DiG", command, inputs, outputs, data=self.digest(ids, labelled=True))
 

@@ -172,7 +172,7 @@ def diffusion_branch(folder: Path, run: TrainOptions, model: CamModel) -> tuple[
         InputError: checkpoint or denoiser are missing, damaged, or do not fit.
     """
     log = RunLog(folder, silent=True)
-    torch.manual_seed(run.seed)  # of a random denoiser, as in training
+    torch.manual_seed(run.seed_of("weights"))  # of a random denoiser, as in training
     denoiser = load_denoiser(run.diffusion_weights, run.diffusion_dim, run.input_size)
     architecture = dataclasses.replace(run, resume=True)  # does not load initial weights
     net = build_network(len(model.classes), denoiser.model.feature_channels, architecture, log)

@@ -207,6 +207,29 @@ def is_packed_image(name: str) -> bool:
     return is_image_name(last) and last.count(".") == 1
 
 
+def require_samples(names: Iterable[str], shard: Path) -> None:
+    """Checks that each image whose name has several dots, such as `1.seg.png`, lies beside the image of a sample, `1.jpg`.
+
+    Args:
+        names: paths of all files in the shard.
+        shard: the shard, for the message.
+
+    Raises:
+        InputError: an image would be passed over.
+    """
+    images = [name for name in names if is_image_name(name.rsplit("/", 1)[-1])]
+    samples = {sample_of(name) for name in images if is_packed_image(name)}
+    if lost := next((name for name in images if sample_of(name) not in samples), None):
+        stem = sample_of(lost)
+        raise InputError(f"{shard} holds {lost}: a name in a shard ends at its first dot, and there is no {stem}.jpg")
+
+
+def sample_of(name: str) -> str:
+    """The sample that a file in a shard belongs to: its path up to the first dot of its name."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
+
+
 def named_by_reason(files: Iterable[Path], root: Path, shown: int = 5) -> str:
     """Names of files that are no images, grouped by the reason.
 

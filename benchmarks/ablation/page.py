@@ -33,7 +33,7 @@ def markdown(results: Sequence[Result]) -> str:
     """The table in Markdown."""
     rows = by_row(results)
     compared = differences(rows)
-    averaged = [f"mean of {RECENT} epochs"] if any(result.recent is not None for result in results) else []
+    averaged = [f"validation, last {RECENT} epochs"] if any(result.recent is not None for result in results) else []
     heads = ["row", "mIoU in %", *averaged, "seeds", "against", *DIFFERENCE]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, found in rows.items():

@@ -28,7 +28,7 @@ class Result:
         miou: of CAMs in percent, at the best threshold.
         classes: number of classes without background, C.
         threshold: the best threshold; None if it was not kept.
-        recent: mean of the mIoU after each of the last `RECENT` epochs, in percent; None if fewer were scored in training.
+        recent: mean mIoU of the last `RECENT` validations in training, on its list; None if there were fewer.
         map: mean average precision of the labels in percent; None if it was not kept.
         areas: for each image, {class, 0 for background: pixels rightly predicted, predicted, true} at the best threshold;
             empty if they were not kept.

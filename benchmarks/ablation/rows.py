@@ -12,12 +12,14 @@ class Row:
         title: in the table.
         flags: of train_trm.py.
         against: name of the row that it is compared with; its own if with none.
+        whole: each run trains from its own first step, because the row differs before the shared epochs end.
     """
 
     name: str
     title: str
     flags: tuple[str, ...] = ()
     against: str = "baseline"
+    whole: bool = False
 
 
 NEVER = "1000000"
@@ -47,12 +49,22 @@ ROWS = {
         Row("wide", "all, a denoiser of twice the width", ("--diffusion-weights", "./pretrained/model-wide.pt"), "all"),
         Row("image50", "all, images denoised from step 50", ("--image-step", "50"), "all"),
         Row("image200", "all, images denoised from step 200", ("--image-step", "200"), "all"),
-        Row("averaged", "loss 1 alone, averaged weights", ("--guided-from", NEVER, "--ema-decay", "0.99")),
-        Row("longer", "loss 1 alone, 10 epochs", ("--guided-from", NEVER, "--epochs", "10")),
+        Row("averaged", "loss 1 alone, averaged weights", ("--guided-from", NEVER, "--ema-decay", "0.99"), whole=True),
+        Row("longer", "loss 1 alone, 10 epochs", ("--guided-from", NEVER, "--epochs", "10"), whole=True),
         Row(
-            "weights", "loss 1 alone, initial weights differ", ("--guided-from", NEVER, *same("images", "noise")), "weights"
+            "weights",
+            "loss 1 alone, initial weights differ",
+            ("--guided-from", NEVER, *same("images", "noise")),
+            "weights",
+            whole=True,
         ),
-        Row("images", "loss 1 alone, order and crops differ", ("--guided-from", NEVER, *same("weights", "noise")), "images"),
-        Row("noise", "all losses, the denoiser's noise differs", same("weights", "images"), "noise"),
+        Row(
+            "images",
+            "loss 1 alone, order and crops differ",
+            ("--guided-from", NEVER, *same("weights", "noise")),
+            "images",
+            whole=True,
+        ),
+        Row("noise", "all losses, the denoiser's noise differs", same("weights", "images"), "noise", whole=True),
     )
 }

@@ -37,7 +37,7 @@ class Plan:
     Args:
         experiments: folder of the runs.
         flags: of train_trm.py, of all rows.
-        start_epochs: epochs that a seed's rows share; 0: each run has all of its own.
+        start_epochs: epochs that a seed's rows share.
         score_list: list of the images whose CAMs are scored.
         threads: of each process.
     """
@@ -69,7 +69,7 @@ def run_row(plan: Plan, row: Row, seed: int) -> Result:
     """Trains a row from its seed's start on, and scores its CAMs."""
     flags = plan.command_line(f"{row.name}-{seed}", seed, row.flags)
     options = train_trm.parse(flags)
-    if plan.start_epochs and not options.resume:
+    if not row.whole and not options.resume:
         branch(train_start(plan, seed), options)
     train(flags, options.folder, plan.threads)
     result = score(options.folder, plan.score_list, plan.threads)

@@ -78,7 +78,7 @@ def result_of(sweeps: dict[str, ThresholdSweep], mean_ap: float) -> Result:
 
 
 def recent_miou(folder: Path) -> float | None:
-    """Mean of a run's mIoU after each of its last epochs, as validation in training found it; None if it has too few."""
+    """Mean of a run's mIoU after the last epochs that were scored in training, on its validation list; None: too few."""
     scores = read_scores(folder)
     last = sorted(scores, key=int)[-RECENT:]
     return statistics.mean(scores[epoch]["miou"] for epoch in last) if len(last) == RECENT else None

@@ -21,7 +21,7 @@ import numpy as np
 
 from utils.errors import InputError, did_you_mean
 from utils.folders import names_in
-from utils.images import is_image_name, is_packed_image
+from utils.images import is_packed_image, require_samples
 from utils.tar_members import SHARD, Member, is_shard, member_path, members
 
 from ..labels.classes import class_names, require_class_names
@@ -147,12 +147,17 @@ class ShardLayout(Layout):
         return find_own_list(self.root, name)
 
     def listed_ids(self, path: Path) -> list[str]:
-        """Ids of a list file, which may give ids or the images' paths in the shards."""
+        """Ids of a list file, which may give ids, the images' paths in the shards, or lines of VOC's lists."""
         lines = [line.strip() for line in read_lines(path) if line.strip()]
-        ids = [line if line in self.samples else id_of(line) for line in lines]
-        for line, image_id in zip(lines, ids, strict=True):
-            if image_id not in self.samples:
+        ids = []
+        for line in lines:
+            spellings = (line, id_of(line), Path(line.split()[0]).stem)
+            image_id = next((name for name in spellings if name in self.samples), None)
+            if image_id is None:
                 raise InputError(f"{path} names {line[:LONGEST_ID]!r}, which is in no shard of {self.root}")
+            ids.append(image_id)
+        if not ids:
+            raise InputError(f"{path} names no image")
         require_distinct(ids, path)
         return ids
 
@@ -204,7 +209,7 @@ def read_shard(path: Path) -> list[str | int]:
     """
     images: dict[str, Member] = {}
     labels: dict[str, Member] = {}
-    dotted: dict[str, str] = {}  # images whose name has more than one dot, such as masks beside an image
+    names = []
     for member in members(path):
         folder, name = PurePosixPath(member.name).parent, PurePosixPath(member.name).name
         stem, _, suffix = name.partition(".")
@@ -212,17 +217,15 @@ def read_shard(path: Path) -> list[str | int]:
             continue  # hidden
         kind = images if is_packed_image(name) else labels if suffix in ("json", "cls") else None
         key = str(folder / stem).removeprefix("./")
+        names.append(member.name)
         if kind is None:
-            if is_image_name(name):
-                dotted.setdefault(key, member.name)
             continue
         if key in kind:
             raise InputError(f"{path} holds both {kind[key].name} and {member.name} for one sample")
         kind[key] = member
     if lost := next((key for key in labels if key not in images), None):
         raise InputError(f"{path} holds {labels[lost].name} without an image")
-    if lost := next((key for key in dotted if key not in images), None):
-        raise InputError(f"{path} holds {dotted[lost]}: a name in a shard ends at its first dot, and there is no {lost}.jpg")
+    require_samples(names, path)
     cells: list[str | int] = []
     with path.open("rb") as file:
         for key, image in images.items():

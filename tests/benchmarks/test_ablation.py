@@ -169,7 +169,7 @@ def test_the_table_holds_means_and_differences_and_the_plot_a_dot_for_every_pair
 def test_the_table_has_the_mean_of_the_last_epochs_where_they_were_scored(tmp_path):
     scored = [dataclasses.replace(result("baseline", seed, 40.0 + seed), recent=39.0 + seed) for seed in range(2)]
     rows = markdown([*scored, result("all", 0, 41.0)]).splitlines()
-    assert rows[0].startswith("| row | mIoU in % | mean of 3 epochs | seeds |")
+    assert rows[0].startswith("| row | mIoU in % | validation, last 3 epochs | seeds |")
     assert rows[2] == "| loss 1 alone | 40.50 ± 0.71 | 39.50 ± 0.71 | 2 |  |  |  |  |"
     assert rows[3].startswith("| all losses | 41.00 |  | 1 |")
     (tmp_path / "scores.json").write_text(json.dumps({str(e): SCORED | {"miou": 10.0 * e} for e in (2, 3, 9, 10)}))

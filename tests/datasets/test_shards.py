@@ -105,7 +105,7 @@ def test_shards_of_other_labels_or_files_are_not_kept(tmp_path):
     pack_small(source, tmp_path / "shards", "--lists all")
     lines = (source / "labels.csv").read_text().splitlines()
     write_lines(source / "labels.csv", *lines[:-1], f"{lines[-1].split(',')[0]},{lines[1].split(',')[1]}")
-    with pytest.raises(InputError, match=r"shards was made with content '\w+', not '\w+'\. Move it away first"):
+    with pytest.raises(InputError, match=r"made with labels, lists and files '\w+', not '\w+'\. Move it away first"):
         pack_small(source, tmp_path / "shards", "--lists all")
 
 

@@ -108,8 +108,8 @@ def stopped_denoisers(folder: Path, data: Path) -> Iterator[str]:
     """Trains a denoiser undisturbed, and copies the run as it is after its second step."""
     original = train_diffusion.Training.save
 
-    def save(training: train_diffusion.Training, path: Path, keep_previous: bool = False) -> None:
-        original(training, path, keep_previous)
+    def save(training: train_diffusion.Training, path: Path) -> None:
+        original(training, path)
         if training.step == 2:
             shutil.copytree(folder / "whole-denoiser" / "run", folder / "after step 2" / "run")
 

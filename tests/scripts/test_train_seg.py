@@ -226,5 +226,5 @@ def test_masks_of_two_folders_of_one_name_are_told_apart(tmp_path, voc):
 
 
 def test_pairs_that_do_not_fit_into_a_crop_are_refused():
-    with pytest.raises(InputError, match=r"--radius 5 must be less than the 4 strides of --crop-size"):
+    with pytest.raises(InputError, match=r"--radius 5 must be at most the 4 strides of --crop-size"):
         AffinityOptions(name="x", masks="m", crop_size=32)

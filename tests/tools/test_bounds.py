@@ -21,7 +21,7 @@ def test_the_table_starts_with_the_miou_of_evaluation(tmp_path, toy_voc, capsys)
     found = {line[:42].strip(): float(line[42:]) for line in lines[3:7]}
     assert found["nothing: one threshold for all images"] == pytest.approx(float(words[1]), abs=0.01)
     assert found["what is background"] > found["nothing: one threshold for all images"]
-    assert f"the threshold of all images is {words[-1]}" in lines[-1]
+    assert f"threshold of all images: {words[-1]};" in lines[-1]
 
 
 def test_an_image_without_a_true_mask_is_named(tmp_path, toy_voc):

@@ -203,6 +203,13 @@ def test_a_step_is_done_again_with_other_labels_and_scores_are_kept_for_each_lis
     assert made()["segmentation network"].record != before["segmentation network"].record
 
 
+def test_a_step_of_an_earlier_version_counts_as_done(tmp_path):
+    step = Step("DiG", ("train_trm.py",), (), (), data="abc")
+    assert step.is_done(step.record)
+    assert step.is_done({"command": ["train_trm.py"], "inputs": {}})
+    assert not step.is_done({"command": ["train_trm.py"], "inputs": {}, "data": "abd"})
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -135,10 +135,9 @@ class AffinityOptions(MaskOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.radius >= self.crop_size // self.stride:
-            raise InputError(
-                f"--radius {self.radius} must be less than the {self.crop_size // self.stride} strides of --crop-size"
-            )
+        places = -(-self.crop_size // self.stride)
+        if self.radius > places:
+            raise InputError(f"--radius {self.radius} must be at most the {places} strides of --crop-size")
 
     @property
     def reach(self) -> dict[str, int]:

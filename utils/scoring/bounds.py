@@ -7,8 +7,8 @@ import numpy as np
 from .metrics import Confusion, ThresholdSweep, best_class, ignored_in
 
 CASES = ("nothing", "class", "threshold", "background")
-"""What is taken from the true mask: nothing, the class of what is foreground in both, the threshold that is best for the
-image, or what is background."""
+"""What is taken from the true mask: nothing, the class of what is foreground in both, the threshold at which most pixels of
+the image are right, or what is background."""
 
 
 class Bounds:

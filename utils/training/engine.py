@@ -120,7 +120,7 @@ class Training(Generic[NetworkT]):
     Args:
         step: the losses of a batch, such as a `TrainingStep`; call `wrap_ddp` before the first epoch.
         optimizer: of the network.
-        seed: seed of all randomness.
+        seed: of noise and stochastic depth.
         last: path of the run's last checkpoint.
         log: the log; losses are means over all processes.
         print_freq: steps between two lines of the log.

@@ -162,10 +162,22 @@ def test_a_list_may_name_images_by_their_paths_in_the_shards(tmp_path):
         layout.read_list("val")
 
 
+@pytest.mark.parametrize("line", ["/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png", "2007_000032 1"])
+def test_a_list_may_have_the_lines_of_vocs_lists(tmp_path, line):
+    write_tar(tmp_path / "00000.tar", {"2007_000032.jpg": jpeg(1), "2007_000032.json": DOG})
+    write_lines(tmp_path / "lists" / "val.txt", line)
+    assert open_layout(tmp_path).read_list("val") == ["2007_000032"]
+    write_lines(tmp_path / "lists" / "val.txt", "")
+    with pytest.raises(InputError, match=r"val\.txt names no image"):
+        open_layout(tmp_path).read_list("val")
+
+
 def test_an_image_whose_name_has_two_dots_is_refused_where_it_is_no_samples(tmp_path):
     write_tar(tmp_path / "00000.tar", {"fox.1.jpg": jpeg(1), "fox.1.json": DOG})
     with pytest.raises(InputError, match=r"holds fox\.1\.jpg: a name in a shard ends at its first dot"):
         open_layout(tmp_path).read_list("all")
+    with pytest.raises(InputError, match=r"holds fox\.1\.jpg: a name in a shard ends at its first dot"):
+        FolderImages(tmp_path, 8, False, 0)
 
 
 def test_the_denoiser_learns_from_the_images_of_the_samples(tmp_path):

@@ -24,7 +24,7 @@ class PipelineOptions(ExperimentOptions):
     )
     aff_exp: str = option("aff_resnet", "recipe of train_affinity.py")
     low: float = option(0.15, "affinities learn where masks at background scores LOW and HIGH agree", low=0, high=1)
-    high: float = option(0.45, "the higher one", low=0, high=1)
+    high: float = option(0.45, "the higher background score, see --low", low=0, high=1)
     source: str = option("crf", "what masks are made of: crf: CRF scores; dict: CAMs at THRESHOLD", choices=("crf", "dict"))
     alpha: float = option(4.0, "exponent of the background for the CRF", low=0)
     threshold: str = option("best", "background score of masks of CAMs; best: by the true masks, where there are some")
