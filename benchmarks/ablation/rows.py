@@ -51,20 +51,10 @@ ROWS = {
         Row("image200", "all, images denoised from step 200", ("--image-step", "200"), "all"),
         Row("averaged", "loss 1 alone, averaged weights", ("--guided-from", NEVER, "--ema-decay", "0.99"), whole=True),
         Row("longer", "loss 1 alone, 10 epochs", ("--guided-from", NEVER, "--epochs", "10"), whole=True),
-        Row(
-            "weights",
-            "loss 1 alone, initial weights differ",
-            ("--guided-from", NEVER, *same("images", "noise")),
-            "weights",
-            whole=True,
+        *(
+            Row(name, f"loss 1 alone, {what} differ", ("--guided-from", NEVER, *same(other, "noise")), name, whole=True)
+            for name, what, other in (("weights", "initial weights", "images"), ("images", "order and crops", "weights"))
         ),
-        Row(
-            "images",
-            "loss 1 alone, order and crops differ",
-            ("--guided-from", NEVER, *same("weights", "noise")),
-            "images",
-            whole=True,
-        ),
-        Row("noise", "all losses, the denoiser's noise differs", same("weights", "images"), "noise", whole=True),
+        Row("noise", "all losses, noise and stochastic depth differ", same("weights", "images"), "noise", whole=True),
     )
 }
