@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datasets.images import inference_loader
 from datasets.layouts.base import Layout
@@ -26,7 +28,16 @@ from utils.experiment import SEG, weights_of
 from utils.files import place
 from utils.machine.cores import available_cores, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
-from utils.machine.distributed import barrier, gather, in_processes, is_main, local_world_size, process_group, shard
+from utils.machine.distributed import (
+    barrier,
+    first_on_each_machine,
+    gather,
+    in_processes,
+    is_main,
+    local_world_size,
+    process_group,
+    shard,
+)
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
@@ -59,15 +70,18 @@ def main(args: list[str]) -> None:
 
         # Data: this process's shard of the images whose results are missing
         ids = layout.read_list(run.val_list)
+        with first_on_each_machine():
+            labels = layout.labels(ids) if options.labels else np.ones((len(ids), len(layout.classes)), bool)
+        record |= {"images and labels": layout.digest(ids, labelled=True)} if options.labels else {}
         if is_main():
             for kind, folder in writer.folders.items():
                 start_folder(folder, record, "*.npy" if kind == "dict" else "*.png", options.overwrite)
         barrier()
-        left = gather([i for i in ids if not all(path.exists() for path in writer.files(i))])[0]
-        no_labels = np.zeros((len(shard(left)), len(layout.classes)), bool)
+        left = gather([n for n, i in enumerate(ids) if not all(path.exists() for path in writer.files(i))])[0]
+        part = shard(left)
         workers = loader_count(options.num_workers, local_world_size())
         loader = inference_loader(
-            layout, shard(left), no_labels, size, workers, device, options.scales, cap, run.white_level
+            layout, [ids[n] for n in part], labels[part], size, workers, device, options.scales, cap, run.white_level
         )
 
         if is_main():
@@ -78,6 +92,8 @@ def main(args: list[str]) -> None:
         with in_background(max(1, available_cores() // local_world_size()) if options.crf else 0) as do:
             found = segment_images(net, loader, precision, "inference", interruptions, options.mirror, options.window)
             for sample, scores in found:
+                if options.labels:
+                    scores = among_labels(scores, sample.labels)
                 do(writer.write, sample.image_id, layout.image_path(sample.image_id), scores.cpu().numpy())
         barrier()
         if is_main():
@@ -92,7 +108,7 @@ def checkpoint_of(options: SegInferOptions) -> Path:
 def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
     """Folders that this call fills, by the flag that asks for them."""
     server = f"results/VOC2012/Segmentation/comp6_{Path(images).stem}_cls"  # comp6: training may use any images
-    folders = {"png": "png", "dict": "dl", "server": server}
+    folders = {"png": options.png_dir, "dict": "dl", "server": server}
     return {flag: options.folder / name for flag, name in folders.items() if getattr(options, flag)}
 
 
@@ -104,6 +120,13 @@ def record_of(
     record |= {"scales": list(options.scales), "mirror": options.mirror, "window": options.window}
     record |= options.crf_settings if options.crf else {}
     return record | {"data": place(layout.root, options.folder)}
+
+
+def among_labels(scores: Tensor, labels: Tensor) -> Tensor:
+    """Probabilities (C + 1, H, W) with those of classes that the labels (K,) do not name set to 0; their sum remains 1."""
+    named = torch.cat([labels.new_zeros(1), labels + 1]).to(scores.device, non_blocking=True)
+    kept = torch.zeros_like(scores).index_copy_(0, named, scores[named])
+    return kept / kept.sum(0).clamp_min(torch.finfo(kept.dtype).tiny)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Masks of a segmentation network: files, scores, the same from Python, what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import infer_seg
 import infer_trm
 import predict
 import train_seg
+from datasets.layouts.base import open_layout
 from models import load_seg_model
 from tests.helpers.folders import names_in, states
 from tests.helpers.small_runs import SMALL_SEG
@@ -152,6 +154,37 @@ def test_the_crf_changes_masks_and_keeps_probabilities(trained):
     classes = np.array(sorted(scores))
     labels = classes[np.stack([scores[c] for c in classes]).argmax(0)]
     np.testing.assert_array_equal(read(run / "png" / "2007_000009.png"), labels)
+
+
+def test_masks_of_labels_show_the_likeliest_class_that_an_image_is_labelled_with(trained):
+    run = infer(trained, "--dict --val_list train")
+    everything = {path.stem: np.load(path, allow_pickle=True).item() for path in (run / "dl").glob("*.npy")}
+    infer(trained, "--png --labels --png-dir labelled --val_list train")
+    assert len(everything) == len(names_in(run / "labelled")) == 8
+    layout = open_layout(trained / "VOC2012")
+    for image_id, scores in everything.items():
+        named = [0, *(layout.labels([image_id])[0].nonzero()[0] + 1)]
+        shape = scores[0].shape
+        likeliest = np.array(named)[np.stack([scores.get(c, np.zeros(shape)) for c in named]).argmax(0)]
+        np.testing.assert_array_equal(read(run / "labelled" / f"{image_id}.png"), likeliest)
+
+
+def test_masks_of_other_labels_are_not_mixed(trained, tmp_path):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    command = f"--name run --experiments {tmp_path} --data-path {tmp_path}/VOC2012 --device cpu --num_workers 0"
+    infer_seg.main(f"{command} --png --labels --png-dir of_val".split())
+    shutil.copy(*(tmp_path / "VOC2012/Annotations" / f"2007_00000{i}.xml" for i in (8, 9)))
+    with pytest.raises(InputError, match="of_val was made with images and labels"):
+        infer_seg.main(f"{command} --png --labels --png-dir of_val".split())
+
+
+@pytest.mark.parametrize("labels", [[], [1], [0, 2]])
+def test_probabilities_among_labels_are_those_of_a_softmax_over_them(labels):
+    logits = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    scores = infer_seg.among_labels(logits.softmax(0), torch.tensor(labels, dtype=torch.int64))
+    named = [0, *(label + 1 for label in labels)]
+    torch.testing.assert_close(scores[named], logits[named].softmax(0))
+    torch.testing.assert_close(scores.sum(0), torch.ones(3, 5))
 
 
 def test_images_of_a_list_without_masks_are_inferred(trained):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InputError
 from .experiment import ExperimentOptions, device_option
@@ -9,6 +10,12 @@ from .flags import check_ranges, option, show
 
 WALKS = ("pamr", "attention", "affinity")
 """Methods of `tools.refine`."""
+
+
+def png_dir_option() -> Any:
+    """The field of `--png-dir`, where masks are written."""
+    plain_name = (r"[^/]*[^/.][^/]*", "a plain name without slashes")
+    return option("png", "folder in the experiment that the masks go to", pattern=plain_name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +153,10 @@ class PseudoMaskOptions(ThresholdOptions, FilesOptions):
         low=0,
     )
 
-    png_dir: str = option("png", "folder in the experiment that the masks go to")
+    png_dir: str = png_dir_option()
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.png_dir in (".", "..", "") or "/" in self.png_dir:
-            raise InputError(f"--png-dir takes a plain name without slashes, got {self.png_dir!r}")
         if len(self.alphas) > 2:
             raise InputError(f"--source crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.source == "dict":

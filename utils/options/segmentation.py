@@ -7,7 +7,7 @@ from ..errors import InputError
 from .experiment import ExperimentOptions, MachineOptions, RunOptions, amp_option
 from .flags import assignments, check_ranges, option
 from .inference import infer_size_option
-from .results import CrfSettings
+from .results import CrfSettings, png_dir_option
 from .training import LoopOptions, ValidationOptions
 
 TRUTH = "truth"
@@ -162,7 +162,9 @@ class SegInferOptions(CrfSettings, MachineOptions, ExperimentOptions):
     window: int = option(1024, "side in pixels of the sliding window for larger images", low=32, high=2**15)
     amp: str = amp_option("precision of the network: off is float32; probabilities are float32 always")
     crf: bool = option(False, "refine the probabilities with a dense CRF (needs pydensecrf2)")
-    png: bool = option(False, "write masks to png/")
+    labels: bool = option(False, "give an image only classes that its labels name: masks of training images, to learn from")
+    png: bool = option(False, "write masks to PNG_DIR")
+    png_dir: str = png_dir_option()
     dict: bool = option(False, "write score dicts, for evaluation.py --task dl, to dl/")
     server: bool = option(
         False, "write masks in the tree that VOC's evaluation server takes, to results/VOC2012/Segmentation/comp6_<list>_cls"
