@@ -17,6 +17,7 @@ import numpy as np
 from datasets.layouts.base import Layout, find_mask, is_data_set, open_layout
 from datasets.layouts.masks import MaskLayout
 from datasets.pixels import turned_like
+from datasets.runs import require_classes
 from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folders, inside_or_path, made_with
 from utils.cams.masks import read_mask
@@ -121,6 +122,8 @@ def locate(options: EvaluationOptions) -> tuple[Job, str, list[str], tuple[str, 
     # Masks given by a path may belong to another data set than the run's.
     root = next((folder for folder in truth.parents[:2] if is_data_set(folder, guess=True)), root)
     layout = open_layout(root) if is_data_set(root) else MaskLayout(truth, root)
+    if not isinstance(layout, MaskLayout) or layout.place_of_classes:
+        require_classes(layout, classes, options.folder)
     classes, images = classes or layout.classes, options.list or run.val_list
     return Job(options.task, predictions, truth, len(classes), layout), images, layout.read_list(images), classes
 
@@ -191,9 +194,7 @@ def keep_best(folder: Path, scores: Scores, job: Job, images: str) -> None:
     """Writes the best threshold into the experiment for `--threshold best`; prints a note if it cannot be written."""
     threshold, miou = float(scores.thresholds[scores.best]), float(scores.miou[scores.best])
     try:
-        write_best(
-            folder, threshold, miou, images, job.layout.root, str(made_with(job.predictions, folder).get("weights", ""))
-        )
+        write_best(job.predictions, threshold, miou, images, job.layout.root, made_with(job.predictions, folder))
     except InputError as error:  # no failure: the scores are printed, and another user's experiment may be read-only
         print(f"the best threshold is not kept: {error}")
 

@@ -6,7 +6,9 @@ from utils.options.segmentation import SegInferOptions
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(SegInferOptions)
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ from datasets.runs import open_seg_run
 from models import SEG_WEIGHTS_HINT, load_segmenter
 from utils.cams.crf import mean_field, require_crf
 from utils.cams.files import write_cam_dict
-from utils.cams.folders import start_folder
+from utils.cams.folders import remove_of_other_labels, start_folder
 from utils.cams.masks import write_mask
 from utils.errors import run_script
 from utils.experiment import SEG, weights_of
 from utils.files import place
-from utils.machine.cores import available_cores, loader_count
+from utils.folders import names_in
+from utils.machine.cores import crf_count, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
     barrier,
@@ -72,12 +75,10 @@ def main(args: list[str]) -> None:
         ids = layout.read_list(run.val_list)
         with first_on_each_machine():
             labels = layout.labels(ids) if options.labels else np.ones((len(ids), len(layout.classes)), bool)
-        record |= {"images and labels": layout.digest(ids, labelled=True)} if options.labels else {}
         if is_main():
-            for kind, folder in writer.folders.items():
-                start_folder(folder, record, "*.npy" if kind == "dict" else "*.png", options.overwrite)
+            writer.start(record, ids, labels)
         barrier()
-        left = gather([n for n, i in enumerate(ids) if not all(path.exists() for path in writer.files(i))])[0]
+        left = gather(writer.unwritten(ids))[0]
         part = shard(left)
         workers = loader_count(options.num_workers, local_world_size())
         loader = inference_loader(
@@ -89,12 +90,20 @@ def main(args: list[str]) -> None:
             print(f"{weights} on {hardware(precision)}: {len(ids)} images of {run.val_list}{there}")
 
         # Loop: the network waits neither for images nor for files
-        with in_background(max(1, available_cores() // local_world_size()) if options.crf else 0) as do:
+        with in_background(crf_count(options.num_workers, local_world_size()) if options.crf else 0) as do:
             found = segment_images(net, loader, precision, "inference", interruptions, options.mirror, options.window)
             for sample, scores in found:
-                if options.labels:
-                    scores = among_labels(scores, sample.labels)
-                do(writer.write, sample.image_id, layout.image_path(sample.image_id), scores.cpu().numpy())
+                classes = classes_of(sample.labels) if options.labels else None
+                if classes is not None:
+                    scores = among(scores, classes)
+                if writer.needs_scores:
+                    numbers = None if classes is None else classes.numpy()
+                    image_path = layout.image_path(sample.image_id)
+                    do(writer.write, sample.image_id, image_path, scores.cpu().numpy(), numbers)
+                else:  # the mask alone leaves the device
+                    mask = scores.argmax(0)
+                    mask = mask if classes is None else classes.to(mask.device, non_blocking=True)[mask]
+                    do(writer.write_mask, sample.image_id, mask.byte().cpu().numpy())
         barrier()
         if is_main():
             print(f"done: {', '.join(map(str, writer.folders.values()))}")
@@ -112,6 +121,11 @@ def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
     return {flag: options.folder / name for flag, name in folders.items() if getattr(options, flag)}
 
 
+def classes_of(labels: Tensor) -> Tensor:
+    """Background and the classes of labels (K,), as masks number them: (K + 1,)."""
+    return torch.cat([labels.new_zeros(1), labels + 1])
+
+
 def record_of(
     options: SegInferOptions, weights: str, infer_size: int, precision: Precision, layout: Layout
 ) -> dict[str, Any]:
@@ -119,13 +133,13 @@ def record_of(
     record = {"weights": weights, "infer_size": infer_size, "device": str(precision), "amp": options.amp}
     record |= {"scales": list(options.scales), "mirror": options.mirror, "window": options.window}
     record |= options.crf_settings if options.crf else {}
+    record |= {"labels": True} if options.labels else {}
     return record | {"data": place(layout.root, options.folder)}
 
 
-def among_labels(scores: Tensor, labels: Tensor) -> Tensor:
-    """Probabilities (C + 1, H, W) with those of classes that the labels (K,) do not name set to 0; their sum remains 1."""
-    named = torch.cat([labels.new_zeros(1), labels + 1]).to(scores.device, non_blocking=True)
-    kept = torch.zeros_like(scores).index_copy_(0, named, scores[named])
+def among(scores: Tensor, classes: Tensor) -> Tensor:
+    """Of probabilities (C + 1, H, W) those of some classes (K,), in proportion so that their sum is 1: (K, H, W)."""
+    kept = scores[classes.to(scores.device, non_blocking=True)]
     return kept / kept.sum(0).clamp_min(torch.finfo(kept.dtype).tiny)
 
 
@@ -137,25 +151,49 @@ class Writer:
     folders: dict[str, Path]
     white: float  # see `utils.images.to_rgb`
 
-    def files(self, image_id: str) -> list[Path]:
-        """The files of an image, in the order of `folders`."""
-        return [folder / f"{image_id}.{'npy' if kind == 'dict' else 'png'}" for kind, folder in self.folders.items()]
+    @property
+    def needs_scores(self) -> bool:
+        """Whether anything but the likeliest class of each pixel is needed."""
+        return self.options.crf or "dict" in self.folders
 
-    def write(self, image_id: str, image_path: Path, scores: np.ndarray) -> None:
-        """Writes the results of one image from its probabilities (C + 1, H, W)."""
-        mask = scores.argmax(0)
-        kept = np.union1d(np.flatnonzero(scores.max((1, 2)) >= LEAST_KEPT), np.unique(mask))
-        kept = np.union1d(0, kept)
+    def name(self, kind: str, image_id: str) -> str:
+        """Name of an image's file in a folder."""
+        return f"{image_id}.{'npy' if kind == 'dict' else 'png'}"
+
+    def names(self, kind: str, image_id: str, classes: Iterable[int]) -> list[str]:
+        """`name` as `remove_of_other_labels` wants it."""
+        return [self.name(kind, image_id)]
+
+    def start(self, record: dict[str, Any], ids: Sequence[str], labels: np.ndarray) -> None:
+        """Prepares the folders; with `--labels`, files of images whose labels (n, C) have changed are removed."""
+        for kind, folder in self.folders.items():
+            start_folder(folder, record, self.name(kind, "*"), self.options.overwrite)
+            if self.options.labels:
+                remove_of_other_labels(folder, ids, labels, partial(self.names, kind))
+
+    def unwritten(self, ids: Sequence[str]) -> list[int]:
+        """Indices of the images that lack a file; each folder is listed only once."""
+        there = {kind: names_in(folder) for kind, folder in self.folders.items()}
+        return [n for n, i in enumerate(ids) if any(self.name(kind, i) not in there[kind] for kind in there)]
+
+    def write(self, image_id: str, image_path: Path, scores: np.ndarray, classes: np.ndarray | None) -> None:
+        """Writes the results of one image from its probabilities (K, H, W); `classes` (K,) are theirs, None: all."""
+        first = scores.argmax(0)
+        kept = np.union1d(0, np.union1d(np.flatnonzero(scores.max((1, 2)) >= LEAST_KEPT), np.unique(first)))
         scores = scores[kept]
         if self.options.crf:
             image = np.asarray(open_rgb(image_path, self.white))
             scores = mean_field(image, scores.clip(LEAST_SCORE), self.options)
-            mask = kept[scores.argmax(0)]
-        for kind, path in zip(self.folders, self.files(image_id), strict=True):
-            if kind == "dict":
-                write_cam_dict(path, dict(zip(kept.tolist(), scores, strict=True)))
-            else:
-                write_mask(path, mask.astype(np.uint8))
+        numbers = kept if classes is None else classes[kept]
+        if "dict" in self.folders:
+            path = self.folders["dict"] / self.name("dict", image_id)
+            write_cam_dict(path, dict(zip(numbers.tolist(), scores, strict=True)))
+        self.write_mask(image_id, numbers[scores.argmax(0)].astype(np.uint8))
+
+    def write_mask(self, image_id: str, mask: np.ndarray) -> None:
+        """Writes the mask (H, W) uint8 of one image to the folders of masks."""
+        for kind in self.folders.keys() - {"dict"}:
+            write_mask(self.folders[kind] / self.name(kind, image_id), mask)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports that take seconds
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from models import WEIGHTS_HINT, load_network
 from utils.cams.artefacts import CrfFiles, MaskFiles, thresholds_of
 from utils.cams.crf import require_crf
 from utils.cams.files import write_cam_dict
-from utils.cams.folders import start_folder
+from utils.cams.folders import remove_of_other_labels, start_folder
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
@@ -29,7 +30,7 @@ from utils.experiment import require_experiment, weights_of
 from utils.files import place
 from utils.folders import names_in
 from utils.machine.compiler import require_compiler
-from utils.machine.cores import available_cores, loader_count
+from utils.machine.cores import crf_count, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
     barrier,
@@ -64,7 +65,7 @@ def main(args: list[str]) -> None:
     precision = Precision(options.amp, device)
     weights = Path(options.weights) if options.weights else checkpoint_of(options)
     record = record_of(options, run, digest_of(weights, WEIGHTS_HINT), precision, layout)
-    thresholds = thresholds_of(options, options.folder, record["weights"]) if options.png == "threshold" else ()
+    thresholds = thresholds_of(options, options.folder / "dict", record) if options.png == "threshold" else ()
     writer = Writer(options, thresholds, layout.classes, run.white_level)
 
     writes = [options.folder / name for name in written(options)]
@@ -81,6 +82,7 @@ def main(args: list[str]) -> None:
             labels = layout.labels(ids)
         if is_main():
             start_folders(writer, record)
+            remove_outdated(options, layout, ids, labels)
         barrier()
         left = gather(unwritten(options, layout, ids, labels))[0]  # all processes must shard the same list
         workers = loader_count(options.num_workers, local_world_size())
@@ -101,7 +103,7 @@ def main(args: list[str]) -> None:
             print(f"{weights} on {hardware(precision)}: {len(ids)} images of {run.val_list}{there}")
 
         # Loop: images are loaded and results are written in the background
-        with in_background(writer_count(options)) as do:
+        with in_background(crf_count(options.num_workers, local_world_size()) if options.uses_crf else 0) as do:
             found = infer_images(
                 net, loader, precision, "inference", interruptions, options.batch_size, options.cam_size == "patch"
             )
@@ -110,13 +112,6 @@ def main(args: list[str]) -> None:
         barrier()
         if is_main():
             print(f"done: {', '.join(str(options.folder / folder) for folder in written(options))}")
-
-
-def writer_count(options: InferOptions) -> int:
-    """Number of processes that write results; 0 (a thread) without CRF, as sending data to a process takes longer."""
-    if not options.uses_crf:
-        return 0
-    return options.num_workers if options.num_workers >= 0 else max(1, available_cores() // local_world_size())
 
 
 def checkpoint_of(options: InferOptions) -> Path:
@@ -168,11 +163,21 @@ def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iter
         image_id: the image.
         classes: indices of its classes.
     """
-    for folder in written(options):
-        if folder == "vis":
-            yield from ((folder, f"{image_id}_{layout.classes[c]}.png") for c in classes)
-        else:
-            yield folder, f"{image_id}.{'png' if folder == 'png' else 'npy'}"
+    return ((folder, name) for folder in written(options) for name in names_of(folder, layout, image_id, classes))
+
+
+def names_of(folder: str, layout: Layout, image_id: str, classes: Iterable[int]) -> list[str]:
+    """Names of an image's files in one folder; see `files_of`."""
+    if folder == "vis":
+        return [f"{image_id}_{layout.classes[c]}.png" for c in classes]
+    return [f"{image_id}.{'png' if folder == 'png' else 'npy'}"]
+
+
+def remove_outdated(options: InferOptions, layout: Layout, ids: Sequence[str], labels: np.ndarray) -> None:
+    """Removes results of images whose labels have changed; see `unwritten` for the arguments."""
+    for name in written(options):
+        folder = options.folder / name
+        remove_of_other_labels(folder, ids, labels, partial(names_of, name, layout))
 
 
 def unwritten(options: InferOptions, layout: Layout, ids: Sequence[str], labels: np.ndarray) -> list[int]:

@@ -28,6 +28,7 @@ from utils.options.experiment import OPTIONS_FILE
 from utils.options.flags import memory_advice, parse_options
 from utils.predictions.predictions import Found, Predictions
 from utils.scoring.best_threshold import background_of
+from utils.training.checkpoint import digest_of
 
 
 def main(args: list[str]) -> None:
@@ -40,7 +41,7 @@ def main(args: list[str]) -> None:
     segments = isinstance(model, SegModel)
     if isinstance(model, CamModel) and options.named_labels is not None:
         model.indices_of(options.named_labels)  # says which is unknown
-    background, source = background_score(options)
+    background, source = background_score(options, model.weights)
 
     # Files
     said = {"weights": str(model.weights), "background_score": None if segments else background}
@@ -107,9 +108,13 @@ def require_file_name(name: str) -> None:
         raise InputError(f"{name} is a pattern: {why}")
 
 
-def background_score(options: PredictOptions) -> tuple[float, str]:
+def background_score(options: PredictOptions, weights: Path) -> tuple[float, str]:
     """The background's score in the masks, and where it is from."""
-    return (options.threshold, "--threshold") if options.threshold >= 0 else background_of(options.folder)
+    return (
+        (options.threshold, "--threshold")
+        if options.threshold >= 0
+        else background_of(options.folder, digest_of(weights, ""))
+    )
 
 
 def load_model(options: PredictOptions) -> CamModel | SegModel:

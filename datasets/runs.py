@@ -36,6 +36,11 @@ def layout_of(folder: Path, data_path: str, classes: tuple[str, ...] | None) -> 
         InputError: it has other classes than the run in a folder was trained on.
     """
     layout = open_layout(Path(data_path))
+    require_classes(layout, classes, folder)
+    return layout
+
+
+def require_classes(layout: Layout, classes: tuple[str, ...] | None, folder: Path) -> None:
+    """Raises InputError if a data set has other classes than the run in a folder; None admits any."""
     if classes is not None and classes != layout.classes:
         raise InputError(f"{layout.root} has other classes than the run {folder} was trained on")
-    return layout

@@ -94,7 +94,7 @@ def plan(options: PseudoMaskOptions, num_classes: int, white: float) -> Job:
     """
     if options.source == "dict":
         cams = inside_or_path(options.folder, options.dict_dir)
-        thresholds = thresholds_of(options, options.folder, str(made_with(cams, options.folder).get("weights", "")))
+        thresholds = thresholds_of(options, cams, made_with(cams, options.folder))
         return Job([cams], MaskFiles(options.folder, thresholds, options.png_dir, num_classes), num_classes, white)
     folders = [crf_folder(options.folder, alpha) for alpha in options.alphas] or crf_folders(options.folder)
     if not folders:

@@ -10,6 +10,7 @@ from utils.options.tools.pipeline import PipelineOptions, words_of
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(PipelineOptions)
 
+import hashlib
 import json
 import os
 import shlex
@@ -83,9 +84,10 @@ def main(args: list[str]) -> None:
     # Loop: a step is made when its turn comes, because it may depend on files of earlier steps
     with writing(done_file(options.folder)), Interruptions() as interruptions:
         done = read_done(options.folder)
-        for number, make in enumerate(chain.makers, start=1):
+        makers = chain.makers
+        for number, make in enumerate(makers, start=1):
             step = make()
-            heading = f"[{number}/{len(chain.makers)}] {step.name}"
+            heading = f"[{number}/{len(makers)}] {step.name}"
             if step.is_done(done.get(step.name)):
                 print(f"{heading}: done before", flush=True)
             else:
@@ -285,6 +287,8 @@ class Chain:
         """A step that scores predictions against true masks; `task` is that of evaluation.py."""
         folder = self.folder.with_name(experiment)
         name_of_list = "training_images" if images == self.list else Path(images).stem
+        if Path(images).name != images and images != self.list:  # a file: others may be called the same
+            name_of_list += f"-{hashlib.sha256(images.encode()).hexdigest()[:8]}"
         scores = folder / f"{predictions.relative_to(folder).as_posix().replace('/', '_')}.{name_of_list}.score.json"
         flags = ["--task", task, "--dict-dir", str(predictions.relative_to(folder)), "--list", images]
         flags += ["--json", str(scores), "--data-path", self.options.data_path]

@@ -6,7 +6,7 @@ from utils.options.results import WalkOptions
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(WalkOptions)
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def main(args: list[str]) -> None:
     cams = inside_or_path(options.folder, options.dict_dir)
     require_files(cams, ids)
     target = options.folder / f"dict_{options.method}"
-    refine, learnt = method_of(options)
+    refine, learnt = method_of(options, layout.classes)
 
     with reading(cams), writing(target):
         # Files: those that are missing or out of date
@@ -73,8 +73,12 @@ def main(args: list[str]) -> None:
         print(f"done: {target}")
 
 
-def method_of(options: WalkOptions) -> tuple[Refine, str]:
+def method_of(options: WalkOptions, classes: Sequence[str]) -> tuple[Refine, str]:
     """The refinement, and the digest of the weights that it uses; empty if it uses none.
+
+    Args:
+        options: the options.
+        classes: class names of the data set, for weights without options.json.
 
     Raises:
         InputError: weights are missing or do not fit.
@@ -91,7 +95,7 @@ def method_of(options: WalkOptions) -> tuple[Refine, str]:
         net = load_segmenter(weights, run.embed_dim, run).to(precision.device).eval()
         return Affinity(net, precision, run, steps, power), digest_of(weights, "")
     epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
-    model = load_cam_model(options.folder, epoch, device=options.device, exp=options.exp)
+    model = load_cam_model(options.folder, epoch, device=options.device, exp=options.exp, classes=classes)
     return Attention(model, steps, power), digest_of(epoch_file(options.folder, epoch), "")
 
 

@@ -26,8 +26,13 @@ class MaskLayout(Layout):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names without background: of the data set's `classes.txt`, else of the one beside or among the masks."""
+        return classes_at(self.place_of_classes or self.root.parent)
+
+    @property
+    def place_of_classes(self) -> Path | None:
+        """The folder that holds `classes.txt`; None if there is none."""
         places = (self.home, self.root.parent, self.root)
-        return classes_at(next((place for place in places if (place / "classes.txt").exists()), self.root.parent))
+        return next((place for place in places if (place / "classes.txt").exists()), None)
 
     @property
     def mask_folder(self) -> Path:

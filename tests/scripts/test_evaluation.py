@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.labels.classes import COCO_CLASSES
+from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES
 from evaluation import main as evaluate
 from tests.helpers.shared import COCO_MINI, needs_coco_mini
 from tests.helpers.toy_data import COCO_OBJECTS, coco_stem, make_toy_coco, make_toy_voc
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.cams.masks import read_mask, write_mask
 from utils.errors import InputError
+from utils.options.experiment import save_options
+from utils.options.training import TrainOptions
 
 
 @pytest.fixture
@@ -184,8 +186,25 @@ def test_the_best_threshold_stays_in_the_experiment(experiment, toy_voc):
         "list": "val",
         "data": str(toy_voc.resolve()),
         "weights": "0123",
+        "made_with": {"weights": "0123"},
         **scores["best"],
     }
+
+
+def test_a_data_set_with_other_classes_than_the_run_is_refused(experiment, toy_voc):
+    options = TrainOptions(name="e", experiments=str(experiment.parent), data_path=str(toy_voc))
+    save_options(options, VOC_CLASSES[::-1])
+    with pytest.raises(InputError, match=r"VOC2012 has other classes than the run .*/e was trained on"):
+        score_experiment(experiment, toy_voc)
+
+
+def test_cams_of_each_folder_have_their_own_best_threshold(experiment, toy_voc):
+    score_experiment(experiment, toy_voc)
+    before = (experiment / "evaluation.json").read_bytes()
+    shutil.copytree(experiment / "dict", experiment / "dict_pamr")
+    score_experiment(experiment, toy_voc, "--dict-dir dict_pamr")
+    assert (experiment / "evaluation.json").read_bytes() == before
+    assert (experiment / "evaluation.dict_pamr.json").exists()
 
 
 def test_other_tasks_leave_the_best_threshold_as_it_is(experiment, toy_voc):

@@ -169,22 +169,26 @@ def test_masks_of_labels_show_the_likeliest_class_that_an_image_is_labelled_with
         np.testing.assert_array_equal(read(run / "labelled" / f"{image_id}.png"), likeliest)
 
 
-def test_masks_of_other_labels_are_not_mixed(trained, tmp_path):
+def test_masks_of_images_whose_labels_have_changed_are_made_anew(trained, tmp_path):
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    command = f"--name run --experiments {tmp_path} --data-path {tmp_path}/VOC2012 --device cpu --num_workers 0"
-    infer_seg.main(f"{command} --png --labels --png-dir of_val".split())
-    shutil.copy(*(tmp_path / "VOC2012/Annotations" / f"2007_00000{i}.xml" for i in (8, 9)))
-    with pytest.raises(InputError, match="of_val was made with images and labels"):
-        infer_seg.main(f"{command} --png --labels --png-dir of_val".split())
+    masks, voc = tmp_path / "run" / "of_val", tmp_path / "VOC2012"
+    command = f"--name run --experiments {tmp_path} --data-path {voc} --device cpu --num_workers 0 --png --labels"
+    infer_seg.main(f"{command} --png-dir of_val".split())
+    before = states(masks)
+    shutil.copy(voc / "Annotations" / "2007_000009.xml", voc / "Annotations" / "2007_000008.xml")
+    infer_seg.main(f"{command} --png-dir of_val".split())
+    infer_seg.main(f"{command} --png-dir of_changed".split())
+    assert {name for name, state in states(masks).items() if before[name] != state} == {"2007_000008.png"}
+    for path in masks.iterdir():
+        np.testing.assert_array_equal(read(path), read(tmp_path / "run" / "of_changed" / path.name))
 
 
 @pytest.mark.parametrize("labels", [[], [1], [0, 2]])
 def test_probabilities_among_labels_are_those_of_a_softmax_over_them(labels):
     logits = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
-    scores = infer_seg.among_labels(logits.softmax(0), torch.tensor(labels, dtype=torch.int64))
-    named = [0, *(label + 1 for label in labels)]
-    torch.testing.assert_close(scores[named], logits[named].softmax(0))
-    torch.testing.assert_close(scores.sum(0), torch.ones(3, 5))
+    classes = infer_seg.classes_of(torch.tensor(labels, dtype=torch.int64))
+    assert classes.tolist() == [0, *(label + 1 for label in labels)]
+    torch.testing.assert_close(infer_seg.among(logits.softmax(0), classes), logits[classes].softmax(0))
 
 
 def test_images_of_a_list_without_masks_are_inferred(trained):

@@ -12,6 +12,7 @@ from PIL import Image
 import evaluation
 import infer_trm
 import train_trm
+from datasets.labels.classes import VOC_CLASSES
 from datasets.pixels import open_rgb
 from models import load_cam_model, normalize_cam
 from tests.helpers.small_runs import SMALL
@@ -83,8 +84,8 @@ def test_crf_scores_have_a_background_and_a_folder_per_alpha(trained):
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All that lies in a folder but its locks, by its name in there."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    """All that lies in a folder but locks and the labels that inference keeps, by its name in there."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith((".lock", ".labels.json"))]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -286,6 +287,23 @@ def test_what_is_there_is_not_written_again_and_what_is_not_is(trained):
     infer(root, "--dict --vis", before="")
     assert first.read_bytes() == content
     assert [path.stat().st_mtime_ns for path in rest] == [before[path] for path in rest]
+
+
+def test_files_of_images_whose_labels_have_changed_are_made_anew(trained, tmp_path, capsys):
+    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
+    annotations = tmp_path / "VOC2012" / "Annotations"
+    flags = f"--dict --vis --png threshold --threshold 0.3 --val_list train --data-path {tmp_path}/VOC2012"
+    run = infer(tmp_path, flags)
+    kept = (run / "dict" / "2007_000002.npy").stat().st_mtime_ns
+    first, second = (read_cam_dict(run / "dict" / f"2007_00000{i}.npy") for i in (0, 1))
+    assert sorted(first) != sorted(second)
+    shutil.copy(annotations / "2007_000000.xml", annotations / "2007_000001.xml")
+    infer(tmp_path, flags, before="")
+    assert "images have other labels now" in capsys.readouterr().out
+    assert sorted(read_cam_dict(run / "dict" / "2007_000001.npy")) == sorted(first)
+    assert {path.stem for path in (run / "vis").glob("2007_000001_*")} == {f"2007_000001_{VOC_CLASSES[c]}" for c in first}
+    assert set(np.unique(Image.open(run / "png" / "2007_000001.png"))) <= {0, *(c + 1 for c in first)}
+    assert (run / "dict" / "2007_000002.npy").stat().st_mtime_ns == kept
 
 
 def test_an_image_is_finished_only_with_all_its_files(trained, capsys):

@@ -79,7 +79,7 @@ def test_masks_of_an_exported_network_have_the_background_score_of_the_experimen
 ):
     experiment = cam_experiment(tmp_path)
     if scored is not None:
-        write_best(experiment, scored, 50.0, "val", tmp_path, "")
+        write_best(experiment / "dict", scored, 50.0, "val", tmp_path, {})
     folder = run_export(tmp_path)
     model = load_cam_model(folder, device="cpu")
     assert model.background == load_cam_model(experiment, device="cpu").background == background
@@ -144,7 +144,7 @@ def test_the_card_says_what_is_known(tmp_path):
     experiment = cam_experiment(tmp_path, data_path="data/own", val_list="train")
     add_score(experiment, 0, {"miou": 43.217, "threshold": 0.4, "map": 81.0, "f1": 70.5})
     weights = digest_of(epoch_file(experiment, 0), "")
-    write_best(experiment, 0.38, 46.5, "train_aug", Path("data/own"), weights)
+    write_best(experiment / "dict", 0.38, 46.5, "train_aug", Path("data/own"), {"weights": weights})
     card = ModelCard.load(run_export(tmp_path, flags="--license cc-by-nc-4.0") / "README.md")
     assert card.data.license == "cc-by-nc-4.0"
     assert card.data.pipeline_tag == "image-segmentation"
@@ -175,7 +175,7 @@ def test_an_export_made_again_keeps_its_licence_until_another_is_named(tmp_path)
 def test_scores_of_other_weights_stay_out_of_the_card(tmp_path):
     experiment = cam_experiment(tmp_path)
     add_score(experiment, 1, {"miou": 50.0, "threshold": 0.4})
-    write_best(experiment, 0.38, 46.5, "train", Path("data/own"), "of_another_epoch")
+    write_best(experiment / "dict", 0.38, 46.5, "train", Path("data/own"), {"weights": "of_another_epoch"})
     assert "None are recorded." in (run_export(tmp_path) / "README.md").read_text()
 
 

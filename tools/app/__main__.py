@@ -23,7 +23,6 @@ from utils.errors import InputError, run_script
 from utils.experiment import TRM, kind_of, require_experiment, run_of
 from utils.machine.device import hardware
 from utils.options.flags import memory_advice, parse_options
-from utils.scoring.best_threshold import background_of
 
 
 def main(args: list[str]) -> None:
@@ -45,7 +44,7 @@ def main(args: list[str]) -> None:
         from tools.app.page import build_page, launch  # reads the environment
 
         subtitle = f"{len(model.classes)} classes, weights {model.weights.name}"
-        page = build_page(explorer, options.name, subtitle, examples, background_of(options.folder)[0], Path(folder))
+        page = build_page(explorer, options.name, subtitle, examples, model.background, Path(folder))
         launch(page, options.host, options.port, int(1e6 * options.max_mb))
 
 

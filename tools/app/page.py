@@ -99,7 +99,7 @@ def lay_out(explorer: Explorer, examples: Sequence[Path], threshold: float) -> P
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             file = gr.File(label="Photograph", height=130, elem_id="photograph")
-            gallery = example_gallery(examples)
+            gallery = example_gallery(examples, explorer.model.white)
             names = gr.Dropdown(
                 list(explorer.model.classes),
                 multiselect=True,
@@ -175,10 +175,10 @@ def connect(parts: Parts, explorer: Explorer, examples: Sequence[Path], files: P
         made.success(None, js=START_DOWNLOAD)
 
 
-def example_gallery(examples: Sequence[Path]) -> gr.Gallery:
+def example_gallery(examples: Sequence[Path], white: float) -> gr.Gallery:
     """Small pictures of the examples; hidden if there are none."""
     return gr.Gallery(
-        [thumbnail(path) for path in examples],
+        [thumbnail(path, white) for path in examples],
         label="Examples",
         columns=3,
         height="auto",
@@ -191,9 +191,9 @@ def example_gallery(examples: Sequence[Path]) -> gr.Gallery:
     )
 
 
-def thumbnail(path: Path) -> Image.Image:
-    """A small picture of a photograph."""
-    image = open_rgb(path)
+def thumbnail(path: Path, white: float) -> Image.Image:
+    """A small picture of a photograph; for `white` see `utils.images.to_rgb`."""
+    image = open_rgb(path, white)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     return image
 

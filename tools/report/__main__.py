@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.layouts.base import Layout, is_data_set, open_layout, read_truth
+from datasets.runs import require_classes
 from tools.report.gallery import Groups, build_gallery
 from tools.report.history import read_losses, read_progress
 from tools.report.mask_folders import MaskFolder, crf_masks, segmentation_masks
@@ -23,7 +24,7 @@ from tools.report.sheet import write_sheet
 from tools.report.views import View, view
 from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
-from utils.cams.folders import inside_or_path
+from utils.cams.folders import inside_or_path, made_with
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment, run_of
 from utils.files import whole_file
@@ -108,12 +109,6 @@ def why_no_scores(layout: Layout, images: str) -> str:
     )
 
 
-def require_classes(layout: Layout, classes: tuple[str, ...] | None, folder: Path) -> None:
-    """Raises InputError if a data set has other classes than the run; None admits any."""
-    if classes is not None and classes != layout.classes:
-        raise InputError(f"{layout.root} has other classes than the run {folder} was trained on")
-
-
 def read_cams(
     options: ReportOptions, run: TrainOptions, images: str, layout: Layout, dicts: Path, why_unscored: str
 ) -> CamFindings:
@@ -139,7 +134,7 @@ def read_cams(
     scores: ImageScores | None = None
     mious: dict[str, float | None] = {}
     if why_unscored:
-        threshold, threshold_from = background_of(options.folder)
+        threshold, threshold_from = background_of(dicts, options.folder)
     else:
         scores = score_images(partial(read_sample, layout, dicts), ids, len(layout.classes), options.num_workers)
         threshold, threshold_from = scores.threshold, "the best for these images"
@@ -162,10 +157,10 @@ def read_cams(
     )
 
 
-def background_of(folder: Path) -> tuple[float, str]:
-    """A score of the background for images without true masks, and where it comes from."""
+def background_of(dicts: Path, folder: Path) -> tuple[float, str]:
+    """A score of the background for CAMs of images without true masks, and where it comes from."""
     try:
-        return read_best(folder, weights=""), f"the best of {evaluation_file(folder).name}"
+        return read_best(dicts, made_with(dicts, folder)), f"the best of {evaluation_file(dicts.parent, dicts.name).name}"
     except InputError:
         return DEFAULT_BACKGROUND, "a usual value"
 

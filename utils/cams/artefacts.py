@@ -100,10 +100,10 @@ class MaskFiles:
         write_mask(self.path(image_id), score_mask(scores, self.num_classes))
 
 
-def thresholds_of(options: ThresholdOptions, folder: Path, weights: str) -> tuple[float, ...]:
-    """The thresholds of the flags; without any, the best one that evaluation.py found for CAMs of these weights.
+def thresholds_of(options: ThresholdOptions, cams: Path, made_with: MadeWith) -> tuple[float, ...]:
+    """The thresholds of the flags; without any, the best one that evaluation.py found for CAMs in that folder, made so.
 
     Raises:
         InputError: neither exists.
     """
-    return options.thresholds or (read_best(folder, weights),)
+    return options.thresholds or (read_best(cams, made_with),)

@@ -5,12 +5,14 @@ include those of their CAMs.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
-from ..files import claim, claim_file, differing, place, remove_leftovers
+from ..files import claim, claim_file, differing, place, remove_leftovers, whole_file
 
 
 def inside_or_path(folder: Path, name: str) -> Path:
@@ -42,7 +44,7 @@ def start_folder(folder: Path, record: Mapping[str, Any], pattern: str, overwrit
         InputError: it holds files that were made with other settings.
     """
     if overwrite:
-        for path in (*folder.glob(pattern), claim_file(folder)):
+        for path in (*folder.glob(pattern), claim_file(folder), labels_file(folder)):
             path.unlink(missing_ok=True)
     remove_leftovers(folder)
     claim(folder, record, pattern, "--overwrite replaces it; or move it away")
@@ -101,6 +103,45 @@ def score_record(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         if names:
             raise InputError(f"{first} and {name} were made with different {', '.join(names)}: make one of them anew")
     return {**one, "alpha": sorted((record.get("alpha", name) for name, record in scores.items()), key=str)}
+
+
+def remove_of_other_labels(
+    folder: Path, ids: Sequence[str], labels: np.ndarray, names: Callable[[str, list[int]], Iterable[str]]
+) -> None:
+    """Removes the files of images whose labels have changed since, and records the labels beside the folder.
+
+    Args:
+        folder: a folder whose files depend on labels, after `start_folder`.
+        ids: n images, in addition to those recorded before.
+        labels: (n, C) bool.
+        names: names of an image's files in the folder, given the indices of its classes.
+
+    Raises:
+        InputError: the record of the labels is damaged.
+    """
+    path = labels_file(folder)
+    now = {i: row.tobytes().hex() for i, row in zip(ids, np.packbits(labels, axis=1), strict=True)}
+    try:
+        before = json.loads(path.read_text())
+        changed = {i: bytes.fromhex(before[i]) for i in now if before.get(i, now[i]) != now[i]}
+    except FileNotFoundError:
+        before, changed = {}, {}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}; --overwrite makes its files anew") from error
+    for image_id, bits in changed.items():
+        row = np.unpackbits(np.frombuffer(bits, np.uint8), count=labels.shape[1])
+        for name in names(image_id, row.nonzero()[0].tolist()):
+            (folder / name).unlink(missing_ok=True)
+    if changed:
+        print(f"{folder}: {len(changed)} images have other labels now, and their files are made anew")
+    if changed or not before.keys() >= now.keys():
+        with whole_file(path) as file:
+            file.write(json.dumps(before | now).encode())
+
+
+def labels_file(folder: Path) -> Path:
+    """`dict` -> `dict.labels.json`, beside the folder."""
+    return claim_file(folder).with_name(f"{folder.name}.labels.json")
 
 
 def require_files(folder: Path, ids: Sequence[str]) -> None:

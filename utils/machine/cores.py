@@ -18,3 +18,8 @@ def loader_count(asked: int, processes: int = 1) -> int:
         processes: processes of this machine that share its cores.
     """
     return asked if asked >= 0 else min(max(1, available_cores() // processes), MOST_LOADERS)
+
+
+def crf_count(asked: int, processes: int = 1) -> int:
+    """Number of worker processes of a dense CRF; see `loader_count`, but without a limit."""
+    return asked if asked >= 0 else max(1, available_cores() // processes)

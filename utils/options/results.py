@@ -14,8 +14,9 @@ WALKS = ("pamr", "attention", "affinity")
 
 def png_dir_option() -> Any:
     """The field of `--png-dir`, where masks are written."""
-    plain_name = (r"[^/]*[^/.][^/]*", "a plain name without slashes")
-    return option("png", "folder in the experiment that the masks go to", pattern=plain_name)
+    others = "ckpt|coco|crf|dict.*|dl|labelme|masks|results|samples|tour|vis"
+    free_name = (rf"(?!({others})$)[^/]*[^/.][^/]*", "a plain name, and none that an experiment uses for other files")
+    return option("png", "folder in the experiment that the masks go to", pattern=free_name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from ..cams.masks import write_mask
 from ..cams.pictures import cam_overlay, save_picture
 from ..errors import InputError
 from ..files import whole_file
+from ..folders import names_in
 from .overlay import mask_overlay
 from .polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
 
@@ -92,10 +93,11 @@ class Predictions:
         """
         images = {os.path.realpath(path) for path in self.paths}  # realpath accepts circular links
         common = {self.out / PREDICTIONS_FILE, *([self.out / ANNOTATIONS_FILE] if self.coco else [])}
+        there, out = names_in(self.out), os.path.realpath(self.out)  # only an existing file can be a link
         owners: dict[Path, Path] = {}
         for path in self.paths:
             for file in self.files_of(path.stem, names):
-                if os.path.realpath(file) in images:
+                if (os.path.realpath(file) if file.name in there else f"{out}/{file.name}") in images:
                     raise InputError(f"{file}, a result of {path}, would replace an image: name another folder with --out")
                 if file in common:
                     raise InputError(f"{file}, a result of {path}, is the name of the file for all images: rename the image")

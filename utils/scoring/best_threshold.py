@@ -1,31 +1,35 @@
 """The threshold with the best mIoU: written by scoring, read when masks are made."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
-from ..files import whole_file
+from ..files import differing, shown, whole_file
 from ..options.exported import CONFIG_FILE, is_exported, read_config
 
 DEFAULT_BACKGROUND = 0.4
 """The background's score in masks if no best threshold is known."""
+OF_ANY = ("data", "device", "amp")
+"""What CAMs that share a threshold may differ in."""
 
 
-def evaluation_file(folder: Path) -> Path:
-    """The file of an experiment that holds the best threshold."""
-    return folder / "evaluation.json"
+def evaluation_file(folder: Path, cams: str = "dict") -> Path:
+    """The file of an experiment that holds the best threshold of the CAMs in a folder of it."""
+    return folder / ("evaluation.json" if cams == "dict" else f"evaluation.{cams}.json")
 
 
-def write_best(folder: Path, threshold: float, miou: float, images: str, data: Path, weights: str) -> None:
+def write_best(cams: Path, threshold: float, miou: float, images: str, data: Path, made_with: Mapping[str, Any]) -> None:
     """Writes the result of scoring an experiment's CAMs.
 
     Args:
-        folder: the experiment's folder.
+        cams: folder of the CAMs, in the experiment's folder.
         threshold: background score with the best mIoU.
         miou: the best mIoU in percent.
         images: name of the list that was scored.
         data: folder of the data set.
-        weights: digest of the network's weights; empty if unknown.
+        made_with: the record of the CAMs, see `utils.cams.folders.made_with`.
 
     Raises:
         InputError: the file cannot be written.
@@ -34,51 +38,80 @@ def write_best(folder: Path, threshold: float, miou: float, images: str, data: P
         "task": "cam",
         "list": images,
         "data": str(data.resolve()),
-        "weights": weights,
+        "weights": str(made_with.get("weights", "")),
+        "made_with": dict(made_with),
         "threshold": threshold,
         "miou": miou,
     }
-    with whole_file(evaluation_file(folder)) as file:
+    with whole_file(evaluation_file(cams.parent, cams.name)) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_best(folder: Path, weights: str) -> float:
+def read_best(cams: Path, made_with: Mapping[str, Any]) -> float:
     """The threshold with the best mIoU.
 
     Args:
-        folder: the experiment's folder.
-        weights: digest of the weights of the CAMs to threshold; empty if unknown.
+        cams: folder of the CAMs to threshold, in the experiment's folder.
+        made_with: the record of the CAMs, see `utils.cams.folders.made_with`.
 
     Raises:
-        InputError: there is none, the file is damaged, or the scored CAMs were made with other weights.
+        InputError: there is none, the file is damaged, or the scored CAMs were made with other settings.
     """
-    path = evaluation_file(folder)
+    path = evaluation_file(cams.parent, cams.name)
     try:
-        content = json.loads(path.read_text())
-        threshold, scored = float(content["threshold"]), str(content["weights"])
+        threshold, content = read_evaluation(path)
     except FileNotFoundError as error:
+        named = "" if cams.name == "dict" else f" --dict-dir {cams.name}"
         raise InputError(
-            f"{path} is missing: --threshold best needs evaluation.py --name {folder.name} --task cam first; "
+            f"{path} is missing: --threshold best needs evaluation.py --name {cams.parent.name} --task cam{named} first; "
             "or give a number"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error!r}; score the CAMs anew") from error
-    if not 0 <= threshold <= 1:
-        raise InputError(f"{path} has a threshold of {threshold}; score the CAMs anew")
-    if scored and weights and scored != weights:
-        raise InputError(f"{path} is of CAMs of other weights, {scored}, not {weights}: score these, or give a number")
+    scored = content.get("made_with") or {"weights": content["weights"]}
+    names = [name for name in differing(scored, made_with) if name not in OF_ANY]
+    if "made_with" not in content:  # of an earlier version: only the weights are known, or not even these
+        names = [name for name in names if name == "weights" and scored[name] and made_with.get(name)]
+    if names:
+        changed = "; ".join(f"{name} {shown(scored.get(name))}, not {shown(made_with.get(name))}" for name in names)
+        raise InputError(f"{path} is of CAMs with {changed}: score these, or give a number")
     return threshold
 
 
-def background_of(folder: Path) -> tuple[float, str]:
+def background_of(folder: Path, weights: str) -> tuple[float, str]:
     """The background's score in the masks of a network, and its source in words.
 
     Args:
         folder: folder of the experiment, or of an exported network.
+        weights: digest of the network's weights.
     """
     if is_exported(folder) and (exported := read_config(folder).background) is not None:
         return exported, f"that of {folder / CONFIG_FILE}"
+    path = evaluation_file(folder)
     try:
-        return read_best(folder, weights=""), f"the best of {evaluation_file(folder)}"
-    except InputError:
+        threshold, content = read_evaluation(path)
+    except (InputError, FileNotFoundError):
         return DEFAULT_BACKGROUND, "the default"
+    if content["weights"] and content["weights"] != weights:
+        return DEFAULT_BACKGROUND, f"the default; {path} is of other weights"
+    return threshold, f"the best of {path}"
+
+
+def read_evaluation(path: Path) -> tuple[float, dict[str, Any]]:
+    """The best threshold in a file that `write_best` has written, and the file's content.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        threshold, made_with = float(content["threshold"]), content.get("made_with", {})
+        damage = "" if isinstance(content["weights"], str) and isinstance(made_with, dict) else "a wrong type"
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error!r}; score the CAMs anew") from error
+    if not 0 <= threshold <= 1:
+        damage = f"a threshold of {threshold}"
+    if damage:
+        raise InputError(f"{path} has {damage}; score the CAMs anew")
+    return threshold, content

@@ -113,10 +113,16 @@ def test_masks_are_those_of_the_images_one_by_one(model, experiment):
 def test_the_background_score_is_the_experiments_best(tmp_path, toy_voc):
     folder = make_run(tmp_path, toy_voc)
     assert load_cam_model(folder, device="cpu").background == 0.4
-    write_best(folder, 0.27, 50.0, "val", toy_voc, "")
+    write_best(folder / "dict", 0.27, 50.0, "val", toy_voc, {})
     model = load_cam_model(folder, device="cpu")
     image = toy_voc / "JPEGImages" / f"{IMAGE}.jpg"
     np.testing.assert_array_equal(model.mask(image, "dog"), model.mask(image, "dog", background=0.27))
+
+
+def test_the_best_threshold_of_other_weights_is_not_the_networks(tmp_path, toy_voc):
+    folder = make_run(tmp_path, toy_voc)
+    write_best(folder / "dict", 0.27, 50.0, "val", toy_voc, {"weights": "of another epoch"})
+    assert load_cam_model(folder, device="cpu").background == 0.4
 
 
 def test_an_image_smaller_than_a_patch_is_refused_by_name(experiment, tmp_path, toy_voc):

@@ -1,5 +1,6 @@
 """Pseudo-masks: their labels, what two thresholds or exponents leave undecided, their files, and the command."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -131,7 +132,17 @@ def test_the_best_threshold_of_other_weights_is_refused(experiment):
     made_with.write_text('{"weights": "aaaa"}')
     score(experiment, "")
     made_with.write_text('{"weights": "bbbb"}')
-    with pytest.raises(InputError, match=r"evaluation\.json is of CAMs of other weights, aaaa, not bbbb"):
+    with pytest.raises(InputError, match=r"evaluation\.json is of CAMs with weights 'aaaa', not 'bbbb': score these"):
+        run(experiment, "")
+
+
+@pytest.mark.parametrize(("other", "message"), [({"scales": [1.0, 1.8]}, r"with scales None, not \[1.0, 1.8\]"), ({}, "")])
+def test_the_best_threshold_is_that_of_cams_made_alike_on_any_device(experiment, other, message):
+    made_with = experiment / "dict.made_with.json"
+    made_with.write_text('{"weights": "aaaa", "device": "cuda in float32"}')
+    score(experiment, "")
+    made_with.write_text(json.dumps({"weights": "aaaa", "device": "cpu in float32", **other}))
+    with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
         run(experiment, "")
 
 
