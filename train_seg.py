@@ -103,7 +103,9 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
         with no_garbage_collection():
             log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
             train_loader = training_loader(layout, options, device, log)
-            val_loader = validation_loader(layout, options, device, log) if isinstance(options, SegOptions) else None
+            val_loader = None
+            if isinstance(options, SegOptions):
+                val_loader = validation_loader(layout, options, device, log, train_loader.dataset.paths)
 
         # Network
         weights = "none" if options.resume else options.encoder_weights  # a checkpoint has all of them
@@ -219,8 +221,15 @@ def claim_masks(options: MaskOptions) -> None:
     claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
 
 
-def validation_loader(layout: Layout, options: SegOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
-    """Loader of this process's shard of the validation images, uncropped; None if true masks or the list are missing."""
+def validation_loader(
+    layout: Layout, options: SegOptions, device: torch.device, log: RunLog, trained: Sequence[Path]
+) -> InferenceLoader | None:
+    """Loader of this process's shard of the validation images, uncropped; None if true masks or the list are missing.
+
+    Args:
+        layout, options, device, log: those of the run.
+        trained: its training images.
+    """
     if options.val_list == SegOptions.val_list and not has_list(layout, options.val_list):
         log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")
         return None
@@ -231,7 +240,8 @@ def validation_loader(layout: Layout, options: SegOptions, device: torch.device,
         log.info(f"{what}: nothing is scored during training{layout.other_masks}")
         return None
     with first_on_each_machine():
-        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
+        paths = [layout.image_path(i) for i in ids]
+        check_images(layout.root, paths, options.check_data, options.white_level, like=trained)
         no_labels = np.zeros((len(ids), len(layout.classes)), bool)
         check_masks(layout, ids, no_labels, options.check_data)
     workers = loader_count(options.num_workers, local_world_size())
@@ -259,7 +269,7 @@ def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.O
         groups += [group | {"params": others, "lr_scale": 1.0}] if others else []
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=options.lr, fused=True)
-    return torch.optim.SGD(groups, lr=options.lr, momentum=MOMENTUM)
+    return torch.optim.SGD(groups, lr=options.lr, momentum=MOMENTUM, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, options: MaskOptions, epochs_done: float) -> None:

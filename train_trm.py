@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before the imports that take seconds
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ from utils.options.flags import memory_advice
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
-from utils.training.checkpoint import load_file, save_file, state_dict_of
+from utils.training.checkpoint import digest_of_parameters, load_file, save_file, state_dict_of
 from utils.training.engine import Training, TrainingStep, score_cams
 from utils.training.seeding import seeded
 
@@ -97,7 +98,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         with no_garbage_collection():
             log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
             train_loader = training_loader(layout, options, device, log)
-            val_loader = validation_loader(layout, options, device, log)
+            val_loader = validation_loader(layout, options, device, log, train_loader.dataset.paths)
 
         # Networks
         criterion, denoiser, net = build_networks(len(layout.classes), options, log)
@@ -128,6 +129,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             schedule=partial(set_learning_rate, scheduler, options),
             ema_decay=options.ema_decay,
             data=train_loader.dataset.digest(layout.classes),
+            denoiser=digest_of_parameters(denoiser) if denoiser is not None else "",
         )
         if options.resume:
             training.load()
@@ -211,8 +213,15 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     return epoch_loader(images, options.batch_size, options.seed_of("images"), workers, device)
 
 
-def validation_loader(layout: Layout, options: TrainOptions, device: torch.device, log: RunLog) -> InferenceLoader | None:
-    """Loader of this process's shard of the validation images, uncropped, one at a time; None if masks are missing."""
+def validation_loader(
+    layout: Layout, options: TrainOptions, device: torch.device, log: RunLog, trained: Sequence[Path] = ()
+) -> InferenceLoader | None:
+    """Loader of this process's shard of the validation images, uncropped, one at a time; None if masks are missing.
+
+    Args:
+        layout, options, device, log: those of the run.
+        trained: its training images.
+    """
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:
@@ -221,7 +230,8 @@ def validation_loader(layout: Layout, options: TrainOptions, device: torch.devic
         return None
     with first_on_each_machine():
         labels = layout.labels(ids)
-        check_images(layout.root, [layout.image_path(i) for i in ids], options.check_data, options.white_level)
+        paths = [layout.image_path(i) for i in ids]
+        check_images(layout.root, paths, options.check_data, options.white_level, like=trained)
         check_masks(layout, ids, labels, options.check_data, log.info)
     workers = loader_count(options.num_workers, local_world_size())
     return inference_loader(

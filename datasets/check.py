@@ -1,30 +1,34 @@
 """Checks images and masks before a run, so that a bad file is found at the start and not after hours."""
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from utils.errors import InputError
 from utils.files import state_of, whole_file
-from utils.log import progress
-from utils.machine.cores import available_cores
+from utils.machine.parallel import in_threads
 from utils.scoring.metrics import label_type
 
 from .labels.image_labels import cache_path, read_cache, write_cache
 from .layouts.base import Layout, read_truth
 from .pixels import open_with_depth
 
-T = TypeVar("T")
-R = TypeVar("R")
 MOST_NAMED = 20
+SAVED_EVERY = 20_000
+"""Files after which the cache is written, so that a check that is stopped goes on there."""
 
 
 def check_images(
-    folder: Path, paths: Sequence[Path], when: str, white: float = 0.0, say: Callable[[str], None] = lambda line: None
+    folder: Path,
+    paths: Sequence[Path],
+    when: str,
+    white: float = 0.0,
+    say: Callable[[str], None] = lambda line: None,
+    like: Sequence[Path] = (),
 ) -> int:
     """Decodes images in parallel to check them.
 
@@ -34,6 +38,7 @@ def check_images(
         when: "first" skips images that were good before and have not changed; "always" decodes all; "never" none.
         white: white level of images of more than 8 bits; 0: found for each image (`utils.images.to_rgb`).
         say: is called with a line for the log if there are images of more than 8 bits.
+        like: images that were checked before, whose white level must be the same.
 
     Returns:
         The number of decoded images.
@@ -49,12 +54,16 @@ def check_images(
     states = {name: state_of(name) for name in map(str, paths)}
     unknown = [name for name, state in states.items() if state is None or good.get(name, (None,))[0] != state]
     found = in_threads(partial(look_at, white=white), [Path(name) for name in unknown], "looking at images")
-    looks = dict(zip(unknown, found, strict=True))
-    good |= {name: (states[name], look.depth) for name, look in looks.items() if not look.problem}
-    if unknown:
-        write_cache(table, good)
-    refuse_bad([look.problem for look in looks.values() if look.problem], f"{len(paths)} images", table)
-    require_one_depth({name: good[name][1] for name in states}, say)
+    bad = []
+    with kept_in(table, good) as keep:
+        for name, look in zip(unknown, found, strict=True):
+            if look.problem:
+                bad.append(look.problem)
+            else:
+                keep(name, (states[name], look.depth))
+    refuse_bad(bad, f"{len(paths)} images", table)
+    before = {name: good[name][1] for name in map(str, like) if name in good}
+    require_one_depth(before | {name: good[name][1] for name in states}, say)
     return len(unknown)
 
 
@@ -94,14 +103,15 @@ def check_masks(
 
     unknown = [image_id for image_id in ids if not is_good(image_id)]
     found = in_threads(partial(values_of, layout), unknown, "looking at masks")
-    values = dict(zip(unknown, found, strict=True))
-    for image_id, held in values.items():
-        mask, image = states[image_id]
-        if not isinstance(held, str) and mask and image:
-            good[str(paths[image_id])] = (mask, [*image, *held])
-    if unknown:
-        write_cache(table, good)
-    refuse_bad([held for held in values.values() if isinstance(held, str)], f"{len(ids)} masks", table)
+    bad = []
+    with kept_in(table, good) as keep:
+        for image_id, held in zip(unknown, found, strict=True):
+            mask, image = states[image_id]
+            if isinstance(held, str):
+                bad.append(held)
+            elif mask and image:
+                keep(str(paths[image_id]), (mask, [*image, *held]))
+    refuse_bad(bad, f"{len(ids)} masks", table)
     shown = [{*good[str(paths[image_id])][1][2:]} - {0, ignored} for image_id in ids]
     require_classes([paths[i] for i, held in zip(ids, shown, strict=True) if not held], labels, shown, layout.classes, say)
     return len(unknown)
@@ -142,14 +152,23 @@ def values_of(layout: Layout, image_id: str) -> list[int] | str:
         return str(error)
 
 
-def in_threads(look: Callable[[T], R], things: Sequence[T], description: str) -> list[R]:
-    """Results of `look` for all things, in their order, from as many threads as cores."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        try:
-            return list(progress(pool.map(look, things), description, len(things)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+@contextlib.contextmanager
+def kept_in(table: Path, content: dict[str, Any]) -> Iterator[Callable[[str, Any], None]]:
+    """Yields a function that adds an entry to a cache, whose file is written now and then, and at the end or an error."""
+    added = 0
+
+    def keep(name: str, entry: Any) -> None:
+        nonlocal added
+        content[name] = entry
+        added += 1
+        if added % SAVED_EVERY == 0:
+            write_cache(table, content)
+
+    try:
+        yield keep
+    finally:
+        if added:
+            write_cache(table, content)
 
 
 def refuse_bad(bad: Sequence[str], all_of_them: str, table: Path) -> None:

@@ -52,4 +52,4 @@ class FileNames(Sequence[Path]):
     @overload
     def __getitem__(self, index: slice) -> list[Path]: ...
     def __getitem__(self, index: int | slice) -> Path | list[Path]:
-        return Path(self.names[index]) if isinstance(index, int) else [Path(name) for name in self.names[index]]
+        return [Path(name) for name in self.names[index]] if isinstance(index, slice) else Path(self.names[index])

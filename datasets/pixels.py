@@ -17,8 +17,15 @@ SIDEWAYS = (5, 6, 7, 8)
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image as `open_rgb` returns it."""
     with Image.open(readable(path), formats=FORMATS) as image:
-        sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-        return (image.width, image.height) if sideways else (image.height, image.width)
+        return upright_size_of(image)
+
+
+def upright_size_of(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an opened image when it is upright."""
+    sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    if sideways and image.format != "TIFF":  # of a TIFF, Pillow gives the upright size before the pixels are read
+        return (image.width, image.height)
+    return (image.height, image.width)
 
 
 def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
@@ -33,8 +40,8 @@ def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
     """
     try:
         with Image.open(readable(image_path), formats=FORMATS) as image:
-            stored = (image.height, image.width)
             orientation = image.getexif().get(ExifTags.Base.Orientation)
+            stored = upright_size_of(image)[::-1]  # if it is sideways
             if orientation not in SIDEWAYS or stored[0] == stored[1] or mask.shape != stored:
                 return mask
             turned = Image.fromarray(mask)

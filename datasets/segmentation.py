@@ -13,10 +13,11 @@ from torchvision.transforms import v2
 
 from utils.cams.masks import read_mask
 from utils.errors import InputError
+from utils.machine.parallel import in_threads
 from utils.scoring.metrics import IGNORE, MOST_OF_8_BITS, label_type
 from utils.training.seeding import Stream, seeded
 
-from .check import in_threads, refuse_bad
+from .check import refuse_bad
 from .images import Visit, VisitedImages
 from .labels.image_labels import cache_path
 from .names import FileNames

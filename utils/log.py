@@ -72,6 +72,7 @@ class RunLog:
         self.silent = silent
         self.logger = logging.Logger(str(folder), logging.INFO)
         self.writer: SummaryWriter | None = None
+        self.without_events = False  # because they could not be written
         self.wandb: Any = None  # a run of Weights & Biases, if one is asked for
         if silent:
             return
@@ -162,7 +163,7 @@ class RunLog:
         if self.silent:
             return
         for name, value in values.items():
-            self.events(step).add_scalar(name, value, step)
+            self.add_event(step, "add_scalar", name, value)
         if self.wandb is not None:
             with self.wandb_going_on():
                 self.wandb.log({**values, "step": step})
@@ -172,12 +173,28 @@ class RunLog:
         if self.silent:
             return
         for name, picture in pictures.items():
-            self.events(step).add_image(name, picture, step, dataformats="HWC")
+            self.add_event(step, "add_image", name, picture, dataformats="HWC")
         if self.wandb is not None and pictures:
             import wandb
 
             with self.wandb_going_on():
                 self.wandb.log({**{name: wandb.Image(picture) for name, picture in pictures.items()}, "step": step})
+
+    def add_event(self, step: int, kind: str, name: str, value: object, **how: str) -> None:
+        """Adds a value to TensorBoard's events; if they cannot be written, the run goes on without them, as with log.txt.
+
+        Args:
+            step: of the training.
+            kind: method of `SummaryWriter`.
+            name, value, how: its arguments.
+        """
+        if self.without_events:
+            return
+        try:
+            getattr(self.events(step), kind)(name, value, step, **how)
+        except OSError as error:
+            self.without_events = True
+            self.info(f"warning: TensorBoard's events cannot be written, the run goes on without them: {error}")
 
     def events(self, step: int) -> "SummaryWriter":
         """The TensorBoard writer, created when it is first needed."""

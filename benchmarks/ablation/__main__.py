@@ -13,10 +13,11 @@ from utils.errors import InputError, run_script
 from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
+from utils.machine.locks import writing
 
 from ..pages import write_between
 from .page import markdown, plot, seeds_table
-from .results import add_result, read_results
+from .results import read_results, require_same_plan
 from .rows import ROWS
 from .runs import Plan, run_row
 
@@ -50,11 +51,13 @@ def main(args: list[str]) -> None:
     threads = max(1, available_cores() // options.jobs)
     experiments, flags = Path(options.experiments), tuple(options.flags.split())
     plan = Plan(experiments, flags, options.start_epochs, options.score_list, threads)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        tasks = [pool.submit(run_row, plan, ROWS[name], seed) for name, seed in missing]
+    if missing:
+        require_same_plan(read_results(out), flags, options.start_epochs, options.score_list)
+    with writing(out), ThreadPoolExecutor(options.jobs) as pool:
+        tasks = [pool.submit(run_row, plan, ROWS[name], seed, out) for name, seed in missing]
         try:
             for task in progress(as_completed(tasks), "runs", len(tasks)):
-                add_result(out, task.result())
+                task.result()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -219,17 +219,20 @@ def compare_cams(
 ) -> dict[str, dict[str, float]]:
     """How far the CAMs of changed images are from those of the images, for the classes in the image.
 
+    Images without a label are left out.
+
     Returns:
         For denoised and for blurred images: PSNR in dB, mean absolute difference of the normalised refined CAMs, and the
         mean IoU in percent of masks at `THRESHOLD`.
     """
     net = models.load_network(weights_of(folder), classes, settings).eval()
     denoiser = load_denoiser(settings.diffusion_weights, settings.diffusion_dim, settings.input_size)
-    options = train_trm.guidance_settings(settings.patch_size, settings)
+    options = train_trm.guidance_settings(net.patch_size, settings)
     guidance = Guidance(denoiser, **options)
+    labels = torch.from_numpy(layout.labels(ids))
+    ids, labels = [i for i, row in zip(ids, labels, strict=True) if row.any()], labels[labels.any(1)]
     some = next(iter(batches(layout, ids[:: max(1, len(ids) // BATCH)][:BATCH], settings, "blur")))[0]
     blurred = BlurredImages(some, denoiser, **options)
-    labels = torch.from_numpy(layout.labels(ids))
     found: dict[str, list[tuple[float, float, float]]] = {"denoised": [], "blurred": []}
     for image01, numbers in batches(layout, ids, settings, "CAMs"):
         own = maps(net, image01)

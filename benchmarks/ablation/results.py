@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import subprocess
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from utils.errors import InputError
 from utils.files import whole_file
 
+ADDING = threading.Lock()
 RECENT = 3
 """Epochs whose scores are averaged."""
 
@@ -32,6 +34,8 @@ class Result:
         map: mean average precision of the labels in percent; None if it was not kept.
         areas: for each image, {class, 0 for background: pixels rightly predicted, predicted, true} at the best threshold;
             empty if they were not kept.
+        start_epochs: epochs that its seed's rows share; None if it was not kept.
+        score_list: list of the images that were scored; None if it was not kept.
     """
 
     row: str
@@ -44,6 +48,8 @@ class Result:
     recent: float | None = None
     map: float | None = None
     areas: dict[str, dict[str, list[int]]] = field(default_factory=dict, repr=False)
+    start_epochs: int | None = None
+    score_list: str | None = None
 
     def table(self, images: Iterable[str]) -> np.ndarray:
         """The areas of images: (n, C + 1, 3)."""
@@ -70,14 +76,40 @@ def read_results(path: Path) -> list[Result]:
 
 
 def add_result(path: Path, result: Result) -> None:
-    """Adds a result to a file."""
-    lines = path.read_text() if path.exists() else ""
+    """Adds a result to a file; may be called from several threads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        file.write((lines + json.dumps(dataclasses.asdict(result), separators=(",", ":")) + "\n").encode())
+    with ADDING:
+        lines = path.read_text() if path.exists() else ""
+        with whole_file(path) as file:
+            file.write((lines + json.dumps(dataclasses.asdict(result), separators=(",", ":")) + "\n").encode())
+
+
+def require_same_plan(results: Iterable[Result], flags: Sequence[str], start_epochs: int, score_list: str) -> None:
+    """Checks that results of another plan are not continued; what a result does not say is taken to agree.
+
+    Args:
+        results: those that are there.
+        flags: of train_trm.py, of all rows.
+        start_epochs: epochs that a seed's rows share.
+        score_list: list of the images that are scored.
+
+    Raises:
+        InputError: a result is of another plan.
+    """
+    for result in results:
+        run = f"{result.row} with seed {result.seed}"
+        if result.flags.split()[: len(flags)] != [*flags]:
+            raise InputError(f"the results hold {run} of --flags {result.flags!r}: name another file with --results")
+        if (result.start_epochs or start_epochs, result.score_list or score_list) != (start_epochs, score_list):
+            settings = f"--start-epochs {result.start_epochs} --score-list {result.score_list}"
+            raise InputError(f"the results hold {run} of {settings}: name another file with --results")
 
 
 def commit() -> str:
-    """The commit of the code, and whether it was changed since."""
+    """The commit of the code, and whether it was changed since; "unknown" where git cannot tell."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()

@@ -22,10 +22,12 @@ from utils.log import RunLog
 from utils.options.training import TrainOptions, load_run
 from utils.training.checkpoint import load_file, save_file
 
-from .results import Result
+from .results import add_result, commit
 from .rows import Row
 from .scoring import score
 
+DRAWING = threading.Lock()
+"""Held while weights are drawn, because all threads share one random generator."""
 ONE_AT_A_TIME: dict[int, threading.Lock] = defaultdict(threading.Lock)
 """A lock for the start of each seed, which rows in several threads may need at the same time."""
 
@@ -65,17 +67,20 @@ def train_start(plan: Plan, seed: int) -> Path:
     return folder
 
 
-def run_row(plan: Plan, row: Row, seed: int) -> Result:
-    """Trains a row from its seed's start on, and scores its CAMs."""
+def run_row(plan: Plan, row: Row, seed: int, out: Path) -> None:
+    """Trains a row from its seed's start on, scores its CAMs, and adds the result to a file."""
+    made_by = commit()
     flags = plan.command_line(f"{row.name}-{seed}", seed, row.flags)
     options = train_trm.parse(flags)
     if not row.whole and not options.resume:
         branch(train_start(plan, seed), options)
     train(flags, options.folder, plan.threads)
     result = score(options.folder, plan.score_list, plan.threads)
+    run_flags = " ".join((*plan.flags, *row.flags))
+    result = replace(result, row=row.name, seed=seed, flags=run_flags, commit=made_by)
+    add_result(out, replace(result, start_epochs=plan.start_epochs, score_list=plan.score_list))
     for path in (last_file(options.folder), previous_file(last_file(options.folder))):
         path.unlink(missing_ok=True)
-    return replace(result, row=row.name, seed=seed, flags=" ".join((*plan.flags, *row.flags)))
 
 
 def train(flags: Sequence[str], folder: Path, threads: int) -> None:
@@ -118,9 +123,10 @@ def branch(start: Path, options: TrainOptions) -> None:
 
 def parameter_names(options: TrainOptions, num_classes: int) -> tuple[list[list[str]], dict[str, torch.Tensor]]:
     """Names of the parameters in each group of a run's optimiser, and the network's state before training."""
-    torch.manual_seed(options.seed_of("weights"))
     log = RunLog(options.folder, silent=True)
-    _, _, net = train_trm.build_networks(num_classes, replace(options, resume=True), log)
+    with DRAWING:
+        torch.manual_seed(options.seed_of("weights"))
+        _, _, net = train_trm.build_networks(num_classes, replace(options, resume=True), log)
     optimizer = train_trm.build_optimizer(net, options)
     name_of = {id(parameter): name for name, parameter in net.named_parameters()}
     groups = [[name_of[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]

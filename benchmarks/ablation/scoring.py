@@ -23,7 +23,7 @@ from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import ThresholdSweep
 from utils.training.engine import infer_images
 
-from .results import RECENT, Result, commit
+from .results import RECENT, Result
 
 
 def score(folder: Path, images: str, threads: int) -> Result:
@@ -74,7 +74,7 @@ def result_of(sweeps: dict[str, ThresholdSweep], mean_ap: float) -> Result:
         found = zip(right[best].tolist(), predicted[best].tolist(), true.tolist(), strict=True)
         areas[image] = {str(label): list(pixels) for label, pixels in enumerate(found) if any(pixels)}
     threshold = float(scores.thresholds[best])
-    return Result("", 0, "", commit(), float(scores.miou[best]), whole.num_classes, threshold, map=mean_ap, areas=areas)
+    return Result("", 0, "", "", float(scores.miou[best]), whole.num_classes, threshold, map=mean_ap, areas=areas)
 
 
 def recent_miou(folder: Path) -> float | None:

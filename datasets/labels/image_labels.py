@@ -7,7 +7,6 @@ import json
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +14,7 @@ import numpy as np
 
 from utils.errors import InputError, did_you_mean
 from utils.files import state_of, whole_file
-from utils.log import progress
-from utils.machine.cores import available_cores
+from utils.machine.parallel import in_threads
 
 from .spelling import normal_name
 
@@ -86,14 +84,9 @@ def read_once(source: Path, paths: Mapping[str, PathT], read: Callable[[PathT], 
         if states[image_id] is None:
             raise InputError(f"{path} is missing: it holds the labels of {image_id}")
     changed = [image_id for image_id, state in states.items() if cache.get(image_id, (None,))[0] != state]
-    with ThreadPoolExecutor(available_cores()) as pool:
-        try:
-            found = pool.map(read, [paths[image_id] for image_id in changed])
-            for image_id, values in zip(changed, progress(found, "labels", len(changed)), strict=True):
-                cache[image_id] = (states[image_id], values)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    found = in_threads(read, [paths[image_id] for image_id in changed], "labels")
+    for image_id, values in zip(changed, found, strict=True):
+        cache[image_id] = (states[image_id], values)
     if changed:
         write_cache(table, cache)
     return {image_id: cache[image_id][1] for image_id in paths}

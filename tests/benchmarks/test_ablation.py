@@ -180,9 +180,13 @@ def test_the_table_has_the_mean_of_the_last_epochs_where_they_were_scored(tmp_pa
 
 def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
     trained = []
-    monkeypatch.setattr(
-        ablation, "run_row", lambda plan, row, seed: trained.append(row.name) or result(row.name, seed, 40.0)
-    )
+
+    def run_row(plan, row, seed, out):
+        trained.append(row.name)
+        settings = {"flags": " ".join(plan.flags), "start_epochs": plan.start_epochs, "score_list": plan.score_list}
+        add_result(out, dataclasses.replace(result(row.name, seed, 40.0), **settings))
+
+    monkeypatch.setattr(ablation, "run_row", run_row)
     flags = ["--results", str(tmp_path / "results.jsonl"), "--rows", "baseline", "all"]
     ablation.main([*flags, "--seeds", "1", "--runs", "1"])
     assert trained == ["baseline"]
@@ -191,6 +195,22 @@ def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
     ablation.main([*flags, "--seeds", "1", "2"])
     assert len(trained) == 4
     assert "40.00 ± 0.00 | 2" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("--flags=--exp=dig_lite", "hold baseline with seed 0 of --flags '--exp dig_toy'"),
+        ("--score-list=train", "hold baseline with seed 0 of --start-epochs 2 --score-list val"),
+        ("--start-epochs=3", "hold baseline with seed 0 of --start-epochs 2 --score-list val"),
+    ],
+)
+def test_runs_of_another_plan_are_not_added(tmp_path, other, message):
+    results = tmp_path / "results.jsonl"
+    settings = {"flags": "--exp dig_toy", "start_epochs": 2, "score_list": "val"}
+    add_result(results, dataclasses.replace(result("baseline", 0, 40.0), **settings))
+    with pytest.raises(InputError, match=message):
+        ablation.main(["--results", str(results), "--rows", "baseline", "--seeds", "1", other])
 
 
 def test_an_unknown_row_is_refused():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import datasets.check
 from datasets.check import MOST_NAMED, check_images, check_masks
 from datasets.layouts.voc import VocLayout
 from tests.helpers.toy_data import make_toy_voc, save_mask
@@ -148,6 +149,31 @@ def test_images_that_would_be_scaled_differently_need_to_be_told_how(tmp_path):
     said: list[str] = []
     check_images(tmp_path, deep, "first", 65535, said.append)
     assert said == ["2 images have more than 8 bits: white is 65535 in integers (--white-level)"]
+
+
+def test_validation_images_are_scaled_as_training_images_are(tmp_path):
+    trained, validated = ([save_deep(tmp_path / f"{largest}.png", largest)] for largest in (4000, 900))
+    for white in (0.0, 4095.0):
+        check_images(tmp_path, trained, "first", white)
+    with pytest.raises(InputError, match=r"4000\.png up to 4095, \S+900\.png up to 1023; say with --white-level"):
+        check_images(tmp_path, validated, "first", like=trained)
+    check_images(tmp_path, validated, "first", 4095.0, like=trained)
+
+
+def test_a_check_that_is_stopped_goes_on_there(tmp_path, paths, monkeypatch):
+    look_at, seen = datasets.check.look_at, []
+
+    def stop_at_the_last(path, white):
+        seen.append(path)
+        if path == paths[-1]:
+            raise KeyboardInterrupt
+        return look_at(path, white)
+
+    monkeypatch.setattr(datasets.check, "look_at", stop_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        check_images(tmp_path, paths, "first")
+    monkeypatch.setattr(datasets.check, "look_at", look_at)
+    assert check_images(tmp_path, paths, "first") == 1
 
 
 def test_an_image_that_is_good_with_a_given_white_is_not_good_without(tmp_path):

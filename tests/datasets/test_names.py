@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datasets.names import FileNames, Names
@@ -25,6 +26,7 @@ def test_paths_are_those_that_were_given_also_in_a_spawned_process():
     names = pickle.loads(pickle.dumps(FileNames(paths)))
     assert list(names) == paths
     assert names[2:] == paths[2:]
+    assert names[np.int64(3)] == paths[3]
 
 
 def test_there_may_be_none():

@@ -11,6 +11,9 @@ from tests.helpers.toy_data import save_mask, toy_mask
 from tests.helpers.turned import ORIENTATION, STORED, save_turned
 from utils.errors import InputError
 
+TURNED = (".jpg", ".png", ".webp", ".tif")
+"""Formats that keep the orientation; of TIFF, Pillow already gives the upright size before it reads the pixels."""
+
 
 def pixels(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
@@ -118,25 +121,29 @@ def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
     assert upright_size(tmp_path / "a.png") == (30, 40)
 
 
+@pytest.mark.parametrize("suffix", TURNED)
 @pytest.mark.parametrize("orientation", STORED)
-def test_the_upright_size_is_that_of_the_upright_image(tmp_path, orientation):
-    save_turned(pixels(), tmp_path / "a.jpg", orientation)
-    assert upright_size(tmp_path / "a.jpg") == (30, 40)
+def test_the_upright_size_is_that_of_the_upright_image(tmp_path, orientation, suffix):
+    path = tmp_path / f"a{suffix}"
+    save_turned(pixels(), path, orientation)
+    assert upright_size(path) == np.array(open_rgb(path)).shape[:2] == (30, 40)
 
 
+@pytest.mark.parametrize("suffix", TURNED)
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_mask_drawn_upright_stays(tmp_path, orientation):
-    save_turned(pixels(), tmp_path / "a.jpg", orientation)
+def test_a_mask_drawn_upright_stays(tmp_path, orientation, suffix):
+    save_turned(pixels(), tmp_path / f"a{suffix}", orientation)
     mask = toy_mask(40, 30, ("cat", "dog"))
-    np.testing.assert_array_equal(turned_like(mask, tmp_path / "a.jpg"), mask)
+    np.testing.assert_array_equal(turned_like(mask, tmp_path / f"a{suffix}"), mask)
 
 
+@pytest.mark.parametrize("suffix", TURNED)
 @pytest.mark.parametrize("orientation", SIDEWAYS)
-def test_a_mask_drawn_as_the_image_is_stored_is_turned(tmp_path, orientation):
-    save_turned(pixels(), tmp_path / "a.jpg", orientation)
+def test_a_mask_drawn_as_the_image_is_stored_is_turned(tmp_path, orientation, suffix):
+    save_turned(pixels(), tmp_path / f"a{suffix}", orientation)
     mask = toy_mask(40, 30, ("cat", "dog"))
     stored = np.ascontiguousarray(STORED[orientation](mask))
-    np.testing.assert_array_equal(turned_like(stored, tmp_path / "a.jpg"), mask)
+    np.testing.assert_array_equal(turned_like(stored, tmp_path / f"a{suffix}"), mask)
 
 
 def test_a_mask_without_a_readable_image_stays(tmp_path):

@@ -178,7 +178,7 @@ def test_masks_of_images_whose_labels_have_changed_are_made_anew(trained, tmp_pa
     shutil.copy(voc / "Annotations" / "2007_000009.xml", voc / "Annotations" / "2007_000008.xml")
     infer_seg.main(f"{command} --png-dir of_val".split())
     infer_seg.main(f"{command} --png-dir of_changed".split())
-    assert {name for name, state in states(masks).items() if before[name] != state} == {"2007_000008.png"}
+    assert {Path(name).name for name, state in states(masks).items() if before[name] != state} == {"2007_000008.png"}
     for path in masks.iterdir():
         np.testing.assert_array_equal(read(path), read(tmp_path / "run" / "of_changed" / path.name))
 

@@ -21,6 +21,7 @@ from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment import read_scores
 from utils.options.training import TrainOptions
+from utils.training.checkpoint import save_file
 from utils.training.engine import Training
 
 
@@ -476,6 +477,18 @@ def test_a_run_that_was_stopped_for_now_ends_with_the_same_bits(tmp_path, toy_vo
     assert read_scores(part) == {}
     train(tmp_path, toy_voc, "part", f"--epochs 3 {again}")
     assert equal(transformer_weights(whole, 2), transformer_weights(part, 2))
+
+
+def test_a_run_is_not_resumed_with_another_denoiser(tmp_path, toy_voc):
+    torch.manual_seed(0)
+    for name in ("one", "other"):
+        save_file({"model": build_denoiser(8, 32).state_dict()}, tmp_path / f"{name}.pt")
+    flags = f"--epochs 2 --diffusion_weights {tmp_path}"
+    train(tmp_path, toy_voc, "run", f"{flags}/one.pt --until 1")
+    with pytest.raises(InputError, match=r"last\.pth was trained with another denoiser than that of --diffusion-weights"):
+        train(tmp_path, toy_voc, "run", f"{flags}/other.pt")
+    (tmp_path / "one.pt").rename(tmp_path / "moved.pt")
+    train(tmp_path, toy_voc, "run", f"{flags}/moved.pt")
 
 
 @pytest.mark.parametrize("guide", ["blur", "stem"])

@@ -78,6 +78,19 @@ def test_pictures_are_read_back_by_tensorboard(tmp_path):
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(found[0].encoded_image_string))), picture)
 
 
+def test_a_run_goes_on_where_events_cannot_be_written(tmp_path, monkeypatch, capsys):
+    from torch.utils.tensorboard import SummaryWriter
+
+    def fail(self, *args, **how):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", fail)
+    with RunLog(tmp_path) as log:
+        log.scalars({"loss": 1.0}, 1)
+        log.scalars({"loss": 2.0}, 2)
+    assert capsys.readouterr().out.count("the run goes on without them: [Errno 28] No space left on device") == 1
+
+
 def test_a_silent_log_writes_no_events(tmp_path):
     with RunLog(tmp_path / "run", silent=True) as log:
         log.scalars({"lr": 1e-3}, 1)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from typing import TypeVar
 
 from ..errors import InputError, ignore_interrupt
@@ -17,6 +18,8 @@ from .interruptions import leave_process_group
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+AWAITED = 512
+"""Tasks of a thread that are submitted at a time; each takes more than a kilobyte until its result is used."""
 
 
 def in_parallel(
@@ -37,6 +40,18 @@ def in_parallel(
     wanted = available_cores() if workers < 0 else workers
     with worker_pool(max(1, min(wanted, len(tasks)))) as pool:
         yield from progress(pool.map(work, tasks, chunksize=together), description, len(tasks))
+
+
+def in_threads(look: Callable[[Task], Result], things: Sequence[Task], description: str) -> Iterator[Result]:
+    """Results of `look` for all things, in their order, from as many threads as cores."""
+    together = AWAITED * available_cores()
+    with ThreadPoolExecutor(available_cores()) as pool:
+        try:
+            parts = (pool.map(look, things[i : i + together]) for i in range(0, len(things), together))
+            yield from progress(chain.from_iterable(parts), description, len(things))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def save_safetensors(state: Mapping[str, Tensor], path: Path) -> None:
         file.write(content)
 
 
-def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
+def load_last(path: Path, warn: Callable[[str], None]) -> tuple[dict[str, Any], bool]:
     """Loads the last checkpoint of a run, or the previous one if the last is damaged or missing.
 
     Args:
@@ -66,12 +66,24 @@ def load_last(path: Path, warn: Callable[[str], None]) -> tuple[Any, bool]:
         InputError: neither can be loaded.
     """
     try:
-        return load_file(path), False
+        return load_of_run(path), False
     except InputError as error:
         if not previous_file(path).is_file():
             raise
         warn(f"warning: {error}; going on from the checkpoint before, {previous_file(path)}")
-        return load_file(previous_file(path)), True
+        return load_of_run(previous_file(path)), True
+
+
+def load_of_run(path: Path) -> dict[str, Any]:
+    """Loads a checkpoint that training has written.
+
+    Raises:
+        InputError: it cannot be loaded, or is of another kind.
+    """
+    content = load_file(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no checkpoint of a run: it holds a {type(content).__name__}")
+    return content
 
 
 def damage(path: Path) -> str | None:
@@ -186,6 +198,34 @@ def require_same_data(content: Mapping[str, Any], data: str, path: Path) -> None
             f"{path} is of other training images, labels or classes than those there now: undo the change, choose another "
             "--name, or start afresh with --overwrite"
         )
+
+
+def require_same_denoiser(content: Mapping[str, Any], denoiser: str, path: Path) -> None:
+    """Checks that a checkpoint was trained with the denoiser that guides the run now.
+
+    Args:
+        content: the checkpoint; earlier versions, and epochs without guidance, kept no digest.
+        denoiser: digest of its parameters; empty without guidance.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        InputError: it is another one.
+    """
+    before = content.get("denoiser", "")
+    if before and denoiser and before != denoiser:
+        raise InputError(
+            f"{path} was trained with another denoiser than that of --diffusion-weights: name the same one, choose another "
+            "--name, or start afresh with --overwrite"
+        )
+
+
+def digest_of_parameters(module: nn.Module) -> str:
+    """The start of the SHA-256 of a module's parameters and buffers, 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:16]
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ignore: Collection[str] = ()) -> None:

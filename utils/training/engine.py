@@ -29,7 +29,15 @@ from ..machine.interruptions import SAVE, Interruptions
 from ..machine.memory import return_freed_memory, returning_freed_memory
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
-from .checkpoint import load_last, load_strictly, require_finite, require_same_data, save_file, state_dict_of
+from .checkpoint import (
+    load_last,
+    load_strictly,
+    require_finite,
+    require_same_data,
+    require_same_denoiser,
+    save_file,
+    state_dict_of,
+)
 from .loop import after_step
 from .seeding import Stream, derive_seed, sample_noise
 from .step import Criterion, Guide, NetworkT, Step
@@ -130,6 +138,7 @@ class Training(Generic[NetworkT]):
         schedule: sets the learning rate before a step, from the number of epochs done, with its fraction.
         ema_decay: decay of the exponential moving average (EMA) of the weights; 0: no average.
         data: digest of the training images (`VisitedImages.digest`), kept in checkpoints; a run is not resumed on others.
+        denoiser: digest of the denoiser's parameters, kept likewise; empty if there is none.
     """
 
     def __init__(
@@ -145,6 +154,7 @@ class Training(Generic[NetworkT]):
         schedule: Callable[[float], None] = lambda epochs_done: None,
         ema_decay: float = 0.0,
         data: str = "",
+        denoiser: str = "",
     ):
         self.step = step
         self.parallel: nn.Module = step  # in DDP, if there are several processes
@@ -159,6 +169,7 @@ class Training(Generic[NetworkT]):
         self.ema = average_of(step.net, ema_decay) if ema_decay else None
         self.precision = step.precision
         self.data = data
+        self.denoiser = denoiser
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over these steps
@@ -286,6 +297,7 @@ class Training(Generic[NetworkT]):
                 "step": self.steps_done,
                 "sums": self.sums,
                 "data": self.data,
+                "denoiser": self.denoiser,
                 "model": net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
@@ -303,6 +315,7 @@ class Training(Generic[NetworkT]):
         """
         content, self.fell_back = load_last(self.last, self.log.info)
         require_same_data(content, self.data, self.last)
+        require_same_denoiser(content, self.denoiser, self.last)
         load_strictly(self.step.net, state_dict_of(content, self.last), self.last)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
