@@ -24,7 +24,7 @@ from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
 from datasets.segmentation import SegmentationImages, check_pairs, require_masks
 from models import SegmentationNet, build_segmenter
 from utils.cams.folders import made_with
-from utils.errors import InputError, run_script
+from utils.errors import run_script
 from utils.experiment import (
     SEG,
     add_score,
@@ -230,7 +230,7 @@ def validation_loader(
         layout, options, device, log: those of the run.
         trained: its training images.
     """
-    if options.val_list == SegOptions.val_list and not has_list(layout, options.val_list):
+    if options.val_list == SegOptions.val_list and not layout.has_list(options.val_list):
         log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")
         return None
     ids = layout.read_list(options.val_list)
@@ -247,16 +247,6 @@ def validation_loader(
     workers = loader_count(options.num_workers, local_world_size())
     size, cap = options.infer_size, options.infer_cap
     return inference_loader(layout, shard(ids), shard(no_labels), size, workers, device, cap=cap, white=options.white_level)
-
-
-def has_list(layout: Layout, name: str) -> bool:
-    """Whether a data set has a list; its file may be damaged."""
-    if layout.list_path(name).is_file():
-        return True
-    try:
-        return bool(layout.read_list(name))
-    except InputError:
-        return False
 
 
 def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.Optimizer:

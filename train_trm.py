@@ -3,7 +3,7 @@
 from __future__ import annotations  # so that the networks are imported when they are built
 
 from utils.command_line import check_flags
-from utils.options.recipes import train_defaults
+from utils.options.recipes import recipe, train_defaults
 from utils.options.training import TrainOptions, shards_of
 
 if __name__ == "__main__":  # before the imports that take seconds
@@ -218,10 +218,15 @@ def validation_loader(
 ) -> InferenceLoader | None:
     """Loader of this process's shard of the validation images, uncropped, one at a time; None if masks are missing.
 
+    The list may be missing too if the recipe has named it.
+
     Args:
         layout, options, device, log: those of the run.
         trained: its training images.
     """
+    if options.val_list == recipe(options.exp).train.get("val_list") and not layout.has_list(options.val_list):
+        log.info(f"{layout.root} has no list {options.val_list}: CAMs are not scored during training")
+        return None
     ids = layout.read_list(options.val_list)
     unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
     if unmasked:

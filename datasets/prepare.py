@@ -188,7 +188,7 @@ def download_voc(root: Path, sbd: Path) -> None:
             unfinished.rename(sbd)
     # However the download fails, the message names the alternative.
     except Exception as error:
-        raise InputError(f"--download failed: {error}. The README says where the releases are") from error
+        raise InputError(f"--download failed: {error}. docs/data_and_weights.md says where the releases are") from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tables of all flags, from the options themselves: python -m tools.flag_tables writes docs/flags.md."""
 
+import argparse
 import dataclasses
 from pathlib import Path
 
@@ -99,5 +100,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     with whole_file(PAGE) as file:
         file.write(page().encode())

@@ -143,6 +143,15 @@ class Layout(ABC):
         path = self.list_path(name)
         return draw(self.listed_ids(path) if path.is_file() else self.unlisted_ids(name), count)
 
+    def has_list(self, name: str) -> bool:
+        """Whether there is such a list; its file may be damaged."""
+        if self.list_path(name).is_file():
+            return True
+        try:
+            return bool(self.read_list(name))
+        except InputError:
+            return False
+
     def listed_ids(self, path: Path) -> list[str]:
         """Ids of a list file."""
         return read_ids(path)

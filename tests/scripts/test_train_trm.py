@@ -15,6 +15,7 @@ import train_trm
 from diffusion import build_denoiser
 from models import LFCA_PREFIXES, build_dig, load_cam_model
 from tests.helpers.folders import states
+from tests.helpers.small_runs import SMALL
 from tests.helpers.small_runs import train_small as train
 from tests.helpers.toy_data import save_mask
 from tests.helpers.weights import equal, transformer_weights
@@ -477,6 +478,15 @@ def test_a_run_that_was_stopped_for_now_ends_with_the_same_bits(tmp_path, toy_vo
     assert read_scores(part) == {}
     train(tmp_path, toy_voc, "part", f"--epochs 3 {again}")
     assert equal(transformer_weights(whole, 2), transformer_weights(part, 2))
+
+
+def test_a_list_that_only_the_recipe_names_may_be_missing(tmp_path, toy_voc, capsys):
+    (toy_voc / "ImageSets" / "Segmentation" / "val.txt").unlink()
+    small = SMALL.replace("dig_nano", "dig_toy")
+    train_trm.main(f"--name run --experiments {tmp_path} --data-path {toy_voc} {small} --epochs 1 --val-from 0".split())
+    assert "VOC2012 has no list val: CAMs are not scored during training" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"val\.txt is missing"):
+        train(tmp_path, toy_voc, "other", "--epochs 1 --val-list val")
 
 
 def test_a_run_is_not_resumed_with_another_denoiser(tmp_path, toy_voc):
