@@ -48,7 +48,7 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.training.checkpoint import load_last, load_strictly, require_finite, require_same_data, save_file, state_dict_of
+from utils.training.checkpoint import load_last, load_strictly, require_finite, require_same, save_file, state_dict_of
 from utils.training.loop import after_step
 from utils.training.seeding import Stream, derive_seed, sample_noise
 
@@ -235,7 +235,7 @@ class Training:
             InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(path, log.info)
-        require_same_data(content, self.data, path)
+        require_same(content, {"data": self.data}, path)
         load_strictly(self.denoiser, state_dict_of(content, path), path)
         try:
             self.ema.load_state_dict(content["ema"])

@@ -129,7 +129,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
             interruptions,
             schedule=partial(set_learning_rate, optimizer, options),
             ema_decay=options.ema_decay,
-            data=train_loader.dataset.digest(layout.classes),
+            digests={"data": train_loader.dataset.digest(layout.classes)},
         )
         if options.resume:
             training.load()

@@ -128,8 +128,10 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             options.accum,
             schedule=partial(set_learning_rate, scheduler, options),
             ema_decay=options.ema_decay,
-            data=train_loader.dataset.digest(layout.classes),
-            denoiser=digest_of_parameters(denoiser) if denoiser is not None else "",
+            digests={
+                "data": train_loader.dataset.digest(layout.classes),
+                "denoiser": digest_of_parameters(denoiser) if denoiser is not None else "",
+            },
         )
         if options.resume:
             training.load()

@@ -19,6 +19,12 @@ from ..files import previous_file, whole_file
 WRAPPERS = ("model", "state_dict", "module", "teacher")
 """Keys under which checkpoints of this field store their parameters."""
 
+OTHERS = {
+    "data": "is of other training images, labels or classes than those there now: undo the change",
+    "denoiser": "was trained with another denoiser than that of --diffusion-weights: name the same one",
+}
+"""What a checkpoint has a digest of, and the message if it is another one."""
+
 
 def save_file(content: Any, path: Path, keep_previous: bool = False) -> None:
     """Writes a checkpoint; the file appears only when it is complete.
@@ -182,41 +188,21 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
-def require_same_data(content: Mapping[str, Any], data: str, path: Path) -> None:
-    """Checks that a checkpoint is of the training images that are there now.
+def require_same(content: Mapping[str, Any], digests: Mapping[str, str], path: Path) -> None:
+    """Checks that a checkpoint was trained with what the run has now.
 
     Args:
-        content: the checkpoint; earlier versions kept no digest.
-        data: digest of the images (`VisitedImages.digest`).
+        content: the checkpoint. Earlier versions kept no digests, and epochs without guidance none of a denoiser.
+        digests: digest by name in `OTHERS`; empty for a denoiser that is not there.
         path: of the checkpoint, for the message.
 
     Raises:
-        InputError: images, labels or classes have changed.
+        InputError: something has changed.
     """
-    if content.get("data", data) != data:
-        raise InputError(
-            f"{path} is of other training images, labels or classes than those there now: undo the change, choose another "
-            "--name, or start afresh with --overwrite"
-        )
-
-
-def require_same_denoiser(content: Mapping[str, Any], denoiser: str, path: Path) -> None:
-    """Checks that a checkpoint was trained with the denoiser that guides the run now.
-
-    Args:
-        content: the checkpoint; earlier versions, and epochs without guidance, kept no digest.
-        denoiser: digest of its parameters; empty without guidance.
-        path: of the checkpoint, for the message.
-
-    Raises:
-        InputError: it is another one.
-    """
-    before = content.get("denoiser", "")
-    if before and denoiser and before != denoiser:
-        raise InputError(
-            f"{path} was trained with another denoiser than that of --diffusion-weights: name the same one, choose another "
-            "--name, or start afresh with --overwrite"
-        )
+    for name, now in digests.items():
+        before = content.get(name, now)
+        if before and now and before != now:
+            raise InputError(f"{path} {OTHERS[name]}, choose another --name, or start afresh with --overwrite")
 
 
 def digest_of_parameters(module: nn.Module) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
@@ -33,8 +33,7 @@ from .checkpoint import (
     load_last,
     load_strictly,
     require_finite,
-    require_same_data,
-    require_same_denoiser,
+    require_same,
     save_file,
     state_dict_of,
 )
@@ -137,8 +136,7 @@ class Training(Generic[NetworkT]):
             images and no layer mixes images, so only rounding and stochastic depth differ.
         schedule: sets the learning rate before a step, from the number of epochs done, with its fraction.
         ema_decay: decay of the exponential moving average (EMA) of the weights; 0: no average.
-        data: digest of the training images (`VisitedImages.digest`), kept in checkpoints; a run is not resumed on others.
-        denoiser: digest of the denoiser's parameters, kept likewise; empty if there is none.
+        digests: of training images (`VisitedImages.digest`) and denoiser, kept in checkpoints; see `require_same`.
     """
 
     def __init__(
@@ -153,8 +151,7 @@ class Training(Generic[NetworkT]):
         accum: int = 1,
         schedule: Callable[[float], None] = lambda epochs_done: None,
         ema_decay: float = 0.0,
-        data: str = "",
-        denoiser: str = "",
+        digests: Mapping[str, str] | None = None,
     ):
         self.step = step
         self.parallel: nn.Module = step  # in DDP, if there are several processes
@@ -168,8 +165,7 @@ class Training(Generic[NetworkT]):
         self.schedule = schedule
         self.ema = average_of(step.net, ema_decay) if ema_decay else None
         self.precision = step.precision
-        self.data = data
-        self.denoiser = denoiser
+        self.digests = digests or {}
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over these steps
@@ -296,8 +292,7 @@ class Training(Generic[NetworkT]):
                 "epoch": self.epoch,
                 "step": self.steps_done,
                 "sums": self.sums,
-                "data": self.data,
-                "denoiser": self.denoiser,
+                **self.digests,
                 "model": net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
@@ -314,8 +309,7 @@ class Training(Generic[NetworkT]):
             InputError: there is no usable checkpoint of this run.
         """
         content, self.fell_back = load_last(self.last, self.log.info)
-        require_same_data(content, self.data, self.last)
-        require_same_denoiser(content, self.denoiser, self.last)
+        require_same(content, self.digests, self.last)
         load_strictly(self.step.net, state_dict_of(content, self.last), self.last)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
