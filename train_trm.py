@@ -191,7 +191,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     ids, source = layout.training_ids(options.train_list)
     with first_on_each_machine():
         labels = layout.labels(ids)
-    for note in layout.notes:
+    for note in layout.notes if is_main() else ():  # finding them takes a walk over all files
         log.info(note)
     labelled = np.flatnonzero(labels.any(1))
     log.info(f"training on {len(labelled)} images of {source}; {len(ids) - len(labelled)} left out for having no label")
