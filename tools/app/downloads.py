@@ -13,7 +13,7 @@ from utils.files import whole_file
 from utils.picture_table import Cell, Entry, Group, picture_table
 from utils.predictions.polygons import coco_annotations, coco_categories, labelme_document
 
-from .figures import mask_overlay, parts_of
+from .figures import outlined_mask, parts_of
 from .photograph import Photograph
 
 PICTURE_SIDE = 640
@@ -69,7 +69,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def write_picture(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
     """The photograph beside its mask, with a legend."""
     image = np.asarray(photograph.image)
-    row = [Cell(image, photograph.name), Cell(mask_overlay(image, mask), f"mask: {source}")]
+    row = [Cell(image, photograph.name), Cell(outlined_mask(image, mask), f"mask: {source}")]
     legend = [Entry(f"{part.name} {100 * part.share:.0f} %", part.color) for part in parts_of(mask, classes)]
     save_picture(picture_table([Group([row])], PICTURE_SIDE, legend=legend), path)
 

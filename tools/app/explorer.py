@@ -187,7 +187,7 @@ class Explorer:
         """HTML of a mask (h, w) of the view's size."""
         parts = figures.parts_of(mask, classes)
         words = ", ".join(f"{part.name} {100 * part.share:.0f} %" for part in parts) or "background alone"
-        picture = figures.mask_overlay(photograph.view, mask)
+        picture = figures.outlined_mask(photograph.view, mask)
         return figures.figure(heading, picture, f"{heading} of {photograph.name}: {words}", parts, "" if parts else words)
 
     def download(

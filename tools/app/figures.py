@@ -36,7 +36,7 @@ def parts_of(mask: np.ndarray, classes: Sequence[str]) -> list[Part]:
     return sorted(parts, key=lambda part: -part.share)
 
 
-def mask_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def outlined_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A mask in VOC's colours over its photograph, each region with a white edge.
 
     Args:

@@ -134,7 +134,7 @@ def read_cams(
     scores: ImageScores | None = None
     mious: dict[str, float | None] = {}
     if why_unscored:
-        threshold, threshold_from = background_of(dicts, options.folder)
+        threshold, threshold_from = threshold_without_masks(dicts, options.folder)
     else:
         scores = score_images(partial(read_sample, layout, dicts), ids, len(layout.classes), options.num_workers)
         threshold, threshold_from = scores.threshold, "the best for these images"
@@ -157,7 +157,7 @@ def read_cams(
     )
 
 
-def background_of(dicts: Path, folder: Path) -> tuple[float, str]:
+def threshold_without_masks(dicts: Path, folder: Path) -> tuple[float, str]:
     """A score of the background for CAMs of images without true masks, and where it comes from."""
     try:
         return read_best(dicts, made_with(dicts, folder)), f"the best of {evaluation_file(dicts.parent, dicts.name).name}"

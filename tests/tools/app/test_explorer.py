@@ -13,7 +13,7 @@ from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
 from tools.app.downloads import KINDS
 from tools.app.explorer import CAMS, CRF, SEGMENTS, WELCOME, Explorer
-from tools.app.figures import mask_overlay, parts_of
+from tools.app.figures import outlined_mask, parts_of
 from tools.app.photograph import VIEW_SIDE, Photograph, crf_mask
 from tools.app.uploads import Limits
 from utils.cams.crf import refine, require_crf
@@ -177,6 +177,6 @@ def test_a_legend_has_the_largest_class_first():
 def test_a_mask_leaves_the_background_as_it_is():
     image, mask = np.full((9, 9, 3), 100, np.uint8), np.zeros((9, 9), np.uint8)
     mask[:, :4] = 12
-    picture = mask_overlay(image, mask)
+    picture = outlined_mask(image, mask)
     assert (picture[:, 6:] == 100).all()
     assert (picture[:, :2] != 100).any(2).all()
