@@ -87,7 +87,7 @@ def main(args: list[str]) -> None:
         denoiser = build_denoiser(options.dim, options.image_size, options.grad_checkpoint).to(device)
         optimizer = build_optimizer(denoiser, options.lr, device)
         ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
-        training = Training(denoiser, ema, optimizer, precision, options.accum, images.digest(()))
+        training = DenoiserTraining(denoiser, ema, optimizer, precision, options.accum, images.digest(()))
         if options.resume:
             training.load(last, log)
         require_common_start(training.step)
@@ -142,7 +142,7 @@ class DenoisingLoss(nn.Module):
         return self.denoiser.loss(image, step, noise)
 
 
-class Training:
+class DenoiserTraining:
     """The state of a training run, its steps, and its checkpoints.
 
     Args:

@@ -155,7 +155,7 @@ def denoiser_update(denoiser: GaussianDiffusion, precision: Precision, options: 
     """A function that runs one step of `train_diffusion.py`; memory of averaged weights counts, but they are not updated."""
     average: Any = SimpleNamespace(weights=[torch.empty_like(p) for p in denoiser.parameters()], update=lambda: None)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-4, torch.device("cuda"))
-    training = train_diffusion.Training(denoiser, average, optimizer, precision, options.accum)
+    training = train_diffusion.DenoiserTraining(denoiser, average, optimizer, precision, options.accum)
     images = torch.zeros(options.batch_size, 3, SIDE, SIDE, dtype=torch.uint8)
     return lambda: training.update(images, list(range(options.batch_size)), 0)
 

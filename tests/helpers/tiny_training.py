@@ -39,13 +39,13 @@ def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None =
     return Training(step.train(), optimizer, 0, folder / "last.pth", log, 50, Interruptions(), **options)
 
 
-def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> train_diffusion.Training:
+def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> train_diffusion.DenoiserTraining:
     """A training of the denoiser, with the fused optimiser also on the CPU; `options` are those of `build_denoiser`."""
     torch.manual_seed(0)
     denoiser = build_denoiser(8, 32, **options).to(device)
     ema = EMA(denoiser, beta=0.9, update_every=1)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-3, torch.device("meta" if device == "meta" else "cuda"))
-    return train_diffusion.Training(denoiser, ema, optimizer, Precision("off", torch.device(device)), accum)
+    return train_diffusion.DenoiserTraining(denoiser, ema, optimizer, Precision("off", torch.device(device)), accum)
 
 
 def batch(side: int = 32, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor, list[int]]:
