@@ -71,7 +71,7 @@ def main(args: list[str]) -> None:
         # Network
         net = load_segmenter(weights, len(layout.classes) + 1, run).to(device)
 
-        # Data: this process's shard of the images whose results are missing
+        # Data: this process's shard of the images whose results are missing; without labels all classes are admitted
         ids = layout.read_list(run.val_list)
         with first_on_each_machine():
             labels = layout.labels(ids) if options.labels else np.ones((len(ids), len(layout.classes)), bool)
@@ -93,16 +93,14 @@ def main(args: list[str]) -> None:
         with in_background(crf_count(options.num_workers, local_world_size()) if options.crf else 0) as do:
             found = segment_images(net, loader, precision, "inference", interruptions, options.mirror, options.window)
             for sample, scores in found:
-                classes = classes_of(sample.labels) if options.labels else None
-                if classes is not None:
+                classes = torch.cat([torch.zeros(1, dtype=torch.int64), sample.labels + 1])  # as masks number them
+                if options.labels:
                     scores = among(scores, classes)
                 if writer.needs_scores:
-                    numbers = None if classes is None else classes.numpy()
                     image_path = layout.image_path(sample.image_id)
-                    do(writer.write, sample.image_id, image_path, scores.cpu().numpy(), numbers)
+                    do(writer.write, sample.image_id, image_path, scores.cpu().numpy(), classes.numpy())
                 else:  # the mask alone leaves the device
-                    mask = scores.argmax(0)
-                    mask = mask if classes is None else classes.to(mask.device, non_blocking=True)[mask]
+                    mask = classes.to(scores.device, non_blocking=True)[scores.argmax(0)]
                     do(writer.write_mask, sample.image_id, mask.byte().cpu().numpy())
         barrier()
         if is_main():
@@ -119,11 +117,6 @@ def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
     server = f"results/VOC2012/Segmentation/comp6_{Path(images).stem}_cls"  # comp6: training may use any images
     folders = {"png": options.png_dir, "dict": "dl", "server": server}
     return {flag: options.folder / name for flag, name in folders.items() if getattr(options, flag)}
-
-
-def classes_of(labels: Tensor) -> Tensor:
-    """Background and the classes of labels (K,), as masks number them: (K + 1,)."""
-    return torch.cat([labels.new_zeros(1), labels + 1])
 
 
 def record_of(
@@ -176,19 +169,19 @@ class Writer:
         there = {kind: names_in(folder) for kind, folder in self.folders.items()}
         return [n for n, i in enumerate(ids) if any(self.name(kind, i) not in there[kind] for kind in there)]
 
-    def write(self, image_id: str, image_path: Path, scores: np.ndarray, classes: np.ndarray | None) -> None:
-        """Writes the results of one image from its probabilities (K, H, W); `classes` (K,) are theirs, None: all."""
+    def write(self, image_id: str, image_path: Path, scores: np.ndarray, classes: np.ndarray) -> None:
+        """Writes the results of one image from the probabilities (K, H, W) of K classes, ascending from 0, background."""
         first = scores.argmax(0)
         kept = np.union1d(0, np.union1d(np.flatnonzero(scores.max((1, 2)) >= LEAST_KEPT), np.unique(first)))
         scores = scores[kept]
         if self.options.crf:
             image = np.asarray(open_rgb(image_path, self.white))
             scores = mean_field(image, scores.clip(LEAST_SCORE), self.options)
-        numbers = kept if classes is None else classes[kept]
+        classes = classes[kept]
         if "dict" in self.folders:
             path = self.folders["dict"] / self.name("dict", image_id)
-            write_cam_dict(path, dict(zip(numbers.tolist(), scores, strict=True)))
-        self.write_mask(image_id, numbers[scores.argmax(0)].astype(np.uint8))
+            write_cam_dict(path, dict(zip(classes.tolist(), scores, strict=True)))
+        self.write_mask(image_id, classes[scores.argmax(0)].astype(np.uint8))
 
     def write_mask(self, image_id: str, mask: np.ndarray) -> None:
         """Writes the mask (H, W) uint8 of one image to the folders of masks."""
