@@ -1,7 +1,8 @@
 """The whole chain, from images with labels to a segmentation network: python -m tools.pipeline --name X --exp dig_lite
 
-Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU. Each step is the command that one would type. A
-step that was stopped is continued; a finished step whose inputs have not changed is skipped.
+Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU; with `--rounds 2` also its masks of the training
+images, and a second network that learns from them. Each step is the command that one would type. A step that was stopped is
+continued; a finished step whose inputs have not changed is skipped.
 """
 
 from utils.command_line import check_flags
