@@ -128,4 +128,4 @@ def test_missing_cams_and_networks_are_told(tmp_path, toy_voc):
 
 def test_an_affinity_run_that_is_not_there_is_one_line(tmp_path, toy_voc):
     with pytest.raises(InputError, match=r"experiment/x_aff holds no run of train_affinity\.py"):
-        method_of(WalkOptions(name="run", experiments=str(tmp_path), method="affinity", affinity="experiment/x_aff"))
+        method_of(WalkOptions(name="run", experiments=str(tmp_path), method="affinity", affinity="experiment/x_aff"), ())
