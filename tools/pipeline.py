@@ -1,8 +1,7 @@
 """The whole chain, from images with labels to a segmentation network: python -m tools.pipeline --name X --exp dig_lite
 
-Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU; with `--rounds 2` also its masks of the training
-images, and a second network that learns from them. Each step is the command that one would type. A step that was stopped is
-continued; a finished step whose inputs have not changed is skipped.
+Denoiser, DiG, CAMs, CRF, masks, segmentation network, its masks and mIoU. Each step is the command that one would type. A
+step that was stopped is continued; a finished step whose inputs have not changed is skipped.
 """
 
 from utils.command_line import check_flags
@@ -20,9 +19,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
@@ -37,8 +37,6 @@ from utils.options.training import TrainOptions
 from utils.tar_members import folder_of
 
 CODE = Path(__file__).resolve().parents[1]
-LABELLED = "labelled"
-"""Folder of a segmentation network's masks of training images, which have only classes that the labels name."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,8 @@ class Chain:
         self.options = options
         self.layout = layout
         self.folder = options.folder
+        self.seg_name = f"{options.name}_seg"
+        self.seg_folder = options.folder.with_name(self.seg_name)
         self.ids, self.list = training_list(options, layout)
         self.val_ids, self.val_list = val_list(options, layout)
         self.dict = "dict" if options.refine == "none" else f"dict_{options.refine}"
@@ -132,12 +132,9 @@ class Chain:
             makers += [self.refine] + [self.score_refined] * scored
         if self.options.source == "crf":
             makers += [self.crf] + [self.score_crf] * scored
-        makers += [self.make_masks] + [self.score_masks] * scored
-        val_scored = all(self.layout.mask_path(i).exists() for i in self.val_ids)
-        for n in range(1, self.options.rounds + 1):
-            steps = [self.mask_labels] * (n > 1) + [self.score_labels] * (n > 1 and scored)
-            steps += [self.train_segmentation, self.infer_segmentation] + [self.score_segmentation] * val_scored
-            makers += [partial(step, n) for step in steps]
+        makers += [self.make_masks] + [self.score_masks] * scored + [self.train_segmentation, self.infer_segmentation]
+        if all(self.layout.mask_path(i).exists() for i in self.val_ids):
+            makers.append(self.score_segmentation)
         return makers
 
     def command(self, script: str, name: str, *flags: str) -> tuple[str, ...]:
@@ -171,7 +168,7 @@ class Chain:
         run = parse_options(TrainOptions, command[1:], "train_trm.py", None, train_defaults(command[1:], self.options.exp))
         ids, _ = open_layout(Path(run.data_path), run.sbd_path).training_ids(run.train_list)
         outputs = (self.folder / "options.json", self.last_epoch(self.folder))
-        return Step("DiG", command, inputs, outputs, data=self.layout.digest(ids, labelled=True))
+        return Step("DiG", command, inputs, outputs, data=self.digest(ids, labelled=True))
 
     def last_epoch(self, folder: Path, kind: str = "net_trm.pth") -> Path:
         """Inference weights of a run's last epoch; before its first epoch, the file name of epoch 0."""
@@ -197,21 +194,15 @@ class Chain:
     def train_affinities(self) -> Step:
         """Trains the affinity network on these masks."""
         name = f"{self.options.name}_aff"
-        flags = [*self.on_masks(self.options.aff_exp, self.folder / "sure"), *words_of(self.options.aff_flags)]
+        flags = [*self.on_masks(self.options.aff_exp, "sure"), *words_of(self.options.aff_flags)]
         folder = self.folder.with_name(name)
         outputs = (folder / "options.json", self.last_epoch(folder, AFF))
         command = self.command("train_affinity.py", name, *flags)
-        return Step(
-            "affinities",
-            command,
-            (claim_file(self.folder / "sure"),),
-            outputs,
-            data=self.layout.digest(self.ids, labelled=False),
-        )
+        return Step("affinities", command, (claim_file(self.folder / "sure"),), outputs, data=self.digest(self.ids))
 
-    def on_masks(self, exp: str, masks: Path) -> list[str]:
-        """Flags of a training on masks of the training images."""
-        flags = ["--exp", exp, "--data-path", self.options.data_path, "--masks", str(masks)]
+    def on_masks(self, exp: str, masks: str) -> list[str]:
+        """Flags of a training on masks of the training images; `masks` is their folder in the experiment."""
+        flags = ["--exp", exp, "--data-path", self.options.data_path, "--masks", str(self.folder / masks)]
         return [*flags, "--train-list", self.list, *self.common(seed=True)]
 
     def refine(self) -> Step:
@@ -246,43 +237,21 @@ class Chain:
         command = self.command("-m tools.masks", self.options.name, *flags, *self.made_of())
         return Step("masks", command, (claim_file(source),), self.files(self.folder / "png", self.ids, ".png"))
 
-    def seg_folder(self, n: int) -> Path:
-        """The experiment of the segmentation network of round n, from 1."""
-        return self.folder.with_name(f"{self.options.name}_seg{n if n > 1 else ''}")
+    def train_segmentation(self) -> Step:
+        """Trains the segmentation network."""
+        flags = [*self.on_masks(self.options.seg_exp, "png"), *words_of(self.options.seg_flags)]
+        command = self.command("train_seg.py", self.seg_name, *flags)
+        outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
+        inputs = (claim_file(self.folder / "png"),)
+        return Step("segmentation network", command, inputs, outputs, data=self.digest(self.ids))
 
-    def masks_of_round(self, n: int) -> Path:
-        """The masks that the segmentation network of round n learns from."""
-        return self.folder / "png" if n == 1 else self.seg_folder(n - 1) / LABELLED
-
-    def mask_labels(self, n: int) -> Step:
-        """Infers masks of the training images, among the classes of their labels, by the network of the round before."""
-        name = self.seg_folder(n - 1).name
-        flags = ("--png", "--labels", "--png-dir", LABELLED, *self.seen_at(), "--val-list", self.list, *self.common())
-        command = self.command("infer_seg.py", name, *flags, "--data-path", self.options.data_path)
-        outputs = self.files(self.masks_of_round(n), self.ids, ".png")
-        data = self.layout.digest(self.ids, labelled=True)
-        return Step(f"masks for round {n}", command, (self.last_epoch(self.seg_folder(n - 1), SEG),), outputs, data=data)
-
-    def train_segmentation(self, n: int) -> Step:
-        """Trains the segmentation network of round n."""
-        masks, folder = self.masks_of_round(n), self.seg_folder(n)
-        flags = [*self.on_masks(self.options.seg_exp, masks), *words_of(self.options.seg_flags)]
-        command = self.command("train_seg.py", folder.name, *flags)
-        outputs = (folder / "options.json", self.last_epoch(folder, SEG))
-        data = self.layout.digest(self.ids, labelled=False)
-        return Step(f"segmentation network{of_round(n)}", command, (claim_file(masks),), outputs, data=data)
-
-    def infer_segmentation(self, n: int) -> Step:
-        """Infers the masks of the validation images by the segmentation network of round n."""
-        folder = self.seg_folder(n)
-        flags = ("--png", *self.seen_at(), "--val-list", self.val_list, *self.common())
-        command = self.command("infer_seg.py", folder.name, *flags, "--data-path", self.options.data_path)
-        outputs = self.files(folder / "png", self.val_ids, ".png")
-        return Step(f"its masks{of_round(n)}", command, (self.last_epoch(folder, SEG),), outputs)
-
-    def seen_at(self) -> tuple[str, ...]:
-        """The flags of what a segmentation network looks at."""
-        return ("--mirror", "--scales", *(f"{scale:g}" for scale in self.options.scales))
+    def infer_segmentation(self) -> Step:
+        """Infers the segmentation network's masks of the validation images."""
+        scales = tuple(f"{scale:g}" for scale in self.options.scales)
+        flags = ("--png", "--mirror", "--scales", *scales, "--val-list", self.val_list, *self.common())
+        command = self.command("infer_seg.py", self.seg_name, *flags, "--data-path", self.options.data_path)
+        outputs = self.files(self.seg_folder / "png", self.val_ids, ".png")
+        return Step("its masks", command, (self.last_epoch(self.seg_folder, SEG),), outputs)
 
     def score(self, name: str, experiment: str, task: str, predictions: Path, images: str) -> Step:
         """A step that scores predictions against true masks; `task` is that of evaluation.py."""
@@ -294,8 +263,13 @@ class Chain:
         flags = ["--task", task, "--dict-dir", str(predictions.relative_to(folder)), "--list", images]
         flags += ["--json", str(scores), "--data-path", self.options.data_path]
         command = self.command("evaluation.py", experiment, *flags)
-        data = self.layout.digest(self.ids if images == self.list else self.val_ids, labelled=False)
+        data = self.digest(self.ids if images == self.list else self.val_ids)
         return Step(name, command, (claim_file(predictions),), (scores,), scores, data)
+
+    def digest(self, ids: Sequence[str], labelled: bool = False) -> str:
+        """A digest of images, classes and, if asked for, labels: with others, a step that was done is done again."""
+        labels = np.packbits(self.layout.labels(ids)).tobytes() if labelled else b""
+        return hashlib.sha256(json.dumps([list(ids), self.layout.classes]).encode() + labels).hexdigest()[:16]
 
     def score_cams(self) -> Step:
         """Scores the CAMs."""
@@ -313,21 +287,10 @@ class Chain:
         """Scores the pseudo-masks."""
         return self.score("mask", self.options.name, "png", self.folder / "png", self.list)
 
-    def score_labels(self, n: int) -> Step:
-        """Scores the masks that the segmentation network of round n learns from."""
-        masks = self.masks_of_round(n)
-        return self.score(f"mask{of_round(n)}", masks.parent.name, "png", masks, self.list)
-
-    def score_segmentation(self, n: int) -> Step:
-        """Scores the segmentation network of round n."""
+    def score_segmentation(self) -> Step:
+        """Scores the segmentation network."""
         name = "training images" if self.val_list == self.list else self.options.val_list
-        masks = self.seg_folder(n) / "png"
-        return self.score(f"{name}{of_round(n)}", masks.parent.name, "png", masks, self.val_list)
-
-
-def of_round(n: int) -> str:
-    """What is added to the name of a step of round n; nothing in the first."""
-    return f" of round {n}" if n > 1 else ""
+        return self.score(name, self.seg_name, "png", self.seg_folder / "png", self.val_list)
 
 
 def training_list(options: PipelineOptions, layout: Layout) -> tuple[list[str], str]:

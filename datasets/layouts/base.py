@@ -1,8 +1,6 @@
 """The base class of layouts, and opening the data set in a folder."""
 
 import functools
-import hashlib
-import json
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -92,11 +90,6 @@ class Layout(ABC):
         Raises:
             InputError: the labels of an image are missing, unreadable, or no classes of the data set.
         """
-
-    def digest(self, ids: Sequence[str], labelled: bool) -> str:
-        """A digest of images and classes and, if asked for, of the images' labels."""
-        labels = np.packbits(self.labels(ids)).tobytes() if labelled else b""
-        return hashlib.sha256(json.dumps([list(ids), self.classes]).encode() + labels).hexdigest()[:16]
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:

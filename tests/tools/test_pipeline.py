@@ -1,13 +1,10 @@
 """The whole chain: what it runs, what it passes over, where it stops."""
 
-import json
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import evaluation
 import infer_seg
@@ -121,23 +118,6 @@ def test_coco_goes_the_same_way(tmp_path, commands, capsys):
     wanted = ("CAM mIoU", "affinity mIoU", "val2014 mIoU")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(wanted)]
     assert len(lines) == 3
-
-
-def test_a_second_network_learns_from_masks_of_the_first_among_the_labels(tmp_path, commands, capsys):
-    voc = make_toy_voc(tmp_path / "VOC2012", 9)
-    chain(tmp_path, voc, "dig_nano", "--source dict")
-    commands.clear()
-    chain(tmp_path, voc, "dig_nano", "--source dict --rounds 2")
-    network = [f"{step} of round 2" for step in ("segmentation network", "its masks", "val")]
-    assert commands == ["masks for round 2", "mask of round 2", *network]
-    assert "val of round 2 mIoU" in capsys.readouterr().out
-    options = json.loads((tmp_path / "x_seg2" / "options.json").read_text())["options"]
-    masks = Path(options["masks"])
-    assert masks == tmp_path / "x_seg" / "labelled"
-    layout = open_layout(voc)
-    for image_id in layout.read_list("train"):
-        classes = set(np.unique(np.asarray(Image.open(masks / f"{image_id}.png"))).tolist())
-        assert classes <= {0, *(layout.labels([image_id])[0].nonzero()[0] + 1).tolist()}
 
 
 def steps_of(tmp_path: Path, data: Path, **options) -> list[str]:

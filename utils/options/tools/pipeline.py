@@ -28,12 +28,6 @@ class PipelineOptions(ExperimentOptions):
     source: str = option("crf", "what masks are made of: crf: CRF scores; dict: CAMs at THRESHOLD", choices=("crf", "dict"))
     alpha: float = option(4.0, "exponent of the background for the CRF", low=0)
     threshold: str = option("best", "background score of masks of CAMs; best: by the true masks, where there are some")
-    rounds: int = option(
-        1,
-        "segmentation networks in turn: each after the first learns from masks of the one before, among an image's labels",
-        low=1,
-        high=9,
-    )
     val_list: str = option("val", "images that the segmentation network is scored on")
     scales: tuple[float, ...] = option((1.0,), "sizes that the segmentation network sees them at", low=0.1, high=8)
     seed: int = option(0, "of all trainings", low=0, high=2**31 - 1)
