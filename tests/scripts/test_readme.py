@@ -78,7 +78,7 @@ def test_own_images_from_the_command_line_and_from_python(folder):
     names: dict[str, object] = {}
     exec(python, names)
     assert names["mask"].shape == names["cams"].popitem()[1].shape
-    predict = re.search(r"`python (predict\.py [^`]+)`", TEXT)
+    predict = re.search(r"`python (predict\.py [^`]+--name own)`", TEXT)
     assert predict is not None
     run(shlex.split(predict[1]), {"predict.py": "--device cpu"})
     assert (folder / "predictions" / "predictions.json").exists()
