@@ -53,7 +53,7 @@ def main(args: list[str]) -> None:
     plan = Plan(experiments, flags, options.start_epochs, options.score_list, threads)
     if missing:
         require_same_plan(read_results(out), flags, options.start_epochs, options.score_list)
-    with writing(out), ThreadPoolExecutor(options.jobs) as pool:
+    with writing(*[out] if missing else ()), ThreadPoolExecutor(options.jobs) as pool:
         tasks = [pool.submit(run_row, plan, ROWS[name], seed, out) for name, seed in missing]
         try:
             for task in progress(as_completed(tasks), "runs", len(tasks)):
