@@ -27,7 +27,7 @@ from utils.cams.folders import remove_of_other_labels, start_folder
 from utils.cams.masks import write_mask
 from utils.errors import run_script
 from utils.experiment import SEG, weights_of
-from utils.files import place
+from utils.files import digest_of, place
 from utils.folders import names_in
 from utils.machine.cores import crf_count, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -45,7 +45,6 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.segmentation.training import segment_images
-from utils.training.checkpoint import digest_of
 
 LEAST_KEPT = 0.01
 """Score dicts leave out classes whose probability is lower everywhere, unless they win a pixel."""

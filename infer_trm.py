@@ -27,7 +27,7 @@ from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
 from utils.experiment import require_experiment, weights_of
-from utils.files import place
+from utils.files import digest_of, place
 from utils.folders import names_in
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import crf_count, loader_count
@@ -46,7 +46,6 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.options.training import DEFAULT_CAP, TrainOptions
-from utils.training.checkpoint import digest_of
 from utils.training.engine import infer_images
 
 

@@ -28,7 +28,6 @@ from utils.options.experiment import OPTIONS_FILE
 from utils.options.flags import memory_advice, parse_options
 from utils.predictions.predictions import Found, Predictions
 from utils.scoring.best_threshold import background_of
-from utils.training.checkpoint import digest_of
 
 
 def main(args: list[str]) -> None:
@@ -110,11 +109,7 @@ def require_file_name(name: str) -> None:
 
 def background_score(options: PredictOptions, weights: Path) -> tuple[float, str]:
     """The background's score in the masks, and where it is from."""
-    return (
-        (options.threshold, "--threshold")
-        if options.threshold >= 0
-        else background_of(options.folder, digest_of(weights, ""))
-    )
+    return (options.threshold, "--threshold") if options.threshold >= 0 else background_of(options.folder, weights)
 
 
 def load_model(options: PredictOptions) -> CamModel | SegModel:

@@ -14,12 +14,12 @@ from models.trained.exporters import export_graph, require_onnx
 from utils.cams.folders import start_folder
 from utils.errors import InputError, run_script
 from utils.experiment import AFF, SEG, TRM, kind_of, read_scores, require_experiment
+from utils.files import digest_of
 from utils.machine.locks import writing
 from utils.model_card import UNKNOWN, Score, licence_in, model_card
 from utils.options.exported import CARD_FILE
 from utils.options.flags import parse_options
 from utils.scoring.best_threshold import evaluation_file
-from utils.training.checkpoint import digest_of
 
 METRICS = {"miou": "mIoU", "map": "mAP", "f1": "F1"}
 """Names of scores in scores.json, and in the model card."""

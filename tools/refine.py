@@ -27,7 +27,7 @@ from utils.cams.patch_size import normalized
 from utils.cams.walk import colour_weights, dense_walk, ring_offsets, walk
 from utils.errors import run_script
 from utils.experiment import AFF, epoch_file, latest_epoch, mask_run_of
-from utils.files import place
+from utils.files import digest_of, place
 from utils.log import progress
 from utils.machine.device import Precision, prepare_device
 from utils.machine.locks import reading, writing
@@ -35,7 +35,6 @@ from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
 from utils.options.segmentation import AffinityOptions
 from utils.segmentation.affinity import carry
-from utils.training.checkpoint import digest_of
 
 Refine = Callable[[Image.Image, Tensor], Tensor]
 """From an RGB image and its CAMs (K, H, W) to other CAMs."""

@@ -44,7 +44,7 @@ from utils.options.training import TrainOptions
 from utils.picture_table import Cell, Entry, Group, picture_table
 from utils.scoring.best_threshold import background_of
 from utils.scoring.metrics import IGNORE
-from utils.training.checkpoint import digest_of, load_file, load_strictly, state_dict_of
+from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 from utils.training.seeding import sample_noise
 
 SIDE = 208
@@ -79,7 +79,7 @@ def main(args: list[str]) -> None:
 
     # Photographs, and their CAMs
     model = load_cam_model(options.folder, device=options.device, classes=layout.classes)
-    background, source = background_of(options.folder, digest_of(model.weights, ""))
+    background, source = background_of(options.folder, model.weights)
     ids = images_of(options.images, options.count, layout, run.val_list)
     subjects = [subject(model, layout, image_id) for image_id in ids]
     print(f"{model.weights}: {len(subjects)} images, background score {background:g} ({source})")

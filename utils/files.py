@@ -1,6 +1,7 @@
 """Atomic writing of files, and folders whose files were all made with the same settings."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -126,6 +127,23 @@ def claim_file(folder: Path) -> Path:
     """`dict` -> `dict.made_with.json`: beside the folder, because other tools read every file inside."""
     named = folder if folder.name not in ("", "..") else folder.resolve()  # "." has no name
     return named.with_name(f"{named.name}.made_with.json")
+
+
+def digest_of(path: Path, hint: str) -> str:
+    """The start of a weights file's SHA-256, 16 hexadecimal digits, which records keep to identify it.
+
+    Args:
+        path: the file.
+        hint: end of the message for a missing file.
+
+    Raises:
+        InputError: it is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing. {hint}") from error
 
 
 def previous_file(path: Path) -> Path:

@@ -18,7 +18,7 @@ from utils.options.experiment import DEVICES, OPTIONS_FILE
 from utils.options.exported import ExportedConfig, config_of, is_exported, read_config
 from utils.options.training import TrainOptions
 from utils.scoring.best_threshold import DEFAULT_BACKGROUND, background_of
-from utils.training.checkpoint import digest_of, load_file, load_strictly, state_dict_of
+from utils.training.checkpoint import load_file, load_strictly, state_dict_of
 
 from ..dig import LFCA_PREFIXES, DiG, Prediction, build_dig
 from .hub import HubModel
@@ -242,7 +242,7 @@ def load_cam_model(
     size = run.infer_size if infer_size is None else infer_size
     cap = run.infer_cap if infer_cap is None else infer_cap
     sizes = (run.white_level, run.infer_scales)
-    background, _ = background_of(folder, digest_of(Path(weights), ""))
+    background, _ = background_of(folder, Path(weights))
     return CamModel(net, names, size, precision, Path(weights), cap, *sizes, background, run)
 
 

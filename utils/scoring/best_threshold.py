@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import differing, shown, whole_file
+from ..files import differing, digest_of, shown, whole_file
 from ..options.exported import CONFIG_FILE, is_exported, read_config
 
 DEFAULT_BACKGROUND = 0.4
@@ -76,12 +76,12 @@ def read_best(cams: Path, made_with: Mapping[str, Any]) -> float:
     return threshold
 
 
-def background_of(folder: Path, weights: str) -> tuple[float, str]:
+def background_of(folder: Path, weights: Path) -> tuple[float, str]:
     """The background's score in the masks of a network, and its source in words.
 
     Args:
         folder: folder of the experiment, or of an exported network.
-        weights: digest of the network's weights.
+        weights: file of the network's weights.
     """
     if is_exported(folder) and (exported := read_config(folder).background) is not None:
         return exported, f"that of {folder / CONFIG_FILE}"
@@ -90,7 +90,7 @@ def background_of(folder: Path, weights: str) -> tuple[float, str]:
         threshold, content = read_evaluation(path)
     except (InputError, FileNotFoundError):
         return DEFAULT_BACKGROUND, "the default"
-    if content["weights"] and content["weights"] != weights:
+    if content["weights"] and content["weights"] != digest_of(weights, ""):
         return DEFAULT_BACKGROUND, f"the default; {path} is of other weights"
     return threshold, f"the best of {path}"
 

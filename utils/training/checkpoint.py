@@ -152,23 +152,6 @@ def load_file(path: Path, hint: str = "") -> Any:
         raise InputError(f"{path} is no PyTorch checkpoint or is damaged ({type(error).__name__})") from error
 
 
-def digest_of(path: Path, hint: str) -> str:
-    """The start of a weights file's SHA-256, 16 hexadecimal digits, which records keep to identify it.
-
-    Args:
-        path: the file.
-        hint: end of the message for a missing file.
-
-    Raises:
-        InputError: it is missing.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing. {hint}") from error
-
-
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
     """The parameters in a checkpoint, at its top level or under a key of `WRAPPERS`, without the prefix `module.` of DDP.
 
