@@ -208,6 +208,7 @@ class Chain:
     def refine(self) -> Step:
         """Refines the CAMs by `--refine`."""
         flags = ("--method", self.options.refine, *self.made_of(), "--device", self.options.device)
+        flags += tuple(words_of(self.options.refine_flags))
         outputs = self.files(self.folder / self.dict, self.ids, ".npy")
         command = self.command("-m tools.refine", self.options.name, *flags)
         inputs = [claim_file(self.folder / "dict")]

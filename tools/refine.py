@@ -85,7 +85,7 @@ def method_of(options: WalkOptions, classes: Sequence[str]) -> tuple[Refine, str
     steps = options.steps or USUAL_STEPS[options.method]
     power = options.power or USUAL_POWER[options.method]
     if options.method == "pamr":
-        return Pamr(steps), ""
+        return Pamr(steps, options.scale), ""
     if options.method == "affinity":
         folder = options.folder.parent / (options.affinity or f"{options.folder.name}_aff")
         run, _ = mask_run_of(folder, AffinityOptions, AFF, "train_affinity.py")
@@ -102,6 +102,8 @@ def record_of(options: WalkOptions, cams: dict[str, Any], learnt: str, root: Pat
     """The settings that refined CAMs are made with. `weights` differs from that of the CAMs, as the best threshold does."""
     record = {**cams, "weights": f"{cams.get('weights', '')}+{options.method}", "data": place(root, options.folder)}
     record |= {"method": options.method, "steps": options.steps or USUAL_STEPS[options.method]}
+    if options.method == "pamr" and options.scale != 1:
+        record |= {"scale": options.scale}
     if learnt:
         record |= {"power": options.power or USUAL_POWER[options.method], "learnt": learnt}
     return record
@@ -140,15 +142,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Pamr:
-    """Refinement along similar colours (PAMR)."""
+    """Refinement along similar colours (PAMR), of image and CAMs at a share of their size."""
 
     steps: int
+    scale: float = 1.0
 
     def __call__(self, image: Image.Image, cams: Tensor) -> Tensor:
         """See `Refine`."""
         (pixels,) = network_pixels(image, 0, cap=0)
+        full = cams.shape[-2:]
+        small = [max(1, round(side * self.scale)) for side in full]
+        seen, maps = (F.interpolate(x.float()[None], small, mode="area")[0] for x in (pixels / 255, cams))
         offsets = ring_offsets()
-        return walk(cams, colour_weights(pixels.float() / 255, offsets), offsets, self.steps)
+        refined = walk(maps, colour_weights(seen, offsets), offsets, self.steps)
+        return F.interpolate(refined[None], full, mode="bilinear")[0]
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def test_the_chain_goes_from_images_to_an_miou_and_passes_over_what_is_done(tmp_
 
 def test_own_images_with_labels_alone_end_in_masks(tmp_path, commands, capsys):
     own = make_toy_folder(tmp_path / "own")
-    chain(tmp_path, own, "dig_nano", "--source dict --threshold 0.4 --refine pamr")
+    chain(tmp_path, own, "dig_nano", "--source dict --threshold 0.4 --refine pamr --refine_flags=--scale=0.5")
     assert "mIoU" not in capsys.readouterr().out
     assert commands[-1] == "its masks"
     assert len(list((tmp_path / "x_seg" / "png").glob("*.png"))) == 6

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
 import infer_trm
 import train_affinity
@@ -13,7 +15,7 @@ from tests.helpers.experiments import make_experiment
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
 from tools import masks, refine
-from tools.refine import method_of
+from tools.refine import Pamr, method_of
 from utils.cams.files import read_cam_dict
 from utils.errors import InputError
 from utils.options.results import WalkOptions
@@ -50,6 +52,22 @@ def test_refinement_goes_on_where_it_stopped_and_never_mixes(tmp_path, toy_voc):
     with pytest.raises(InputError, match="dict_pamr was made with steps 10, not 3"):
         run(tmp_path, toy_voc, "--steps 3")
     run(tmp_path, toy_voc, "--steps 3 --overwrite")
+
+
+def test_pamr_at_half_the_size_sees_the_halved_image():
+    small, cams = np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8), torch.rand(2, 12, 10)
+    large = Image.fromarray(small.repeat(2, 0).repeat(2, 1))
+    at_half = Pamr(3, 0.5)(large, cams.repeat_interleave(2, 1).repeat_interleave(2, 2))
+    expected = F.interpolate(Pamr(3)(Image.fromarray(small), cams)[None], (24, 20), mode="bilinear")[0]
+    torch.testing.assert_close(at_half, expected)
+
+
+def test_cams_of_another_scale_are_not_mixed(tmp_path, toy_voc):
+    folder = make_experiment(tmp_path, toy_voc)
+    run(tmp_path, toy_voc, "--scale 0.5")
+    assert len(list((folder / "dict_pamr").iterdir())) == 4
+    with pytest.raises(InputError, match=r"dict_pamr was made with scale 0\.5"):
+        run(tmp_path, toy_voc)
 
 
 def test_cams_go_along_the_attention_of_the_runs_network(tmp_path, toy_voc):

@@ -134,6 +134,9 @@ class WalkOptions(FilesOptions):
     affinity: str = option("", "run of train_affinity.py; empty: NAME_aff")
     steps: int = option(0, "steps of the walk; 0: 10 for pamr, 2 for attention, 256 for affinity", low=0, high=10**4)
     power: float = option(0.0, "exponent of attention or affinities; 0: 2 for attention, 8 for affinity", low=0, high=100)
+    scale: float = option(
+        1.0, "size at which pamr sees image and CAMs, of the image's; 0.5 takes a fraction of the time", low=0.05, high=1
+    )
     load_epo: int = option(-1, "epoch whose network gives attention or affinities; -1: the last one there", low=-1)
     device: str = device_option()
 

@@ -35,14 +35,16 @@ class PipelineOptions(ExperimentOptions):
     denoiser_flags: str = option("", "further flags of train_diffusion.py")
     cam_flags: str = option("", "further flags of train_trm.py")
     infer_flags: str = option("", "further flags of infer_trm.py")
+    refine_flags: str = option("", "further flags of tools.refine")
     crf_flags: str = option("", "further flags of tools.crf")
     aff_flags: str = option("", "further flags of train_affinity.py")
     seg_flags: str = option("", "further flags of train_seg.py")
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        for text in (self.denoiser_flags, self.cam_flags, self.infer_flags, self.crf_flags, self.aff_flags, self.seg_flags):
-            words_of(text)
+        for name, value in vars(self).items():
+            if name.endswith("_flags"):
+                words_of(value)
         if self.threshold != "best":
             check_number("--threshold", number("--threshold", self.threshold), 0, 1)
         if self.low >= self.high:
