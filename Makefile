@@ -33,7 +33,8 @@ demo: $(RUNTIME)
 photos: $(PHOTOS)
 	test -d $(DATA)/JPEGImages || $(SCRIPT) -m datasets.prepare voc --download --data-path $(DATA)
 	$(SCRIPT) -m tools.pipeline --name photos --data-path $(DATA) --exp dig_lite --seg_exp seg_lite \
-		--alpha 0.9 --crf_flags="--iterations 20 --bilateral_sxy 50 --bilateral_srgb 5"
+		--refine pamr --refine_flags="--scale 0.5" \
+		--alpha 0.7 --crf_flags="--iterations 20 --bilateral_sxy 50 --bilateral_srgb 5 --bilateral_weight 5"
 	$(SCRIPT) -m tools.animate --name photos
 	$(SCRIPT) -m tools.report --name photos --list train
 
