@@ -18,7 +18,6 @@ from torch import Tensor
 
 from datasets.images import inference_loader
 from datasets.layouts.base import Layout
-from datasets.pixels import open_rgb
 from datasets.runs import open_seg_run
 from models import SEG_WEIGHTS_HINT, load_segmenter
 from utils.cams.crf import mean_field, require_crf
@@ -29,6 +28,7 @@ from utils.errors import run_script
 from utils.experiment import SEG, weights_of
 from utils.files import digest_of, place
 from utils.folders import names_in
+from utils.images import open_rgb
 from utils.machine.cores import crf_count, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
@@ -96,7 +96,8 @@ def main(args: list[str]) -> None:
                 if options.labels:
                     scores = among(scores, classes)
                 if writer.needs_scores:
-                    image_path = layout.image_path(sample.image_id)
+                    kept, image_path = likely(scores), layout.image_path(sample.image_id)
+                    scores, classes = scores[kept], classes[kept.cpu()]
                     do(writer.write, sample.image_id, image_path, scores.cpu().numpy(), classes.numpy())
                 else:  # the mask alone leaves the device
                     mask = classes.to(scores.device, non_blocking=True)[scores.argmax(0)]
@@ -108,7 +109,7 @@ def main(args: list[str]) -> None:
 
 def checkpoint_of(options: SegInferOptions) -> Path:
     """The experiment's checkpoint of the epoch asked for."""
-    return weights_of(options.folder, options.load_epo if options.load_epo >= 0 else None, SEG)
+    return weights_of(options.folder, options.epoch, SEG)
 
 
 def folders_of(options: SegInferOptions, images: str) -> dict[str, Path]:
@@ -133,6 +134,14 @@ def among(scores: Tensor, classes: Tensor) -> Tensor:
     """Of probabilities (C + 1, H, W) those of some classes (K,), in proportion so that their sum is 1: (K, H, W)."""
     kept = scores[classes.to(scores.device, non_blocking=True)]
     return kept / kept.sum(0).clamp_min(torch.finfo(kept.dtype).tiny)
+
+
+def likely(scores: Tensor) -> Tensor:
+    """Which of K classes (K, H, W) a score dict keeps, (K,) bool: background, the likeliest of a pixel, `LEAST_KEPT`."""
+    kept = scores.amax((1, 2)) >= LEAST_KEPT
+    kept[scores.argmax(0).flatten()] = True
+    kept[0] = True
+    return kept
 
 
 @dataclass(frozen=True)
@@ -170,13 +179,9 @@ class Writer:
 
     def write(self, image_id: str, image_path: Path, scores: np.ndarray, classes: np.ndarray) -> None:
         """Writes the results of one image from the probabilities (K, H, W) of K classes, ascending from 0, background."""
-        first = scores.argmax(0)
-        kept = np.union1d(0, np.union1d(np.flatnonzero(scores.max((1, 2)) >= LEAST_KEPT), np.unique(first)))
-        scores = scores[kept]
         if self.options.crf:
             image = np.asarray(open_rgb(image_path, self.white))
             scores = mean_field(image, scores.clip(LEAST_SCORE), self.options)
-        classes = classes[kept]
         if "dict" in self.folders:
             path = self.folders["dict"] / self.name("dict", image_id)
             write_cam_dict(path, dict(zip(classes.tolist(), scores, strict=True)))

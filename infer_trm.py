@@ -16,7 +16,6 @@ import numpy as np
 
 from datasets.images import inference_loader
 from datasets.layouts.base import Layout
-from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from models import WEIGHTS_HINT, load_network
 from utils.cams.artefacts import CrfFiles, MaskFiles, thresholds_of
@@ -29,6 +28,7 @@ from utils.errors import run_script
 from utils.experiment import require_experiment, weights_of
 from utils.files import digest_of, place
 from utils.folders import names_in
+from utils.images import open_rgb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import crf_count, loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -115,7 +115,7 @@ def main(args: list[str]) -> None:
 
 def checkpoint_of(options: InferOptions) -> Path:
     """The experiment's weights file of the requested epoch."""
-    return weights_of(options.folder, options.load_epo if options.load_epo >= 0 else None)
+    return weights_of(options.folder, options.epoch)
 
 
 USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined", "spreads": 1}

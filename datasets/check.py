@@ -10,12 +10,12 @@ import numpy as np
 
 from utils.errors import InputError
 from utils.files import state_of, whole_file
+from utils.images import open_with_depth
 from utils.machine.parallel import in_threads
 from utils.scoring.metrics import label_type
 
 from .labels.image_labels import cache_path, read_cache, write_cache
 from .layouts.base import Layout, read_truth
-from .pixels import open_with_depth
 
 MOST_NAMED = 20
 SAVED_EVERY = 20_000

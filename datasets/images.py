@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from utils.cams.inference import DEFAULT_CAP, network_pixels
 from utils.errors import InputError, did_you_mean
 from utils.folders import visible_files
-from utils.images import IMAGE_SUFFIXES, is_image_name, is_packed_image, named_by_reason, require_samples
+from utils.images import IMAGE_SUFFIXES, is_image_name, is_packed_image, named_by_reason, open_rgb, require_samples
 from utils.machine.distributed import local_batch_size, rank, world_size
 from utils.machine.interruptions import leave_process_group
 from utils.tar_members import is_shard, member_path, members
@@ -27,7 +27,6 @@ from utils.training.seeding import Stream, derive_seed, seeded
 
 from .layouts.base import Layout
 from .names import FileNames, Names
-from .pixels import open_rgb
 
 ImagesT = TypeVar("ImagesT", bound="VisitedImages")
 

@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from utils.images import FORMATS, open_rgb, open_with_depth
+from utils.images import FORMATS
 from utils.tar_members import readable
-
-__all__ = ["SIDEWAYS", "open_rgb", "open_with_depth", "turned_like", "upright_size"]
 
 SIDEWAYS = (5, 6, 7, 8)
 """Values of the EXIF orientation that swap width and height."""

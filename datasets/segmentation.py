@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from utils.cams.masks import read_mask
 from utils.errors import InputError
+from utils.images import open_rgb
 from utils.machine.parallel import in_threads
 from utils.scoring.metrics import IGNORE, MOST_OF_8_BITS, label_type
 from utils.training.seeding import Stream, seeded
@@ -21,7 +22,7 @@ from .check import refuse_bad
 from .images import Visit, VisitedImages
 from .labels.image_labels import cache_path
 from .names import FileNames
-from .pixels import open_rgb, turned_like, upright_size
+from .pixels import turned_like, upright_size
 
 GREY = 124
 """Padding where a crop is larger than its image: about the mean of photographs."""

@@ -37,23 +37,22 @@ class Family:
     name: str
     pattern: str  # regular expression that matches the start of timm's names
     example: str  # one of these names
-    traits: str  # how it differs from a plain ViT
 
 
-DEIT = Family("DeiT", r"deit_(tiny|small|base)_patch16_(224|384)\b", DEIT_SMALL, "what the paper starts from")
+DEIT = Family("DeiT", r"deit_(tiny|small|base)_patch16_(224|384)\b", DEIT_SMALL)
 FAMILIES = (
     DEIT,
-    Family("DeiT-III", r"deit3_", "deit3_small_patch16_224", "LayerScale; the class token has no position"),
-    Family("MAE", r"vit_(base|large|huge)_patch1[46]_224\.mae", "vit_base_patch16_224.mae", "masked autoencoder"),
-    Family("DINO", r"vit_(small|base)_patch(8|16)_224\.dino", "vit_small_patch16_224.dino", "self-distillation"),
-    Family("AugReg", r"vit_(tiny|small|base|large)_patch(8|16|32)_(224|384)\b", "vit_small_patch16_224", "mean and std 0.5"),
-    Family("CLIP", r"vit_\w*_clip_(quickgelu_)?\d+", "vit_base_patch16_clip_quickgelu_224", "norm first, quick GELU"),
-    Family("SigLIP", r"vit_\w*_siglip_", "vit_base_patch16_siglip_224", "no class token: the classes' start at random"),
-    Family("DINOv2", r"vit_\w+_patch14_dinov2", "vit_small_patch14_dinov2", "patch 14, LayerScale"),
-    Family("DINOv2, registers", r"vit_\w+_patch14_reg4_dinov2", "vit_small_patch14_reg4_dinov2", "patch 14, 4 registers"),
-    Family("DINOv3", r"vit_\w+_patch16_dinov3", "vit_small_patch16_dinov3", "rotary positions, 4 registers"),
-    Family("EVA-02", r"eva02_(tiny|small|base|large)_", "eva02_small_patch14_224", "rotary positions, SwiGLU"),
-    Family("RoPE-ViT", r"vit_\w+_rope_", "vit_small_patch16_rope_mixed_224", "learned rotary positions"),
+    Family("DeiT-III", r"deit3_", "deit3_small_patch16_224"),
+    Family("MAE", r"vit_(base|large|huge)_patch1[46]_224\.mae", "vit_base_patch16_224.mae"),
+    Family("DINO", r"vit_(small|base)_patch(8|16)_224\.dino", "vit_small_patch16_224.dino"),
+    Family("AugReg", r"vit_(tiny|small|base|large)_patch(8|16|32)_(224|384)\b", "vit_small_patch16_224"),
+    Family("CLIP", r"vit_\w*_clip_(quickgelu_)?\d+", "vit_base_patch16_clip_quickgelu_224"),
+    Family("SigLIP", r"vit_\w*_siglip_", "vit_base_patch16_siglip_224"),
+    Family("DINOv2", r"vit_\w+_patch14_dinov2", "vit_small_patch14_dinov2"),
+    Family("DINOv2, registers", r"vit_\w+_patch14_reg4_dinov2", "vit_small_patch14_reg4_dinov2"),
+    Family("DINOv3", r"vit_\w+_patch16_dinov3", "vit_small_patch16_dinov3"),
+    Family("EVA-02", r"eva02_(tiny|small|base|large)_", "eva02_small_patch14_224"),
+    Family("RoPE-ViT", r"vit_\w+_rope_", "vit_small_patch16_rope_mixed_224"),
 )
 
 

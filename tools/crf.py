@@ -1,17 +1,16 @@
 """Refines the CAMs of a run with a dense CRF: python -m tools.crf --name NAME --alphas 4 8"""
 
 from utils.command_line import check_flags
-from utils.options.results import RefineOptions
+from utils.options.results import CrfFilesOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
-    check_flags(RefineOptions)
+    check_flags(CrfFilesOptions)
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from utils.cams.artefacts import CrfFiles
 from utils.cams.crf import require_crf
@@ -20,6 +19,7 @@ from utils.cams.folders import crf_folder, inside_or_path, made_with, require_fi
 from utils.errors import run_script
 from utils.experiment import require_experiment
 from utils.files import place
+from utils.images import open_rgb
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
@@ -27,7 +27,7 @@ from utils.options.flags import parse_options
 
 def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
-    options = parse_options(RefineOptions, args, "python -m tools.crf", __doc__)
+    options = parse_options(CrfFilesOptions, args, "python -m tools.crf", __doc__)
     require_crf()
     require_experiment(options.folder)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)

@@ -61,8 +61,7 @@ def load_model(options: ExportOptions) -> CamModel | SegModel:
     if kind == AFF:
         raise InputError(f"{options.folder} is a run of train_affinity.py, which only python -m tools.refine uses")
     load = load_seg_model if kind == SEG else load_cam_model
-    epoch = options.load_epo if options.load_epo >= 0 else None
-    return load(options.folder, epoch, options.weights or None, "cpu")
+    return load(options.folder, options.epoch, options.weights or None, "cpu")
 
 
 def scores_of(options: ExportOptions, model: CamModel | SegModel, weights: str) -> list[Score]:

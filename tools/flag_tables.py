@@ -11,11 +11,11 @@ from utils.options.inference import InferOptions, PredictOptions
 from utils.options.recipes import RECIPES
 from utils.options.results import (
     BoundsOptions,
+    CrfFilesOptions,
     EvaluationOptions,
     PseudoMaskOptions,
     RefineOptions,
     ReportOptions,
-    WalkOptions,
 )
 from utils.options.seg_recipes import AFFINITY_RECIPES, SEG_RECIPES
 from utils.options.segmentation import AffinityOptions, SegInferOptions, SegOptions
@@ -37,8 +37,8 @@ COMMANDS = {
     "evaluation.py": EvaluationOptions,
     "predict.py": PredictOptions,
     "-m tools.bounds": BoundsOptions,
-    "-m tools.crf": RefineOptions,
-    "-m tools.refine": WalkOptions,
+    "-m tools.crf": CrfFilesOptions,
+    "-m tools.refine": RefineOptions,
     "-m tools.masks": PseudoMaskOptions,
     "-m tools.polygons": PolygonOptions,
     "-m tools.pipeline": PipelineOptions,

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, unfinished
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment
+from utils.images import open_rgb
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options, show

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from datasets.layouts.base import Layout
-from datasets.pixels import open_rgb
 from datasets.runs import layout_of
 from utils.cams.folders import inside_or_path
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment, scored_run_of
+from utils.images import open_rgb
 from utils.log import progress
 from utils.machine.locks import reading, writing
 from utils.options.flags import parse_options

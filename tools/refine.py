@@ -1,10 +1,10 @@
 """Refines CAMs along colours, attention or learnt affinities: python -m tools.refine --name NAME --method pamr"""
 
 from utils.command_line import check_flags
-from utils.options.results import WalkOptions
+from utils.options.results import RefineOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
-    check_flags(WalkOptions)
+    check_flags(RefineOptions)
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from datasets.pixels import open_rgb
 from datasets.runs import open_run
 from models import SegmentationNet, load_cam_model, load_segmenter
 from utils.cams.files import read_cam_dict, write_cam_dict
@@ -26,12 +25,13 @@ from utils.cams.inference import network_pixels
 from utils.cams.patch_size import normalized
 from utils.cams.walk import colour_weights, dense_walk, ring_offsets, walk
 from utils.errors import run_script
-from utils.experiment import AFF, epoch_file, latest_epoch, mask_run_of
+from utils.experiment import AFF, mask_run_of, weights_of
 from utils.files import digest_of, place
+from utils.images import open_rgb
 from utils.log import progress
-from utils.machine.device import Precision, prepare_device
+from utils.machine.device import Precision, prepare_device, to_device
 from utils.machine.locks import reading, writing
-from utils.machine.parallel import in_parallel
+from utils.machine.parallel import in_background, in_parallel
 from utils.options.flags import parse_options
 from utils.options.segmentation import AffinityOptions
 from utils.segmentation.affinity import carry
@@ -39,12 +39,12 @@ from utils.segmentation.affinity import carry
 Refine = Callable[[Image.Image, Tensor], Tensor]
 """From an RGB image and its CAMs (K, H, W) to other CAMs."""
 USUAL_STEPS = {"pamr": 10, "attention": 2, "affinity": 256}
-USUAL_POWER = {"pamr": 1.0, "attention": 2.0, "affinity": 8.0}
+USUAL_POWER = {"attention": 2.0, "affinity": 8.0}
 
 
 def main(args: list[str]) -> None:
     # Options: data set and classes are the run's
-    options = parse_options(WalkOptions, args, "python -m tools.refine", __doc__)
+    options = parse_options(RefineOptions, args, "python -m tools.refine", __doc__)
     run, layout = open_run(options.folder, options.exp, options.data_path, options.val_list)
     ids = layout.read_list(run.val_list)
     cams = inside_or_path(options.folder, options.dict_dir)
@@ -67,12 +67,13 @@ def main(args: list[str]) -> None:
             for _ in in_parallel(job.write_alone, tasks, options.num_workers, "refinement"):
                 pass
         else:
-            for task in progress(tasks, "refinement"):
-                job.write(task)
+            with in_background(0) as do:  # the network does not wait for files
+                for image_id, image_path in progress(tasks, "refinement"):
+                    do(write_cam_dict, target / f"{image_id}.npy", job.refined(image_id, image_path))
         print(f"done: {target}")
 
 
-def method_of(options: WalkOptions, classes: Sequence[str]) -> tuple[Refine, str]:
+def method_of(options: RefineOptions, classes: Sequence[str]) -> tuple[Refine, str]:
     """The refinement, and the digest of the weights that it uses; empty if it uses none.
 
     Args:
@@ -83,22 +84,21 @@ def method_of(options: WalkOptions, classes: Sequence[str]) -> tuple[Refine, str
         InputError: weights are missing or do not fit.
     """
     steps = options.steps or USUAL_STEPS[options.method]
-    power = options.power or USUAL_POWER[options.method]
     if options.method == "pamr":
         return Pamr(steps, options.scale), ""
+    power = options.power or USUAL_POWER[options.method]
     if options.method == "affinity":
         folder = options.folder.parent / (options.affinity or f"{options.folder.name}_aff")
         run, _ = mask_run_of(folder, AffinityOptions, AFF, "train_affinity.py")
-        weights = epoch_file(folder, options.load_epo if options.load_epo >= 0 else latest_epoch(folder, AFF), AFF)
+        weights = weights_of(folder, options.epoch, AFF)
         precision = Precision("off", prepare_device(options.device))
         net = load_segmenter(weights, run.embed_dim, run).to(precision.device).eval()
         return Affinity(net, precision, run, steps, power), digest_of(weights, "")
-    epoch = options.load_epo if options.load_epo >= 0 else latest_epoch(options.folder)
-    model = load_cam_model(options.folder, epoch, device=options.device, exp=options.exp, classes=classes)
-    return Attention(model, steps, power), digest_of(epoch_file(options.folder, epoch), "")
+    model = load_cam_model(options.folder, options.epoch, device=options.device, exp=options.exp, classes=classes)
+    return Attention(model, steps, power), digest_of(model.weights, "")
 
 
-def record_of(options: WalkOptions, cams: dict[str, Any], learnt: str, root: Path) -> dict[str, Any]:
+def record_of(options: RefineOptions, cams: dict[str, Any], learnt: str, root: Path) -> dict[str, Any]:
     """The settings that refined CAMs are made with. `weights` differs from that of the CAMs, as the best threshold does."""
     record = {**cams, "weights": f"{cams.get('weights', '')}+{options.method}", "data": place(root, options.folder)}
     record |= {"method": options.method, "steps": options.steps or USUAL_STEPS[options.method]}
@@ -120,24 +120,23 @@ class Job:
     white: float  # see `utils.images.to_rgb`
 
     def write_alone(self, task: tuple[str, Path]) -> None:
-        """`write` with one thread, for one of several processes that share the cores."""
+        """Writes the refined CAMs of one image with one thread, for one of several processes that share the cores."""
         torch.set_num_threads(1)
-        self.write(task)
+        write_cam_dict(self.target / f"{task[0]}.npy", self.refined(*task))
 
-    def write(self, task: tuple[str, Path]) -> None:
-        """Writes the refined CAMs of one image.
+    def refined(self, image_id: str, image_path: Path) -> dict[int, np.ndarray]:
+        """The refined CAMs of one image.
 
         Raises:
             InputError: the image or its CAMs are damaged, or do not fit each other.
         """
-        image_id, image_path = task
         image = open_rgb(image_path, self.white)
         cams = read_cam_dict(self.cams / f"{image_id}.npy", (image.height, image.width), self.num_classes)
-        if cams:
-            maps = torch.from_numpy(np.stack([*cams.values()]))
-            refined = self.refine(image, maps).cpu().numpy()
-            cams = {c: normalized(np.array(cam)) for c, cam in zip(cams, refined, strict=True)}
-        write_cam_dict(self.target / f"{image_id}.npy", cams)
+        if not cams:
+            return {}
+        maps = torch.from_numpy(np.stack([*cams.values()]))
+        refined = self.refine(image, maps).cpu().numpy()
+        return {c: normalized(np.array(cam)) for c, cam in zip(cams, refined, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,9 @@ class Attention:
         """See `Refine`."""
         net, precision = self.model.net, self.model.precision
         (pixels,) = network_pixels(image, self.model.shorter_side, cap=self.model.cap)
-        output = net(net.normalize(pixels.to(precision.device).float()[None] / 255))
+        output = net(net.normalize(to_device(pixels, precision.device).float()[None] / 255))
         grid = output.patch_cam.shape[-2:]
-        maps = F.adaptive_avg_pool2d(cams.to(precision.device), grid)
+        maps = F.adaptive_avg_pool2d(to_device(cams, precision.device), grid)
         spread = dense_walk(maps, output.patch_attention[0].float(), self.power, self.steps)
         return F.interpolate(spread[None], cams.shape[-2:], mode="bilinear")[0]
 

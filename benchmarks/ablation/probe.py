@@ -20,13 +20,13 @@ from torch import Tensor
 import models
 import train_trm
 from datasets.layouts.base import Layout, open_layout, read_truth
-from datasets.pixels import open_rgb
 from diffusion import Guidance, build_denoiser
 from diffusion.stand_ins import BlurredImages, psnr
 from diffusion.trained import load_denoiser
 from utils.errors import InputError, run_script
 from utils.experiment import weights_of
 from utils.files import whole_file
+from utils.images import open_rgb
 from utils.log import progress
 from utils.options.training import TrainOptions, load_run
 from utils.scoring.classification import ClassificationTally

@@ -47,7 +47,7 @@ def as_rgb(image: ImageLike, white: float = 0.0) -> Image.Image:
     raise InputError(f"an image is {KINDS}, not {type(image).__name__}")
 
 
-def name_of(image: ImageLike) -> str:
+def name_of(image: object) -> str:
     """The name of an image in messages."""
     return str(image) if isinstance(image, (str, os.PathLike)) else "the image"
 
@@ -59,8 +59,7 @@ def several(images: Iterable[ImageLike]) -> Iterable[ImageLike]:
         InputError: they are a single path, PIL image or open file.
     """
     if isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read"):
-        one = str(images) if isinstance(images, (str, os.PathLike)) else "the image"
-        raise InputError(f"masks takes several images, such as a list of them: for one, {one}, there is mask")
+        raise InputError(f"masks takes several images, such as a list of them: for one, {name_of(images)}, there is mask")
     return images
 
 

@@ -95,8 +95,9 @@ def test_a_file_goes_before_a_list_of_the_data_set(toy_voc, tmp_path, monkeypatc
     assert read_ids(find_list(toy_voc, "val")) == ["2007_000000"]
 
 
-def test_distinct_ids_are_taken(tmp_path):
-    require_distinct(NUMBERS, tmp_path / "a.txt")
+def test_ids_that_differ_in_case_alone_are_distinct(tmp_path):
+    ids = ["a", "A", "a1", "1"]
+    assert read_ids(write_lines(tmp_path / "a.txt", *ids)) == ids
 
 
 def test_the_first_id_that_repeats_is_named(tmp_path):

@@ -6,10 +6,11 @@ from PIL import Image
 
 from datasets.layouts.base import read_truth
 from datasets.layouts.voc import VocLayout
-from datasets.pixels import SIDEWAYS, open_rgb, turned_like, upright_size
+from datasets.pixels import SIDEWAYS, turned_like, upright_size
 from tests.helpers.toy_data import save_mask, toy_mask
 from tests.helpers.turned import ORIENTATION, STORED, save_turned
 from utils.errors import InputError
+from utils.images import open_rgb
 
 TURNED = (".jpg", ".png", ".webp", ".tif")
 """Formats that keep the orientation; of TIFF, Pillow already gives the upright size before it reads the pixels."""

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from datasets.layouts.base import open_layout, read_truth
-from datasets.pixels import open_rgb
 from datasets.shards import main as pack
 from tests.helpers.folders import states
 from tests.helpers.shards import jpeg
@@ -17,6 +16,7 @@ from tests.helpers.small_runs import train_small
 from tests.helpers.toy_data import make_toy_folder, make_toy_voc, write_lines
 from utils.errors import InputError
 from utils.experiment import epoch_file
+from utils.images import open_rgb
 
 
 def pack_small(source: Path, out: Path, more: str = "") -> Path:

@@ -29,7 +29,6 @@ from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.layouts.base import open_layout
 from datasets.layouts.coco_annotations import load_annotations
 from datasets.layouts.voc import VocLayout
-from datasets.pixels import open_rgb
 from datasets.prepare import sbd_mask, write_coco_mask
 from models import build_dig
 from tests.helpers.toy_data import make_toy_coco, make_toy_voc, write_lines
@@ -37,6 +36,7 @@ from utils.cams.files import read_cam_dict
 from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.experiment import read_scores
+from utils.images import open_rgb
 from utils.options.experiment import save_options
 from utils.options.training import TrainOptions, load_run
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of

@@ -24,7 +24,6 @@ from datasets.labels.classes import COCO_CLASSES, VOC_CLASSES, class_names
 from datasets.layouts.coco import CocoLayout
 from datasets.layouts.coco_annotations import class_indices, load_annotations
 from datasets.layouts.voc import VocLayout
-from datasets.pixels import open_rgb
 from datasets.prepare import sbd_mask, write_coco_mask
 from diffusion import build_denoiser
 from diffusion.trained import load_denoiser
@@ -34,6 +33,7 @@ from tests.helpers.toy_data import make_toy_coco, make_toy_voc, write_json, writ
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.cams.masks import read_mask
 from utils.experiment import read_scores
+from utils.images import open_rgb
 from utils.options.experiment import save_options
 from utils.options.training import TrainOptions, load_run
 from utils.scoring.metrics import SWEEP

@@ -13,7 +13,6 @@ import evaluation
 import infer_trm
 import train_trm
 from datasets.labels.classes import VOC_CLASSES
-from datasets.pixels import open_rgb
 from models import load_cam_model, normalize_cam
 from tests.helpers.small_runs import SMALL
 from tools import crf as crf_tool
@@ -21,6 +20,7 @@ from tools import masks as masks_tool
 from utils.cams.files import read_cam_dict
 from utils.cams.inference import network_pixels
 from utils.errors import InputError
+from utils.images import open_rgb
 
 BASE = "--device cpu --num_workers 0"
 

@@ -177,8 +177,10 @@ time.sleep(60)
 
 def test_commands_run_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = f"import tools; assert {str(ROOT)!r} in tools.__path__[0]"
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    code = "import pathlib, tools; pathlib.Path('found').write_text(tools.__path__[0])"
     pipeline.run(Step("there", ("-c", code), (), ()), Interruptions())
+    assert (tmp_path / "found").read_text() == str(ROOT / "tools")
 
 
 def test_a_step_is_done_again_with_other_labels_and_scores_are_kept_for_each_list(tmp_path):

@@ -18,7 +18,7 @@ from tools import masks, refine
 from tools.refine import Pamr, method_of
 from utils.cams.files import read_cam_dict
 from utils.errors import InputError
-from utils.options.results import WalkOptions
+from utils.options.results import RefineOptions
 from utils.training.engine import Training
 
 
@@ -26,6 +26,17 @@ def run(tmp_path, voc, flags=""):
     line = f"--name run --experiments {tmp_path} --data-path {voc} --val_list train --num-workers 1 --device cpu {flags}"
     refine.main(line.split())
     return tmp_path / "run"
+
+
+def all_differ(folder, refined):
+    """Asserts that every CAM has been refined, and has kept its class and shape."""
+    paths = [*(folder / "dict").glob("*.npy")]
+    assert paths
+    for path in paths:
+        before, after = read_cam_dict(path), read_cam_dict(folder / refined / path.name)
+        assert before.keys() == after.keys()
+        assert all(before[c].shape == after[c].shape for c in before)
+        assert not any(np.array_equal(before[c], after[c]) for c in before)
 
 
 def test_every_cam_is_refined_and_keeps_its_class_and_size(tmp_path, toy_voc):
@@ -77,11 +88,7 @@ def test_cams_go_along_the_attention_of_the_runs_network(tmp_path, toy_voc):
     folder = run(tmp_path, toy_voc, "--method attention")
     record = json.loads((folder / "dict_attention.made_with.json").read_text())
     assert record["weights"].endswith("+attention")
-    for path in (folder / "dict").glob("*.npy"):
-        before, after = read_cam_dict(path), read_cam_dict(folder / "dict_attention" / path.name)
-        assert before.keys() == after.keys()
-        assert all(before[c].shape == after[c].shape for c in before)
-        assert not any(np.array_equal(before[c], after[c]) for c in before)
+    all_differ(folder, "dict_attention")
 
 
 AFFINITY = (
@@ -101,10 +108,7 @@ def test_cams_go_along_affinities_learnt_from_sure_masks(tmp_path, toy_voc):
     losses = [line for line in (tmp_path / "run_aff" / "log.txt").read_text().splitlines() if "epoch 1 done" in line]
     assert {"background", "object", "different"} < set(losses[0].split())
     run(tmp_path, toy_voc, "--method affinity")
-    for path in (folder / "dict").glob("*.npy"):
-        before, after = read_cam_dict(path), read_cam_dict(folder / "dict_affinity" / path.name)
-        assert before.keys() == after.keys()
-        assert all(before[c].shape == after[c].shape for c in before)
+    all_differ(folder, "dict_affinity")
 
 
 def test_training_of_affinities_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
@@ -146,4 +150,4 @@ def test_missing_cams_and_networks_are_told(tmp_path, toy_voc):
 
 def test_an_affinity_run_that_is_not_there_is_one_line(tmp_path, toy_voc):
     with pytest.raises(InputError, match=r"experiment/x_aff holds no run of train_affinity\.py"):
-        method_of(WalkOptions(name="run", experiments=str(tmp_path), method="affinity", affinity="experiment/x_aff"), ())
+        method_of(RefineOptions(name="run", experiments=str(tmp_path), method="affinity", affinity="experiment/x_aff"), ())

@@ -66,11 +66,10 @@ def load_model(options: AppOptions) -> CamModel:
     run, classes = run_of(options.folder, options.exp, options.data_path)
     if classes is None:
         classes = classes_at(Path(run.data_path))
-    epoch = options.load_epo if options.load_epo >= 0 else None
     size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
     return load_cam_model(
         options.folder,
-        epoch,
+        options.epoch,
         options.weights or None,
         options.device,
         exp=options.exp,

@@ -14,6 +14,7 @@ from PIL import Image
 from utils.cams.crf import USUAL, refine
 from utils.cams.pseudo_masks import score_mask, threshold_mask
 from utils.errors import InputError
+from utils.picture_table import fitted
 
 from .uploads import Limits, open_upload
 
@@ -111,11 +112,7 @@ def study(path: Path, limits: Limits, model: CamNetwork, segmenter: SegNetwork |
 
 def reduced(picture: np.ndarray, side: int) -> np.ndarray:
     """An array (H, W, …) whose longer side is at most `side`."""
-    factor = side / max(picture.shape[:2])
-    if factor >= 1:
-        return picture
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    return picture if max(picture.shape[:2]) <= side else fitted(picture, side)
 
 
 def cam_mask(cams: Mapping[int, np.ndarray], shape: tuple[int, int], threshold: float) -> np.ndarray:

@@ -97,7 +97,7 @@ def listed_gpus() -> list[str]:
 
 
 def hardware(precision: "Precision") -> str:
-    """Processes, device and precision of a run, for its log: `2 x cuda in bfloat16`."""
+    """Processes, device and precision of a run, for its log: `2 x cuda in torch.bfloat16`."""
     return f"{world_size()} x {precision}" if world_size() > 1 else str(precision)
 
 

@@ -42,6 +42,25 @@ class ExperimentOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EpochOptions:
+    """Which epoch of an experiment is used."""
+
+    load_epo: int = option(-1, "epoch whose weights in ckpt/ are used; -1: the last one there", low=-1)
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch; None: the last one there."""
+        return self.load_epo if self.load_epo >= 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOptions(EpochOptions):
+    """Which weights are used."""
+
+    weights: str = option("", "weights file, instead of an epoch of the experiment")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineOptions:
     """What a command runs on."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ..errors import InputError
-from .experiment import ExperimentOptions, RunOptions, amp_option, compile_option, device_option
+from .experiment import ExperimentOptions, RunOptions, WeightsOptions, amp_option, compile_option, device_option
 from .flags import check_ranges, option, show
 from .results import CrfOptions, ThresholdOptions
 from .tools.polygons import POLYGON_FORMATS, ToleranceOptions
@@ -24,12 +24,10 @@ def infer_cap_option() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
+class InferOptions(ThresholdOptions, CrfOptions, WeightsOptions, RunOptions):
     """`infer_trm.py`. Data set, classes and architecture come from the run; an empty flag takes the run's value."""
 
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
-    weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file; empty: the run's")
     infer_size: int = infer_size_option()
@@ -89,14 +87,12 @@ class InferOptions(ThresholdOptions, CrfOptions, RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(ToleranceOptions, ExperimentOptions):
+class PredictOptions(ToleranceOptions, WeightsOptions, ExperimentOptions):
     """`predict.py`. Classes and architecture come from the run."""
 
     image: tuple[str, ...] = option(..., "image files, and folders whose images are meant", positional=True)
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
     device: str = device_option()
-    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
-    weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set that names the classes; needed only where the experiment has no options.json")
     infer_size: int = infer_size_option()
     infer_cap: int = infer_cap_option()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from .experiment import ExperimentOptions, device_option
+from .experiment import EpochOptions, ExperimentOptions, device_option
 from .flags import check_ranges, option, show
 
 WALKS = ("pamr", "attention", "affinity")
@@ -117,12 +117,12 @@ class FilesOptions(CamsOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineOptions(CrfOptions, FilesOptions):
+class CrfFilesOptions(CrfOptions, FilesOptions):
     """`python -m tools.crf`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WalkOptions(FilesOptions):
+class RefineOptions(EpochOptions, FilesOptions):
     """`python -m tools.refine`."""
 
     method: str = option(
@@ -137,7 +137,6 @@ class WalkOptions(FilesOptions):
     scale: float = option(
         1.0, "size at which pamr sees image and CAMs, of the image's; 0.5 takes a fraction of the time", low=0.05, high=1
     )
-    load_epo: int = option(-1, "epoch whose network gives attention or affinities; -1: the last one there", low=-1)
     device: str = device_option()
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from .experiment import ExperimentOptions, MachineOptions, RunOptions, amp_option
+from .experiment import ExperimentOptions, MachineOptions, RunOptions, WeightsOptions, amp_option
 from .flags import assignments, check_ranges, option
 from .inference import infer_size_option
 from .results import CrfSettings, png_dir_option
@@ -146,11 +146,9 @@ class AffinityOptions(MaskOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegInferOptions(CrfSettings, MachineOptions, ExperimentOptions):
+class SegInferOptions(CrfSettings, WeightsOptions, MachineOptions, ExperimentOptions):
     """`infer_seg.py`. Data set, classes and network come from the run; an empty flag takes the run's value."""
 
-    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_seg.pth is used; -1: the last one there", low=-1)
-    weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option("", "data set; empty: the run's")
     val_list: str = option("", "list of images, a name or a file, such as test; empty: the run's")
     infer_size: int = infer_size_option()

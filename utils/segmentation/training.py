@@ -14,6 +14,7 @@ from ..machine.device import Precision
 from ..machine.distributed import is_main, mean_over_processes, sum_over_processes
 from ..machine.interruptions import SAVE, Interruptions
 from ..machine.memory import return_freed_memory, returning_freed_memory
+from ..machine.parallel import in_background
 from ..scoring.metrics import IGNORE, Confusion, Scores
 from ..training.step import NetworkT, Step
 from .inference import segment
@@ -81,7 +82,12 @@ def score_masks(
     """Scores the masks of the images of all processes, one by one at one scale, without writing them."""
     tally = Confusion(num_classes)
     return_freed_memory()  # before workers are forked
-    for sample, found in segment_images(net, loader, precision, "validation", interruptions):
-        tally.add(found.argmax(0).to(torch.uint8).cpu().numpy(), read_truth(sample.image_id))
+
+    def score(image_id: str, mask: np.ndarray) -> None:
+        tally.add(mask, read_truth(image_id))
+
+    with in_background(0) as do:  # the network does not wait for masks and counts
+        for sample, found in segment_images(net, loader, precision, "validation", interruptions):
+            do(score, sample.image_id, found.argmax(0).to(torch.uint8).cpu().numpy())
     tally.counts = sum_over_processes(tally.counts)
     return tally.scores()

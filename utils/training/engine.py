@@ -27,6 +27,7 @@ from ..machine.distributed import (
 )
 from ..machine.interruptions import SAVE, Interruptions
 from ..machine.memory import return_freed_memory, returning_freed_memory
+from ..machine.parallel import in_background
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
 from .checkpoint import (
@@ -222,7 +223,7 @@ class Training(Generic[NetworkT]):
         return means | {"total": sum(means.values())}
 
     def update(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
-        """One optimiser step on images (B, 3, S, S) uint8 with labels (B, C); returns the losses, on the device."""
+        """One optimiser step on images (B, 3, S, S) uint8 with labels as `Step.forward` takes them; returns the losses."""
         device = self.precision.device
         image, labels = to_device(image, device), to_device(labels, device)
         # Stochastic depth uses the global generator; seeding it in each step makes every step repeatable on its own.
@@ -242,7 +243,7 @@ class Training(Generic[NetworkT]):
         return totals
 
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
-        """Losses of images (B, 3, S, S) uint8 with labels (B, C), divided by `accum`."""
+        """Losses of images (B, 3, S, S) uint8 with labels as `Step.forward` takes them, divided by `accum`."""
         image01 = image.float() / 255
         noise = {
             t: sample_noise(self.seed, self.epoch, samples, t, shape, image.device)
@@ -259,11 +260,12 @@ class Training(Generic[NetworkT]):
         """
         own = torch.stack([losses for losses, _ in self.waiting])  # (steps, losses)
         values = mean_over_processes(own.clone()).cpu().double().numpy()  # the only wait for the device
-        if not np.isfinite(values).all():
-            step = int(np.argwhere(~np.isfinite(values))[0, 0])
+        if len(bad := np.argwhere(~np.isfinite(values))):
+            step, loss = bad[0]
             samples = gather(self.waiting[step][1])
             images = loader.names_of([i for part in samples for i in part])
-            check_finite(values, names, self.epoch, self.steps_done - len(values), images)
+            number = self.steps_done - len(values) + step + 1
+            raise InputError(not_finite(f"epoch {self.epoch} step {number}", names[loss], values[step, loss], images))
         self.waiting.clear()
         for name, column in zip(names, values.T, strict=True):
             self.sums[name] = self.sums.get(name, 0.0) + float(column.sum())
@@ -330,23 +332,12 @@ def average_of(net: nn.Module, decay: float) -> "ModelEmaV3":
     return ModelEmaV3(net, decay)
 
 
-def check_finite(values: np.ndarray, names: list[str], epoch: int, first_step: int, images: list[str]) -> None:
-    """Raises InputError for the first value that is not finite.
-
-    Args:
-        values: (steps, losses).
-        names: of the losses.
-        epoch: counted from 0.
-        first_step: number of steps of the epoch before the first row.
-        images: names of the images of the first bad step, for the message.
-    """
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        raise InputError(
-            f"epoch {epoch} step {first_step + row + 1}: loss {names[column]} is {values[row, column]} on the images "
-            f"{' '.join(images)}; the last checkpoint is from before. A smaller --lr or --amp off may help"
-        )
+def not_finite(where: str, name: str, value: float, images: list[str]) -> str:
+    """What is said where a loss of a step on some images is not finite."""
+    return (
+        f"{where}: loss {name} is {value} on the images {' '.join(images)}; the last checkpoint is from before. "
+        "A smaller --lr or --amp off may help"
+    )
 
 
 def infer_images(
@@ -407,10 +398,15 @@ def score_cams(
     """
     sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
     return_freed_memory()  # before workers are forked
-    for sample, cams, probabilities in infer_images(net, loader, precision, "validation", interruptions):
+
+    def score(sample: Any, cams: dict[int, np.ndarray], probabilities: np.ndarray) -> None:
         sweep.add(cams, read_truth(sample.image_id))
         tally.add(probabilities, sample.labels.numpy())
         watch(sample, cams)
+
+    with in_background(0) as do:  # the network does not wait for masks and counts
+        for found in infer_images(net, loader, precision, "validation", interruptions):
+            do(score, *found)
     sweep.counts = sum_over_processes(sweep.counts)
     tally.images = [image for images in gather(tally.images) for image in images]
     return sweep.scores(), tally.scores()

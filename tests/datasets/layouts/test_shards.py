@@ -11,10 +11,11 @@ from PIL import Image
 from datasets.images import FolderImages, Visit
 from datasets.layouts.base import open_layout
 from datasets.layouts.shards import ShardLayout
-from datasets.pixels import open_rgb, upright_size
+from datasets.pixels import upright_size
 from tests.helpers.shards import jpeg, write_tar
 from tests.helpers.toy_data import save_mask, write_lines
 from utils.errors import InputError
+from utils.images import open_rgb
 
 DOG, CAT_AND_DOG = b'{"labels": ["dog"]}', json.dumps({"labels": ["dog", "cat"], "caption": "two"}).encode()
 PAIR = {"jpg": jpeg(1), "json": DOG}

@@ -42,7 +42,9 @@ def test_cams_are_to_the_bit_those_of_inference(tmp_path, toy_voc, infer_size):
     folder = make_run(tmp_path, toy_voc, infer_size)
     infer_trm.main(f"--name run --experiments {tmp_path} --device cpu --num_workers 0 --dict".split())
     model = load_cam_model(folder, device="cpu")
-    for path in (folder / "dict").glob("*.npy"):
+    paths = [*(folder / "dict").glob("*.npy")]
+    assert paths
+    for path in paths:
         cams = np.load(path, allow_pickle=True).item()
         ours = model.cam(toy_voc / "JPEGImages" / f"{path.stem}.jpg", [model.classes[c] for c in reversed(cams)])
         assert list(ours) == [model.classes[c] for c in reversed(cams)]

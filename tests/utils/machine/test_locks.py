@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,12 +25,17 @@ def take(target: Path, patience: float = 0.0) -> None:
         pass
 
 
+def owner(target: Path) -> int:
+    """The process that has locked a target last."""
+    return json.loads(lock_file(target).read_text())["process"]
+
+
 def test_the_second_writer_is_told_who_the_first_one_is(tmp_path):
     with held_elsewhere(tmp_path / "run") as process:
-        owner = (
+        first = (
             rf"process {process.pid} on {re.escape(os.uname().nodename)} since \d+-\d\d-\d\d .*: wait for its end or stop it"
         )
-        with pytest.raises(InputError, match=rf"run is in use by {owner}"):
+        with pytest.raises(InputError, match=rf"run is in use by {first}"):
             take(tmp_path / "run")
     take(tmp_path / "run")
 
@@ -37,6 +43,7 @@ def test_the_second_writer_is_told_who_the_first_one_is(tmp_path):
 def test_another_folder_is_free(tmp_path):
     with held_elsewhere(tmp_path / "run"):
         take(tmp_path / "other")
+    assert owner(tmp_path / "other") == os.getpid()
 
 
 def test_two_names_of_a_folder_have_one_lock(tmp_path):
@@ -56,9 +63,12 @@ def test_a_killed_process_has_no_lock_even_if_its_children_live(tmp_path):
 
 
 def test_a_process_that_is_about_to_end_is_waited_for(tmp_path):
-    with held_elsewhere(tmp_path / "run") as process:
+    with held_elsewhere(tmp_path / "run", then="sys.stdin.read(); time.sleep(1)") as process:
         process.stdin.close()
+        started = time.monotonic()
         take(tmp_path / "run", patience=20.0)
+        assert time.monotonic() - started > 0.5
+    assert owner(tmp_path / "run") == os.getpid()
 
 
 def test_readers_share_and_keep_writers_out(tmp_path):
@@ -87,13 +97,16 @@ def test_reading_what_no_command_has_written_leaves_no_trace(tmp_path):
 
 def test_reading_what_others_keep_to_themselves_goes_on(tmp_path, monkeypatch):
     take(tmp_path / "dict")
+    asked = []
 
     def refuse(path: str, *_: object) -> int:
+        asked.append(Path(path))
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
     monkeypatch.setattr(locks.os, "open", refuse)
     with reading(tmp_path / "dict"):
-        pass
+        assert locks.held == set()
+    assert asked == [lock_file(tmp_path / "dict")]
 
 
 def test_one_process_does_not_lock_a_folder_twice(tmp_path):

@@ -73,25 +73,27 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from utils.machine.parallel import in_parallel\n"
         f"list(in_parallel(time.sleep, [60, 60], 2, 'sleep'))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    if not children.parent.exists():
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         pytest.skip("this system does not tell which processes a process has started")
-    wait_until(lambda: len(children.read_text().split()) == 2)
-    time.sleep(0.3)  # they have been told what to do at their parent's end
-    workers = children.read_text().split()
-    parent.kill()
-    parent.wait()
-    wait_until(lambda: not any(is_alive(worker) for worker in workers))
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        assert comes_true(lambda: len(children.read_text().split()) == 2)
+        time.sleep(0.3)  # they have been told what to do at their parent's end
+        workers = children.read_text().split()
+    finally:
+        parent.kill()
+        parent.wait()
+    assert comes_true(lambda: not any(is_alive(worker) for worker in workers))
 
 
-def wait_until(condition) -> None:
-    """Fails where a condition does not come true within seconds."""
+def comes_true(condition) -> bool:
+    """Whether a condition comes true within ten seconds."""
     for _ in range(200):
         if condition():
-            return
+            return True
         time.sleep(0.05)
-    pytest.fail("it did not happen")
+    return False
 
 
 def is_alive(process: str) -> bool:

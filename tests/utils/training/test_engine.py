@@ -1,16 +1,17 @@
 """The training step and the scoring between epochs, on stand-ins of the networks."""
 
 from functools import partial
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.helpers.tiny_training import dig_training
 from utils.errors import InputError
 from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions
-from utils.training.engine import TrainingStep, check_finite, score_cams
+from utils.training.engine import TrainingStep, score_cams
 
 CPU = Precision("off", torch.device("cpu"))
 
@@ -46,10 +47,14 @@ def test_the_step_feeds_both_images_normalised_and_features_once():
     assert (labels, epoch) == ("labels", 3)
 
 
-def test_the_first_loss_that_is_not_finite_is_named():
-    values = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 1.0]])
-    with pytest.raises(InputError, match="epoch 4 step 12: loss second is nan on the images a b"):
-        check_finite(values, ["first", "second"], 4, 10, ["a", "b"])
+def test_the_first_loss_that_is_not_finite_is_named(tmp_path):
+    training = dig_training(tmp_path)
+    training.epoch, training.steps_done = 4, 13
+    losses = torch.tensor([[1.0, 2.0], [3.0, torch.nan], [torch.inf, 1.0]])
+    training.waiting = [(row, [number]) for number, row in enumerate(losses)]
+    loader = SimpleNamespace(names_of=lambda indices: [f"image {i}" for i in indices])
+    with pytest.raises(InputError, match="epoch 4 step 12: loss second is nan on the images image 1;"):
+        training.report(["first", "second"], loader, 1.0)
 
 
 def test_cams_and_labels_are_scored_against_the_masks_and_labels_of_their_images(toy_voc):

@@ -83,5 +83,6 @@ def test_what_is_made_on_the_cpu_is_pinned_before_it_goes_to_a_gpu(monkeypatch):
     calls = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append("pinned") or self)
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **how: calls.append(how) or self)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: "pinned" in calls)
     upload(torch.zeros(2), torch.device("cuda"))
-    assert calls == ["pinned", {"non_blocking": False}]  # this tensor only says that it is pinned
+    assert calls == ["pinned", {"non_blocking": True}]

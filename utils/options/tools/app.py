@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 
-from ..experiment import ExperimentOptions, device_option
+from ..experiment import ExperimentOptions, WeightsOptions, device_option
 from ..flags import check_ranges, option
 from ..inference import infer_cap_option, infer_size_option
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppOptions(ExperimentOptions):
+class AppOptions(WeightsOptions, ExperimentOptions):
     """`python -m tools.app`. Classes and architecture come from the run."""
 
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
     device: str = device_option()
-    load_epo: int = option(-1, "epoch whose ckpt/<epoch>net_trm.pth is used; -1: the last one there", low=-1)
-    weights: str = option("", "weights file, instead of an epoch of the experiment")
     data_path: str = option(
         "", "data set that the examples are from, and the classes without options.json; empty: the run's"
     )

@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..experiment import ExperimentOptions
+from ..experiment import ExperimentOptions, WeightsOptions
 from ..flags import check_ranges, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(ExperimentOptions):
+class ExportOptions(WeightsOptions, ExperimentOptions):
     """`python -m tools.export`."""
 
-    load_epo: int = option(-1, "epoch whose weights are exported; -1: the last one there", low=-1)
-    weights: str = option("", "weights file, instead of an epoch of the experiment")
     format: str = option(
         "safetensors",
         "safetensors: weights that this repository loads; torch, onnx: also a graph for images of any size (model.pt2 of"
