@@ -1,6 +1,6 @@
 # docker build --tag dig .
-# docker run --rm --gpus all --shm-size 8g --volume "$PWD/data:/dig/data" --volume "$PWD/experiment:/dig/experiment" dig \
-#     python train_trm.py --name voc --exp dig_eccv24
+# docker run --rm --gpus all --shm-size 8g --volume "$PWD/data:/dig/data" --volume "$PWD/experiment:/dig/experiment" \
+#     --volume "$PWD/pretrained:/dig/pretrained" dig python train_trm.py --name voc --exp dig_eccv24
 FROM python:3.11-slim
 
 WORKDIR /dig

@@ -35,7 +35,7 @@ from utils.experiment import (
     remove_old_epochs,
     start_run,
 )
-from utils.files import claim, claim_file
+from utils.files import claim, claim_file, digest_of_all
 from utils.log import RunLog, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
@@ -136,8 +136,8 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
         training.wrap_ddp()
         if is_main():
-            claim_masks(options)
-            start_run(options, layout.classes, job())
+            claim_masks(options, train_loader.dataset.masks)
+            start_run(options, layout.classes, job(), train_loader.dataset.white)
             log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs that were scored before a resume
 
@@ -185,7 +185,7 @@ def training_loader(
     require_masks(masks)
     log.info(f"training on {len(ids)} images of {source} with masks of {masks[0].parent}")
     with first_on_each_machine():
-        check_images(layout.root, paths, options.check_data, options.white_level, log.info)
+        found = check_images(layout.root, paths, options.check_data, options.white_level, log.info)
     images = SegmentationImages(
         paths,
         masks,
@@ -195,7 +195,7 @@ def training_loader(
         options.scale,
         options.jitter,
         options.seed,
-        options.white_level,
+        options.white_level or found.white,
     )
     if is_main() and not options.resume and options.check_data != "never":
         check_pairs(images)
@@ -208,16 +208,22 @@ def mask_paths(layout: Layout, ids: list[str], masks: str) -> list[Path]:
     return [layout.mask_path(i) if masks == TRUTH else find_mask(Path(masks), i) for i in ids]
 
 
-def claim_masks(options: MaskOptions) -> None:
-    """Records in the run's folder the settings that its masks were made with.
+def claim_masks(options: MaskOptions, masks: Sequence[Path]) -> None:
+    """Records in the run's folder the settings that its masks were made with, and a digest of them.
+
+    Args:
+        options: of the run.
+        masks: of its training images.
 
     Raises:
-        InputError: the run is resumed, and its masks have since been made again with other settings.
+        InputError: the run is resumed, and its masks have since been made again with other settings, or edited.
     """
     kept = options.folder / "masks"
     if not options.resume:
         claim_file(kept).unlink(missing_ok=True)
     record = {"files": TRUTH} if options.masks == TRUTH else made_with(Path(options.masks), options.folder)
+    if not options.resume or "contents" in made_with(kept, options.folder):  # earlier versions did not record them
+        record = {**record, "contents": digest_of_all(masks)}
     claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
 
 

@@ -138,7 +138,7 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         require_common_start((training.epoch, training.steps_done, len(train_loader)))
         training.wrap_ddp()
         if is_main():
-            start_run(options, layout.classes, job())
+            start_run(options, layout.classes, job(), train_loader.dataset.white)
             log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
         scored = gather(sorted(read_scores(options.folder)))[0]  # epochs that were scored before a resume
 
@@ -199,7 +199,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     log.info(f"images of each class: {', '.join(f'{name} {count}' for name, count in counts)}")
     paths = [layout.image_path(ids[i]) for i in labelled]
     with first_on_each_machine():
-        check_images(layout.root, paths, options.check_data, options.white_level, log.info)
+        found = check_images(layout.root, paths, options.check_data, options.white_level, log.info)
     images = TrainingImages(
         paths,
         labels[labelled],
@@ -208,7 +208,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
         options.ratio,
         options.seed_of("images"),
         options.aa,
-        options.white_level,
+        options.white_level or found.white,
     )
     require_equal_parts(options.batch_size, options.accum)
     workers = loader_count(options.num_workers, local_world_size())

@@ -22,6 +22,13 @@ SAVED_EVERY = 20_000
 """Files after which the cache is written, so that a check that is stopped goes on there."""
 
 
+class Checked(NamedTuple):
+    """Result of checking images."""
+
+    decoded: int = 0  # number of images that were decoded
+    white: float = 0.0  # the white level of those of more than 8 bits; 0 if there are none, or integers and floats
+
+
 def check_images(
     folder: Path,
     paths: Sequence[Path],
@@ -29,7 +36,7 @@ def check_images(
     white: float = 0.0,
     say: Callable[[str], None] = lambda line: None,
     like: Sequence[Path] = (),
-) -> int:
+) -> Checked:
     """Decodes images in parallel to check them.
 
     Args:
@@ -41,14 +48,14 @@ def check_images(
         like: images that were checked before, whose white level must be the same.
 
     Returns:
-        The number of decoded images.
+        What was found; nothing if `when` is "never".
 
     Raises:
         InputError: images are missing or unreadable; the message names up to twenty, and a file lists them if there are
             more. Or images of more than 8 bits have different white levels.
     """
     if when == "never":
-        return 0
+        return Checked()
     table = cache_path(folder, f"looks-{white:g}" if white else "looks")
     good = read_cache(table) if when == "first" else {}
     states = {name: state_of(name) for name in map(str, paths)}
@@ -63,8 +70,8 @@ def check_images(
                 keep(name, (states[name], look.depth))
     refuse_bad(bad, f"{len(paths)} images", table)
     before = {name: good[name][1] for name in map(str, like) if name in good}
-    require_one_depth(before | {name: good[name][1] for name in states}, say)
-    return len(unknown)
+    levels = require_one_depth(before | {name: good[name][1] for name in states}, say)
+    return Checked(len(unknown), *levels[:1] if len(levels) == 1 else ())
 
 
 def check_masks(
@@ -191,12 +198,15 @@ def refuse_bad(bad: Sequence[str], all_of_them: str, table: Path) -> None:
         raise InputError(f"{len(bad)} of {all_of_them} cannot be used: {named}")
 
 
-def require_one_depth(depths: Mapping[str, Sequence], say: Callable[[str], None]) -> None:
+def require_one_depth(depths: Mapping[str, Sequence], say: Callable[[str], None]) -> list[float]:
     """Checks that all images of more than 8 bits have the same white level.
 
     Args:
         depths: `Look.depth` of each image.
         say: is called with a line about the white level, if there are such images.
+
+    Returns:
+        The white levels: one, of integers or floats; two if there are both; or none.
 
     Raises:
         InputError: white levels differ between images.
@@ -213,6 +223,7 @@ def require_one_depth(depths: Mapping[str, Sequence], say: Callable[[str], None]
     if deep:
         found = " and ".join(f"{level} in {kind}" for kind, level in examples)
         say(f"{len(deep)} images have more than 8 bits: white is {found} (--white-level)")
+    return [float(level) for _, level in examples]
 
 
 class Look(NamedTuple):

@@ -170,6 +170,7 @@ def download_voc(root: Path, sbd: Path) -> None:
         InputError: the download failed.
     """
     from torchvision.datasets import SBDataset, VOCSegmentation
+    from torchvision.datasets.utils import download_and_extract_archive
 
     try:
         if not (root / "JPEGImages").is_dir():
@@ -184,7 +185,8 @@ def download_voc(root: Path, sbd: Path) -> None:
         if not sbd.is_dir():
             # Renamed only when complete, so that an interrupted download is repeated.
             unfinished = sbd.with_name(f"{sbd.name}.part")
-            SBDataset(str(unfinished), mode="segmentation", download=True)
+            # Not by SBDataset itself, which needs SciPy to read what it has downloaded.
+            download_and_extract_archive(SBDataset.url, str(unfinished), filename=SBDataset.filename, md5=SBDataset.md5)
             unfinished.rename(sbd)
     # However the download fails, the message names the alternative.
     except Exception as error:

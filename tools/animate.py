@@ -129,7 +129,7 @@ def subject(layout: Layout, image_id: str, run: TrainOptions) -> Subject:
     labels = layout.labels([image_id])[0].nonzero()[0].tolist()[:CLASSES_SHOWN]
     if not labels:
         raise InputError(f"{image_id} has no label, so that there is no CAM to show")
-    pixels = network_pixels(image, run.infer_size, cap=run.infer_cap)
+    pixels = network_pixels(image, run.infer_size, run.infer_scales, run.infer_cap)
     return Subject(image_id, pixels, fitted(np.asarray(image), SIDES[0]), tuple(labels))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets.runs import open_run
 from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
-from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, unfinished
+from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, told_apart, unfinished
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment
 from utils.images import open_rgb
@@ -30,6 +30,8 @@ def main(args: list[str]) -> None:
 
     ids = layout.read_list(run.val_list)
     job = plan(options, len(layout.classes), run.white_level)
+    if options.source == "crf" and (note := told_apart(job.sources[0], options.folder)):
+        print(note)
 
     with reading(*job.sources), writing(job.masks.target):
         # Files: those that are missing or out of date

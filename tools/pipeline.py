@@ -27,7 +27,7 @@ import numpy as np
 from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
 from utils.experiment import AFF, SEG, epoch_file, latest_epoch
-from utils.files import claim_file, whole_file
+from utils.files import claim_file, digest_of_all, state_of, whole_file
 from utils.machine.interruptions import SAVE, Interruptions
 from utils.machine.locks import writing
 from utils.options.flags import parse_options
@@ -78,12 +78,11 @@ def main(args: list[str]) -> None:
     options = parse_options(PipelineOptions, args, "python -m tools.pipeline", __doc__)
     layout = open_layout(Path(options.data_path))
     options.folder.mkdir(parents=True, exist_ok=True)
-    chain = Chain(options, layout)
 
     # Loop: a step is made when its turn comes, because it may depend on files of earlier steps
     with writing(done_file(options.folder)), Interruptions() as interruptions:
         done = read_done(options.folder)
-        makers = chain.makers
+        makers = Chain(options, layout).makers
         for number, make in enumerate(makers, start=1):
             step = make()
             heading = f"[{number}/{len(makers)}] {step.name}"
@@ -244,7 +243,8 @@ class Chain:
         command = self.command("train_seg.py", self.seg_name, *flags)
         outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
         inputs = (claim_file(self.folder / "png"),)
-        return Step("segmentation network", command, inputs, outputs, data=self.digest(self.ids))
+        data = self.digest(self.ids) + digest_of_all(self.folder / "png" / f"{i}.png" for i in self.ids)
+        return Step("segmentation network", command, inputs, outputs, data=data)
 
     def infer_segmentation(self) -> Step:
         """Infers the segmentation network's masks of the validation images."""
@@ -264,13 +264,21 @@ class Chain:
         flags = ["--task", task, "--dict-dir", str(predictions.relative_to(folder)), "--list", images]
         flags += ["--json", str(scores), "--data-path", self.options.data_path]
         command = self.command("evaluation.py", experiment, *flags)
-        data = self.digest(self.ids if images == self.list else self.val_ids)
+        ids = self.ids if images == self.list else self.val_ids
+        data = self.digest(ids, files=[self.layout.mask_path(i) for i in ids])
         return Step(name, command, (claim_file(predictions),), (scores,), scores, data)
 
-    def digest(self, ids: Sequence[str], labelled: bool = False) -> str:
-        """A digest of images, classes and, if asked for, labels: with others, a step that was done is done again."""
+    def digest(self, ids: Sequence[str], labelled: bool = False, files: Sequence[Path] = ()) -> str:
+        """A digest of images and classes, with others of which a step that was done is done again.
+
+        Args:
+            ids: of the images.
+            labelled: with their labels.
+            files: with size and time of these files.
+        """
         labels = np.packbits(self.layout.labels(ids)).tobytes() if labelled else b""
-        return hashlib.sha256(json.dumps([list(ids), self.layout.classes]).encode() + labels).hexdigest()[:16]
+        content = [list(ids), self.layout.classes, *map(state_of, files)]
+        return hashlib.sha256(json.dumps(content).encode() + labels).hexdigest()[:16]
 
     def score_cams(self) -> Step:
         """Scores the CAMs."""

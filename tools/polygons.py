@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.layouts.base import Layout
 from datasets.runs import layout_of
-from utils.cams.folders import inside_or_path
+from utils.cams.folders import inside_or_path, made_with, start_folder
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment, scored_run_of
@@ -35,12 +35,17 @@ def main(args: list[str]) -> None:
     folder = inside_or_path(options.folder, options.png_dir)
     target = Path(options.out) if options.out else options.folder / options.format
     images = images_of(folder, layout)
-    print(f"{folder}: polygons of {len(images)} masks for {options.format}, tolerance {options.tolerance:g} pixels")
+    left = unwritten(images, target, options)
+    there = f"; {len(images) - len(left)} of them there already" if len(left) < len(images) else ""
+    print(f"{folder}: polygons of {len(images)} masks for {options.format}, tolerance {options.tolerance:g} pixels{there}")
 
     # Loop
     coco = CocoFile(layout.classes, common_folder([*images.values()]), options.tolerance)
     with reading(folder), writing(target):
-        for image_id, image in progress(images.items(), "polygons"):
+        if options.format == "labelme":
+            record = made_with(folder, options.folder) | {"tolerance": options.tolerance}
+            start_folder(target, record, "*.json", options.overwrite)
+        for image_id, image in progress(left.items(), "polygons"):
             mask = mask_of(folder / f"{image_id}.png", image, run.white_level, len(layout.classes))
             if options.format == "coco":
                 coco.add(image, mask)
@@ -65,6 +70,22 @@ def images_of(folder: Path, layout: Layout) -> dict[str, Path]:
     if packed := next((path for path in paths.values() if archive_of(path) != str(path)), None):
         raise InputError(f"{packed} is in a shard, and polygons name files of images: unpack the shards first")
     return paths
+
+
+def unwritten(images: dict[str, Path], target: Path, options: PolygonOptions) -> dict[str, Path]:
+    """The images without a file of polygons: those that are there may have been edited since.
+
+    Raises:
+        InputError: the one file of all images is there.
+    """
+    if options.overwrite:
+        return images
+    one = target / ANNOTATIONS_FILE
+    if options.format == "labelme":
+        return {image_id: image for image_id, image in images.items() if not (target / f"{image_id}.json").exists()}
+    if one.exists():
+        raise InputError(f"{one} exists, and may have been edited: --overwrite replaces it, --out names another folder")
+    return images
 
 
 def mask_of(path: Path, image: Path, white: float, num_classes: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .animation import animation_file
 from .errors import InputError, did_you_mean
 from .files import previous_file, whole_file
 from .log import wandb_file
@@ -207,6 +208,7 @@ def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, descr
     saved = load_options(cls, folder / OPTIONS_FILE)
     # Number of processes and device depend on the machine, which may be another one now; the run's stop has been reached.
     defaults = dataclasses.asdict(saved) | {"nproc": 0, "device": "auto"}
+    defaults |= {"name": place.name, "experiments": place.experiments}  # another place if the project was copied
     if isinstance(saved, TrainOptions):
         defaults["until"] = 0
     options = parse_options(cls, args, program, description, defaults)
@@ -254,14 +256,20 @@ def open_experiment(options: TrainingT) -> Path:
     return last
 
 
-def start_run(options: TrainingT, classes: Sequence[str], job: str = "") -> None:
-    """Saves the options of a run whose inputs were checked; with `--overwrite`, first removes the earlier run's files."""
+def start_run(options: TrainingT, classes: Sequence[str], job: str = "", white: float = 0.0) -> None:
+    """Saves the options of a run whose inputs were checked; with `--overwrite`, first removes the earlier run's files.
+
+    Args:
+        options, classes, job: of the run.
+        white: white level of its training images of more than 8 bits, which inference takes too; 0: unknown.
+    """
     if options.overwrite:
         for path in (*options.folder.glob("ckpt/*.pth"), *options.folder.glob("events.out.tfevents.*")):
             path.unlink()
         scores_file(options.folder).unlink(missing_ok=True)
         wandb_file(options.folder).unlink(missing_ok=True)
-    save_options(dataclasses.replace(options, resume=False, overwrite=False), classes, job)
+        animation_file(options.folder).unlink(missing_ok=True)
+    save_options(dataclasses.replace(options, resume=False, overwrite=False), classes, job, white)
 
 
 def run_of(folder: Path, exp: str, data_path: str, val_list: str = "") -> tuple[TrainOptions, tuple[str, ...] | None]:

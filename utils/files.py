@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -144,6 +144,15 @@ def digest_of(path: Path, hint: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing. {hint}") from error
+
+
+def digest_of_all(paths: Iterable[Path]) -> str:
+    """A digest of the contents of files, in order; a missing file counts as an empty one."""
+    found = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes() if path.is_file() else b""
+        found.update(len(content).to_bytes(8, "big") + content)
+    return found.hexdigest()[:16]
 
 
 def previous_file(path: Path) -> Path:

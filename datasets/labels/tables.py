@@ -255,6 +255,12 @@ def listed(path: Path, rows: Cells, column: int, label_columns: int | None, know
             if separator:
                 separators.setdefault(separator, line)
         table.append(TableRow(line, row[column].strip() if column < len(row) else "", labels))
+    twice = next((row for row in table if len({*row.labels}) < len(row.labels)), None)
+    if label_columns is None and twice and {label for row in table for label in row.labels} <= {"0", "1"}:
+        raise InputError(
+            f"{path} line {twice.line} has 0 or 1 more than once: if they say whether a class is there, name the classes "
+            "in a first line image,class,class,…"
+        )
     require_names(path, table, known)
     fewest, most = min((len(row.labels) for row in table), default=0), max((len(row.labels) for row in table), default=0)
     one = most == 1 and (label_columns == 1 or (label_columns is None and fewest == 1))

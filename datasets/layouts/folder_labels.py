@@ -21,6 +21,8 @@ MOST_NAMED = 10
 LABEL_FILES = ("labels.csv", "labels.json")
 RESERVED = ("images", "masks", "SegmentationClass", "lists", "ImageSets", "__MACOSX")
 """Sub-folders that are not classes."""
+PNG_FOLDERS = ("masks", "SegmentationClass")
+"""Those of them that hold true masks."""
 SPLITS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing", "dev", "trainval"])
 """Names of folders that are parts of a data set, not classes."""
 
@@ -45,6 +47,9 @@ def class_folders(root: Path) -> list[Path]:
         InputError: the sub-folders may not be classes.
     """
     folders = visible_folders(root)
+    for name in PNG_FOLDERS:
+        if odd := next((image for image in image_names(root / name) if not image.lower().endswith(".png")), None):
+            raise InputError(f"{root / name / odd} is no PNG, as true masks are: rename {root / name} if it is a class")
     remedy = "write labels.csv, lines image,label,…, or labels.json, or put every image into the sub-folder of its class"
     misnamed = [entry.name for entry in entries(root) if Path(entry.name).stem.casefold() == "labels" and is_file(entry)]
     if misnamed:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
-from utils.files import state_of
+from utils.files import claim_file, state_of
 from utils.images import IMAGE_SUFFIXES, is_image_name
 
 from ..labels.image_labels import xml_labels
@@ -97,7 +97,10 @@ class VocLayout(Layout):
         held_out = set(self.read_list("val")) if has_val else set()
         sbd = self.sbd_path or self.root / "SBD"
         main = self.root / "ImageSets" / "Main" / "trainval.txt"
-        augmented = sorted(path.stem for path in (self.root / "SegmentationClassAug").glob("[!.]*.png"))
+        augmented_folder = self.root / "SegmentationClassAug"
+        if claim_file(augmented_folder).exists():  # of `datasets.prepare`, which writes train_aug last
+            raise InputError(f"{augmented_folder} is not complete: run python -m datasets.prepare voc again")
+        augmented = sorted(path.stem for path in augmented_folder.glob("[!.]*.png"))
         if augmented:
             ids, source = augmented, "SegmentationClassAug"
         elif sbd.is_dir():

@@ -30,18 +30,18 @@ def spoil(path: Path) -> None:
 
 
 def test_all_images_are_looked_at_once(tmp_path, paths):
-    assert check_images(tmp_path, paths, "first") == 30
-    assert check_images(tmp_path, paths, "first") == 0
+    assert check_images(tmp_path, paths, "first").decoded == 30
+    assert check_images(tmp_path, paths, "first").decoded == 0
 
 
 def test_only_new_images_are_looked_at(tmp_path, paths):
     check_images(tmp_path, paths[:20], "first")
-    assert check_images(tmp_path, paths, "first") == 10
+    assert check_images(tmp_path, paths, "first").decoded == 10
 
 
 def test_always_looks_at_all_again(tmp_path, paths):
     check_images(tmp_path, paths, "first")
-    assert check_images(tmp_path, paths, "always") == 30
+    assert check_images(tmp_path, paths, "always").decoded == 30
 
 
 def test_always_finds_what_the_table_calls_good(tmp_path, paths):
@@ -49,14 +49,14 @@ def test_always_finds_what_the_table_calls_good(tmp_path, paths):
     stat = paths[3].stat()
     paths[3].write_bytes(bytes(stat.st_size))
     os.utime(paths[3], ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert check_images(tmp_path, paths, "first") == 0
+    assert check_images(tmp_path, paths, "first").decoded == 0
     with pytest.raises(InputError, match=r"03\.png is no readable image"):
         check_images(tmp_path, paths, "always")
 
 
 def test_never_looks_at_none(tmp_path, paths):
     spoil(paths[0])
-    assert check_images(tmp_path, paths, "never") == 0
+    assert check_images(tmp_path, paths, "never").decoded == 0
 
 
 def test_never_makes_no_table(tmp_path, paths, private_cache):
@@ -71,7 +71,7 @@ def test_an_image_that_has_changed_is_looked_at_again(tmp_path, paths, change):
         paths[7].write_bytes(paths[7].read_bytes() + b" ")
     else:
         os.utime(paths[7], ns=(1, 1))
-    assert check_images(tmp_path, paths, "first") == 1
+    assert check_images(tmp_path, paths, "first").decoded == 1
 
 
 def test_one_bad_image_is_named_with_its_reason(tmp_path, paths):
@@ -109,7 +109,7 @@ def test_good_images_are_remembered_though_others_are_bad(tmp_path, paths):
     with pytest.raises(InputError):
         check_images(tmp_path, paths, "first")
     Image.new("RGB", (3, 3)).save(paths[4])
-    assert check_images(tmp_path, paths, "first") == 1
+    assert check_images(tmp_path, paths, "first").decoded == 1
 
 
 def test_a_bad_image_is_not_remembered_as_good(tmp_path, paths):
@@ -123,7 +123,7 @@ def test_a_damaged_table_costs_only_another_look(tmp_path, paths, private_cache)
     check_images(tmp_path, paths, "first")
     (table,) = (private_cache / "dig").iterdir()
     table.write_text("[" * 200_000)
-    assert check_images(tmp_path, paths, "first") == 30
+    assert check_images(tmp_path, paths, "first").decoded == 30
 
 
 def save_deep(path: Path, largest: int) -> Path:
@@ -147,7 +147,7 @@ def test_images_that_would_be_scaled_differently_need_to_be_told_how(tmp_path):
         ):
             check_images(tmp_path, deep, "first")
     said: list[str] = []
-    check_images(tmp_path, deep, "first", 65535, said.append)
+    assert check_images(tmp_path, deep, "first", 65535, said.append).white == 65535
     assert said == ["2 images have more than 8 bits: white is 65535 in integers (--white-level)"]
 
 
@@ -173,7 +173,7 @@ def test_a_check_that_is_stopped_goes_on_there(tmp_path, paths, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         check_images(tmp_path, paths, "first")
     monkeypatch.setattr(datasets.check, "look_at", look_at)
-    assert check_images(tmp_path, paths, "first") == 1
+    assert check_images(tmp_path, paths, "first").decoded == 1
 
 
 def test_an_image_that_is_good_with_a_given_white_is_not_good_without(tmp_path):
@@ -262,4 +262,4 @@ def test_classes_that_have_become_fewer_are_seen_though_the_masks_are_known(voc)
 
 def test_folders_have_tables_of_their_own(tmp_path, paths):
     check_images(tmp_path / "a", paths, "first")
-    assert check_images(tmp_path / "b", paths, "first") == 30
+    assert check_images(tmp_path / "b", paths, "first").decoded == 30

@@ -132,6 +132,13 @@ def test_a_preparation_of_voc_that_was_stopped_writes_what_is_missing(voc):
     assert {path for path in before if before[path] != after[path]} == {str(lost)}
 
 
+def test_training_does_not_take_the_masks_of_an_unfinished_preparation_for_all_images(voc):
+    prepare_voc(voc)
+    (voc / "ImageSets" / "Segmentation" / "train_aug.txt").unlink()
+    with pytest.raises(InputError, match="SegmentationClassAug is not complete: run python -m"):
+        VocLayout(voc).training_ids()
+
+
 def test_augmented_masks_from_elsewhere_are_left_alone(voc):
     (voc / "SegmentationClassAug").mkdir()
     (voc / "SegmentationClassAug" / "2009_000001.png").touch()
@@ -194,17 +201,18 @@ class Mirror:
         self.fetched: list[str] = []
         self.broken = ""
         monkeypatch.setattr("torchvision.datasets.VOCSegmentation", self.voc)
-        monkeypatch.setattr("torchvision.datasets.SBDataset", self.sbd)
+        monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", self.sbd)
+        monkeypatch.setattr("torchvision.datasets.SBDataset.__init__", None)  # which needs SciPy
 
     def voc(self, root: str, year: str, image_set: str, download: bool) -> None:
         assert (year, download) == ("2012", True)
         self.fetch("voc", Path(root))
         make_voc(Path(root) / "VOCdevkit" / "VOC2012")
 
-    def sbd(self, root: str, mode: str, download: bool) -> None:
-        assert (mode, download) == ("segmentation", True)
+    def sbd(self, url: str, root: str, filename: str, md5: str) -> None:
+        assert (Path(url).name, filename, len(md5)) == ("benchmark.tgz", "benchmark.tgz", 32)
         self.fetch("sbd", Path(root))
-        make_sbd(Path(root))
+        make_sbd(Path(root) / "benchmark_RELEASE" / "dataset")
 
     def fetch(self, name: str, folder: Path) -> None:
         """As a real download, leaves half an archive where it fails."""

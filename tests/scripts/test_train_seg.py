@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from tests.helpers.processes import finish, start
 from tests.helpers.small_runs import SMALL_SEG
 from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
 from tests.helpers.weights import equal
+from utils.cams.masks import read_mask, write_mask
 from utils.errors import InputError
 from utils.experiment import SEG, epoch_file, read_scores
 from utils.options.segmentation import AffinityOptions
@@ -228,3 +230,15 @@ def test_masks_of_two_folders_of_one_name_are_told_apart(tmp_path, voc):
 def test_pairs_that_do_not_fit_into_a_crop_are_refused():
     with pytest.raises(InputError, match=r"--radius 5 must be at most the 4 strides of --crop-size"):
         AffinityOptions(name="x", masks="m", crop_size=32)
+
+
+def test_a_run_is_not_resumed_on_masks_that_were_edited(tmp_path, voc):
+    flags = f"--masks {tmp_path}/png"
+    shutil.copytree(voc / "SegmentationClass", tmp_path / "png")
+    train(tmp_path, voc, "run", flags)
+    image_id = (voc / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[0]
+    path = tmp_path / "png" / f"{image_id}.png"
+    mask = read_mask(path, None, 20)
+    write_mask(path, np.where((mask == 0) | (mask == 255), mask, 21 - mask).astype(np.uint8))
+    with pytest.raises(InputError, match=r"run/masks was made with contents '\w+', not '\w+'\. The masks have changed"):
+        train(tmp_path, voc, "run", flags)

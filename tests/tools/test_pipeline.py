@@ -16,9 +16,11 @@ import train_trm
 from datasets.layouts.base import open_layout
 from datasets.shards import main as pack
 from tests.helpers import ROOT
+from tests.helpers.locked import held_elsewhere
 from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc, write_lines
 from tools import crf, masks, pipeline, refine
 from tools.pipeline import Chain, Step
+from utils.cams.masks import read_mask, write_mask
 from utils.errors import InputError, Stopped
 from utils.machine.interruptions import Interruptions
 from utils.options.tools.pipeline import PipelineOptions
@@ -223,3 +225,27 @@ def test_a_step_of_an_earlier_version_counts_as_done(tmp_path):
 def test_wrong_flags_of_later_steps_are_told_before_the_first(flags, message):
     with pytest.raises(InputError, match=message):
         PipelineOptions(name="x", **flags)
+
+
+def test_a_chain_that_is_refused_changes_no_list(tmp_path):
+    data = make_toy_folder(tmp_path / "own")
+    with held_elsewhere(tmp_path / "x" / "pipeline.json"), pytest.raises(InputError, match="is in use by process"):
+        pipeline.main(f"--name x --experiments {tmp_path} --data-path {data} --exp dig_nano --seg_exp seg_toy".split())
+    assert not (tmp_path / "x" / "training_list.txt").exists()
+
+
+def test_a_score_is_made_again_with_other_true_masks(tmp_path):
+    data = make_toy_folder(tmp_path / "own", masks=True)
+    options = PipelineOptions(name="x", experiments=str(tmp_path), data_path=str(data), denoiser="there.pt")
+
+    def score() -> Step:
+        chain = Chain(options, open_layout(data))
+        return chain.score_cams()
+
+    before = score()
+    before.outputs[0].parent.mkdir(exist_ok=True, parents=True)
+    before.outputs[0].touch()
+    assert score().is_done(before.record)
+    mask = next((data / "masks").glob("*.png"))
+    write_mask(mask, read_mask(mask, None, 20)[::-1].copy())
+    assert not score().is_done(before.record)

@@ -54,6 +54,28 @@ def test_coco_gets_one_file_for_all_masks(root, capsys):
     assert f"done: {root}/run/coco/annotations.json" in output
 
 
+def test_what_annotators_have_edited_stays(root, capsys):
+    export(root, "--format labelme")
+    edited = root / "run" / "labelme" / f"{IDS[0]}.json"
+    edited.write_text("{}")
+    (root / "run" / "labelme" / f"{IDS[1]}.json").unlink()
+    export(root, "--format labelme")
+    assert edited.read_text() == "{}"
+    assert (root / "run" / "labelme" / f"{IDS[1]}.json").exists()
+    assert "polygons of 2 masks for labelme, tolerance 1 pixels; 1 of them there already" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"labelme was made with tolerance 1\.0, not 0\.0"):
+        export(root, "--format labelme --tolerance 0")
+    export(root, "--format labelme --overwrite")
+    assert edited.read_text() != "{}"
+
+
+def test_one_file_of_all_masks_is_not_replaced_unasked(root):
+    export(root, "--format coco")
+    with pytest.raises(InputError, match=r"annotations\.json exists, and may have been edited: --overwrite"):
+        export(root, "--format coco")
+    export(root, "--format coco --overwrite")
+
+
 def test_labelme_gets_a_file_for_each_mask(root):
     export(root, f"--format labelme --out {root}/to_check")
     assert names_in(root / "to_check") == {f"{image_id}.json" for image_id in IDS}

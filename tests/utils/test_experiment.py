@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,18 @@ def test_damaged_scores_are_refused_in_one_line(tmp_path, damaged):
     scores_file(tmp_path).write_text(damaged)
     with pytest.raises(InputError, match=r"scores\.json cannot be read: .*; remove it to score anew"):
         read_scores(tmp_path)
+
+
+def test_a_copied_project_resumes_its_own_copy(tmp_path):
+    make_run(tmp_path / "old")
+    start_run(parse(tmp_path / "old"), ("cat",))
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    assert parse(tmp_path / "new", "--resume").folder == tmp_path / "new" / "run"
+
+
+def test_inference_takes_the_white_level_of_the_training_images_unless_one_is_named(tmp_path):
+    start_run(options_in(tmp_path), ("cat",), white=4095.0)
+    assert load_run(tmp_path / "run")[0].white_level == 4095
+    assert not parse(tmp_path).white_level
+    start_run(options_in(tmp_path, white_level=1023.0), ("cat",), white=4095.0)
+    assert load_run(tmp_path / "run")[0].white_level == 1023

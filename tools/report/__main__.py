@@ -24,7 +24,7 @@ from tools.report.sheet import write_sheet
 from tools.report.views import View, view
 from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
-from utils.cams.folders import inside_or_path, made_with
+from utils.cams.folders import inside_or_path, made_with, told_apart
 from utils.errors import InputError, run_script
 from utils.experiment import require_experiment, run_of
 from utils.files import whole_file
@@ -127,6 +127,9 @@ def read_cams(
     """
     ids = layout.read_list(images)
     others = crf_masks(options.folder)
+    if notes := [note for one in others if (note := told_apart(one.folder, options.folder))]:
+        print(*notes, sep="\n")
+        others = []
     if options.seg:
         others.append(segmentation_masks(inside_or_path(options.folder, options.seg)))
 

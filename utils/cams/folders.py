@@ -72,6 +72,15 @@ def made_with(folder: Path, experiment: Path) -> dict[str, Any]:
     return record
 
 
+def told_apart(scores: Path, experiment: Path) -> str:
+    """A line for the user if CRF scores are of other weights than the experiment's CAMs in dict/; empty if not."""
+    cams = experiment / "dict"
+    before, now = (str(made_with(path, experiment).get("weights", "")).split("+")[0] for path in (scores, cams))
+    if not before or not now or before == now:
+        return ""
+    return f"{scores} is of CAMs of other weights than {cams}: if these are newer, make it again with --overwrite"
+
+
 def crf_record(cams: Mapping[str, Any], settings: Mapping[str, float], alpha: float) -> dict[str, Any]:
     """The record of CRF scores.
 

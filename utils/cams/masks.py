@@ -13,6 +13,15 @@ from ..files import whole_file
 from ..images import FORMATS
 from ..scoring.metrics import ignored_in, label_type
 
+GREY_UNITS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies the values of grey PNGs of 2 and 4 bits by."""
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the pixels of an opened PNG are stored, such as "L;4"."""
+    tile = getattr(image, "tile", ())
+    return str(tile[0][3]) if tile else ""
+
 
 def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np.ndarray:
     """Reads a label image.
@@ -36,7 +45,8 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
                     f"{path} is no mask: it has mode {image.mode}, not one index per pixel; save the numbers of the classes "
                     "as a PNG of mode L or P"
                 )
-            mask: np.ndarray = np.array(image).astype(kind, copy=False)
+            unit = GREY_UNITS.get(raw_mode(image), 1)
+            mask: np.ndarray = (np.array(image) // unit).astype(kind, copy=False)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     except InputError:

@@ -94,10 +94,11 @@ def compile_option() -> Any:
     return option(False, "compile the networks with torch.compile: minutes at the start (on CPUs it needs a C++ compiler)")
 
 
-def save_options(options: Any, classes: Sequence[str], job: str = "") -> None:
-    """Writes `options.json`: options, class names, torchrun's job, and the folder that relative paths start from."""
+def save_options(options: Any, classes: Sequence[str], job: str = "", white: float = 0.0) -> None:
+    """Writes `options.json`: options, classes, torchrun's job, white level, and where relative paths start from."""
     home = os.path.relpath(Path.cwd(), options.folder.resolve())
-    content = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job, "home": home}
+    content: dict[str, Any] = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job, "home": home}
+    content |= {"white_level": white} if white else {}
     with whole_file(options.folder / OPTIONS_FILE, durable=True) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 

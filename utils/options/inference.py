@@ -69,6 +69,8 @@ class InferOptions(ThresholdOptions, CrfOptions, WeightsOptions, RunOptions):
             raise InputError(f"--png crf takes one of --alphas or two, got {show(self.alphas)}")
         if self.png == "threshold":
             _ = self.thresholds  # raises InputError if they are invalid
+        else:
+            self.require_no_threshold("--png threshold")
 
     def of_run(self, run: TrainOptions) -> Self:
         """These options, with the run's values for those that were not given."""

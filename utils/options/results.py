@@ -89,6 +89,11 @@ class ThresholdOptions:
             raise InputError(f"--threshold takes best or a number from 0 to 1, got {self.threshold!r}")
         return (threshold,)
 
+    def require_no_threshold(self, unless: str) -> None:
+        """Raises InputError if a threshold is given although no mask of thresholded CAMs is made."""
+        if self.threshold != "best" or self.low >= 0 or self.high >= 0:
+            raise InputError(f"--threshold, --low and --high are for masks of thresholded CAMs: they need {unless}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CamsOptions(ExperimentOptions):
@@ -162,8 +167,12 @@ class PseudoMaskOptions(ThresholdOptions, FilesOptions):
         check_ranges(self)
         if len(self.alphas) > 2:
             raise InputError(f"--source crf takes one of --alphas or two, got {show(self.alphas)}")
-        if self.source == "dict":
+        if self.source == "crf":
+            self.require_no_threshold("--source dict")
+        else:
             _ = self.thresholds  # raises InputError if they are invalid
+            if self.alphas:
+                raise InputError("--alphas name CRF scores: they need --source crf")
 
 
 @dataclass(frozen=True, kw_only=True)

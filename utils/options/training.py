@@ -1,5 +1,6 @@
 """Options of training: of DiG, and of the denoiser that guides it."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -393,7 +394,10 @@ def load_run_of(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str,
     if not path.exists():
         return None
     options = load_options(cls, path)
-    classes = json.loads(path.read_text()).get("classes")
+    content = json.loads(path.read_text())
+    classes, white = content.get("classes"), content.get("white_level", 0)
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path} is not the options of a run: it names no classes")
+    if isinstance(white, float) and white > 0 and hasattr(options, "white_level"):  # of the training images
+        options = dataclasses.replace(options, white_level=options.white_level or white)
     return options, tuple(classes)

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import differing, digest_of, shown, whole_file
 from ..options.exported import CONFIG_FILE, is_exported, read_config
+from ..options.training import DEFAULT_CAP, load_run
 
 DEFAULT_BACKGROUND = 0.4
 """The background's score in masks if no best threshold is known."""
@@ -92,7 +93,20 @@ def background_of(folder: Path, weights: Path) -> tuple[float, str]:
         return DEFAULT_BACKGROUND, "the default"
     if content["weights"] and content["weights"] != digest_of(weights, ""):
         return DEFAULT_BACKGROUND, f"the default; {path} is of other weights"
+    if names := unlike_run(folder, content.get("made_with") or {}):
+        return DEFAULT_BACKGROUND, f"the default; {path} is of CAMs with another {' and '.join(names)} than the run's"
     return threshold, f"the best of {path}"
+
+
+def unlike_run(folder: Path, made_with: Mapping[str, Any]) -> list[str]:
+    """The settings in a record of CAMs that are not the run's own; none if it is not known what either was made with."""
+    run = load_run(folder)
+    if run is None or "infer_size" not in made_with:
+        return []
+    own = {name: getattr(run[0], name) for name in ("infer_size", "infer_cap", "spreads", "cam")}
+    own["scales"] = [*run[0].infer_scales]
+    usual = {"infer_cap": DEFAULT_CAP, "scales": [1.0], "spreads": 1, "cam": "refined"}  # records leave these out
+    return [name for name, value in own.items() if made_with.get(name, usual.get(name)) != value]
 
 
 def read_evaluation(path: Path) -> tuple[float, dict[str, Any]]:

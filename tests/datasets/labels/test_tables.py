@@ -181,3 +181,8 @@ def test_the_background_is_no_class(root, name):
 def test_an_image_is_found_whatever_form_its_accents_have(root):
     (root / "cafe\u0301.jpg").touch()  # as macOS names it
     assert read(root, "caf\u00e9.jpg,dog\n") == {"caf\u00e9": {"dog"}}
+
+
+def test_ones_and_zeros_without_a_header_are_no_classes_even_if_classes_are_numbers(root):
+    text = refusal(root, "0.jpg,1,0,0\n1.jpg,0,1,0\n2.jpg,0,0,1\n", classes=("0", "1", "2"))
+    assert text.startswith("labels.csv line 1 has 0 or 1 more than once")

@@ -338,3 +338,10 @@ def test_masks_and_classes_are_the_data_sets_where_no_run_is_there(tmp_path, cap
         write_cam_dict(tmp_path / "cams" / f"{image_id}.npy", {c - 1: np.where(mask == c, 0.5, 0.2) for c in shown})
     evaluation.main(f"--dict_dir {tmp_path}/cams --gt_dir {data}/masks --list all --num_workers 1".split())
     assert "mIoU 100.000 at threshold 0.20" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["masks", "SegmentationClass"])
+def test_a_class_called_like_the_folder_of_masks_is_refused(sorted_images, name):
+    touch(sorted_images / name / "1.jpg")
+    with pytest.raises(InputError, match=rf"{name}/1\.jpg is no PNG, as true masks are: rename \S+/{name} if it is a class"):
+        open_layout(sorted_images).labels(["dog/1"])

@@ -127,6 +127,13 @@ def test_the_best_threshold_of_other_weights_is_not_the_networks(tmp_path, toy_v
     assert load_cam_model(folder, device="cpu").background == 0.4
 
 
+def test_the_best_threshold_of_other_settings_is_not_the_networks(tmp_path, toy_voc):
+    folder = make_run(tmp_path, toy_voc)
+    for scales, background in (([1.0], 0.27), ([0.5, 1.0], 0.4)):
+        write_best(folder / "dict", 0.27, 50.0, "val", toy_voc, {"infer_size": 0, "scales": scales})
+        assert load_cam_model(folder, device="cpu").background == background
+
+
 def test_an_image_smaller_than_a_patch_is_refused_by_name(experiment, tmp_path, toy_voc):
     Image.new("RGB", (20, 7)).save(tmp_path / "low.png")
     model = load_cam_model(make_run(tmp_path, toy_voc), device="cpu")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from utils.cams.folders import labels_file, remove_of_other_labels
+from utils.cams.folders import labels_file, remove_of_other_labels, told_apart
 from utils.errors import InputError
 
 IDS = ["a", "b"]
@@ -41,3 +41,13 @@ def test_the_record_holds_all_images_that_were_asked_for(tmp_path):
     update(tmp_path / "dict")
     update(tmp_path / "dict", ["c"], LABELS[:1])
     assert json.loads(labels_file(tmp_path / "dict").read_text()) == {"a": "a0", "b": "40", "c": "a0"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"), [({"weights": "a"}, False), ({"weights": "a+pamr"}, False), ({"weights": "b"}, True), ({}, False)]
+)
+def test_scores_of_other_weights_than_the_cams_are_told(tmp_path, scores, said):
+    (tmp_path / "crf").mkdir()
+    (tmp_path / "dict.made_with.json").write_text('{"weights": "a"}')
+    (tmp_path / "crf" / "4.made_with.json").write_text(json.dumps(scores))
+    assert ("of CAMs of other weights" in told_apart(tmp_path / "crf" / "4", tmp_path)) == said

@@ -1,5 +1,6 @@
 """Label images: what is read, what is refused, and what is written."""
 
+import struct
 import zlib
 
 import numpy as np
@@ -150,3 +151,14 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
         write_mask(tmp_path / "a.png", MASK + 1)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", None, 20), MASK)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_grey_image_of_few_bits_is_read_as_indices(tmp_path, bits):
+    values = range(2**bits)
+    row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(len(values) * bits // 8, "big")
+    head = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert read_mask(tmp_path / "a.png", None, 20).tolist() == [[*values]]

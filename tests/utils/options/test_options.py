@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 
 import pytest
 
@@ -12,7 +13,7 @@ from utils.errors import InputError
 from utils.options.experiment import save_options
 from utils.options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from utils.options.inference import InferOptions
-from utils.options.results import EvaluationOptions
+from utils.options.results import EvaluationOptions, PseudoMaskOptions
 from utils.options.training import DenoiserOptions, TrainOptions, load_run
 
 ALL = (TrainOptions, DenoiserOptions, InferOptions, EvaluationOptions)
@@ -363,3 +364,19 @@ def test_saved_options_are_plain_json(tmp_path):
     assert content["options"]["feature_steps"] == [0, 1, 2, 3, 4]
     assert content["classes"] == ["cat"]
     assert math.isclose(content["options"]["ratio"][1], 4 / 3)
+
+
+@pytest.mark.parametrize("flags", [{"threshold": "0.4"}, {"low": 0.1, "high": 0.4}])
+def test_a_threshold_that_nothing_uses_is_refused(flags):
+    for make in (
+        partial(PseudoMaskOptions, name="x", source="crf"),
+        partial(InferOptions, name="x", png="crf"),
+        partial(InferOptions, name="x", dict=True),
+    ):
+        with pytest.raises(InputError, match="are for masks of thresholded CAMs: they need --"):
+            make(**flags)
+
+
+def test_an_exponent_that_nothing_uses_is_refused():
+    with pytest.raises(InputError, match="--alphas name CRF scores: they need --source crf"):
+        PseudoMaskOptions(name="x", alphas=(4.0,))

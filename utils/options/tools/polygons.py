@@ -32,6 +32,7 @@ class PolygonOptions(ToleranceOptions, ExperimentOptions):
     )
     data_path: str = option("", "data set; empty: the run's")
     out: str = option("", "folder that the files go to; empty: FORMAT in the experiment")
+    overwrite: bool = option(False, "replace files that are there, with all that was edited in them")
 
     def __post_init__(self) -> None:
         check_ranges(self)
