@@ -36,7 +36,7 @@ from utils.experiment import (
     start_run,
 )
 from utils.files import claim, claim_file, digest_of_all
-from utils.log import RunLog, require_wandb
+from utils.log import RunLog, progress, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
@@ -223,7 +223,7 @@ def claim_masks(options: MaskOptions, masks: Sequence[Path]) -> None:
         claim_file(kept).unlink(missing_ok=True)
     record = {"files": TRUTH} if options.masks == TRUTH else made_with(Path(options.masks), options.folder)
     if not options.resume or "contents" in made_with(kept, options.folder):  # earlier versions did not record them
-        record = {**record, "contents": digest_of_all(masks)}
+        record = {**record, "contents": digest_of_all(progress(masks, "reading masks"))}
     claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
 
 

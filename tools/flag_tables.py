@@ -65,10 +65,10 @@ COLUMNS = {
 """Recipes whose values stand beside the defaults, by the options of a training script."""
 INTRODUCTION = """# All flags
 
-Flags may be spelt with `-` or `_`. `--exp` picks a recipe; the values of some stand beside the defaults, those for COCO on the pages
-[recipes](recipes.md) and [segmentation](segmentation.md#recipes). A flag given on the command line wins. `train_trm_coco.py` has the
-flags of `train_trm.py`, with `dig_coco_eccv24` as its recipe. This page is
-written by `python -m tools.flag_tables`.
+Flags may be spelt with `-` or `_`. `--exp` picks a recipe; the values of some stand beside the defaults, those for COCO on
+the pages [recipes](recipes.md) and [segmentation](segmentation.md#recipes). A flag given on the command line wins.
+`train_trm_coco.py` has the flags of `train_trm.py`, with `dig_coco_eccv24` as its recipe. This page is written by
+`python -m tools.flag_tables`.
 """
 
 
