@@ -201,8 +201,9 @@ def parse_run(
 
 def parse_resumed(cls: type[TrainingT], args: Sequence[str], program: str, description: str | None) -> TrainingT:
     """Options of a training script with `--resume`: the run's options replace the recipe's defaults; see `parse_run`."""
-    place, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
-    folder = make_options(RunOptions, vars(place)).folder
+    given, _ = build_parser(RunOptions, program, description).parse_known_args(list(map(dashed, args)))
+    place = make_options(RunOptions, vars(given))
+    folder = place.folder
     if not has_run(folder):
         raise InputError(f"{last_file(folder)} is missing: there is no run to resume")
     saved = load_options(cls, folder / OPTIONS_FILE)
