@@ -78,7 +78,7 @@ def told_apart(scores: Path, experiment: Path) -> str:
     before, now = (str(made_with(path, experiment).get("weights", "")).split("+")[0] for path in (scores, cams))
     if not before or not now or before == now:
         return ""
-    return f"{scores} is of CAMs of other weights than {cams}: if these are newer, make it again with --overwrite"
+    return f"{scores} is of CAMs of other weights than {cams}: if {cams} is newer, make {scores} again with --overwrite"
 
 
 def crf_record(cams: Mapping[str, Any], settings: Mapping[str, float], alpha: float) -> dict[str, Any]:

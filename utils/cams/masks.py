@@ -46,7 +46,9 @@ def read_mask(path: Path, shape: tuple[int, int] | None, num_classes: int) -> np
                     "as a PNG of mode L or P"
                 )
             unit = GREY_UNITS.get(raw_mode(image), 1)
-            mask: np.ndarray = (np.array(image) // unit).astype(kind, copy=False)
+            mask: np.ndarray = np.array(image).astype(kind, copy=False)
+            if unit > 1:
+                mask //= unit
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     except InputError:
