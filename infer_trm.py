@@ -1,7 +1,7 @@
 """Writes class activation maps: python infer_trm.py --name NAME --load_epo 19 --dict"""
 
 from utils.command_line import check_flags
-from utils.options.inference import InferOptions
+from utils.options.inference import USUAL, InferOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(InferOptions)
@@ -45,7 +45,7 @@ from utils.machine.distributed import (
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
-from utils.options.training import DEFAULT_CAP, TrainOptions
+from utils.options.training import TrainOptions
 from utils.training.engine import infer_images
 
 
@@ -116,10 +116,6 @@ def main(args: list[str]) -> None:
 def checkpoint_of(options: InferOptions) -> Path:
     """The experiment's weights file of the requested epoch."""
     return weights_of(options.folder, options.epoch)
-
-
-USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined", "spreads": 1}
-"""Values that records leave out, since earlier versions lacked these flags."""
 
 
 def record_of(

@@ -124,27 +124,14 @@ def load_model(options: PredictOptions) -> CamModel | SegModel:
     if classes is None:
         classes = classes_at(Path(run.data_path))
     require_class_names(classes, options.folder / OPTIONS_FILE)
-    size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
-    return load_cam_model(
-        options.folder,
-        options.epoch,
-        options.weights or None,
-        options.device,
-        exp=options.exp,
-        classes=classes,
-        infer_size=size,
-        infer_cap=cap,
-    )
+    return load_cam_model(options.folder, **options.network, exp=options.exp, classes=classes)
 
 
 def load_segmentation(options: PredictOptions) -> SegModel:
     """The segmentation network of a run of train_seg.py."""
     if options.named_labels is not None or options.threshold >= 0:
         raise InputError(f"{options.folder} is a segmentation network, which needs neither --labels nor --threshold")
-    size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
-    return load_seg_model(
-        options.folder, options.epoch, options.weights or None, options.device, infer_size=size, infer_cap=cap
-    )
+    return load_seg_model(options.folder, **options.network)
 
 
 def predict(model: CamModel, image: Image.Image, options: PredictOptions, background: float) -> Found:

@@ -71,7 +71,7 @@ def check_images(
     refuse_bad(bad, f"{len(paths)} images", table)
     before = {name: good[name][1] for name in map(str, like) if name in good}
     levels = require_one_depth(before | {name: good[name][1] for name in states}, say)
-    return Checked(len(unknown), *levels[:1] if len(levels) == 1 else ())
+    return Checked(len(unknown), levels[0] if len(levels) == 1 else 0.0)
 
 
 def check_masks(

@@ -28,6 +28,7 @@ from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
 from utils.experiment import AFF, SEG, epoch_file, latest_epoch
 from utils.files import claim_file, digest_of_all, state_of, whole_file
+from utils.log import progress
 from utils.machine.interruptions import SAVE, Interruptions
 from utils.machine.locks import writing
 from utils.options.flags import parse_options
@@ -243,7 +244,9 @@ class Chain:
         command = self.command("train_seg.py", self.seg_name, *flags)
         outputs = (self.seg_folder / "options.json", self.last_epoch(self.seg_folder, SEG))
         inputs = (claim_file(self.folder / "png"),)
-        data = self.digest(self.ids) + digest_of_all(self.folder / "png" / f"{i}.png" for i in self.ids)
+        data = self.digest(self.ids) + digest_of_all(
+            self.folder / "png" / f"{i}.png" for i in progress(self.ids, "reading masks")
+        )
         return Step("segmentation network", command, inputs, outputs, data=data)
 
     def infer_segmentation(self) -> Step:

@@ -66,17 +66,7 @@ def load_model(options: AppOptions) -> CamModel:
     run, classes = run_of(options.folder, options.exp, options.data_path)
     if classes is None:
         classes = classes_at(Path(run.data_path))
-    size, cap = (value if value >= 0 else None for value in (options.infer_size, options.infer_cap))
-    return load_cam_model(
-        options.folder,
-        options.epoch,
-        options.weights or None,
-        options.device,
-        exp=options.exp,
-        classes=classes,
-        infer_size=size,
-        infer_cap=cap,
-    )
+    return load_cam_model(options.folder, **options.network, exp=options.exp, classes=classes)
 
 
 def load_segmenter(options: AppOptions) -> SegModel | None:

@@ -8,9 +8,11 @@ from .experiment import ExperimentOptions, RunOptions, WeightsOptions, amp_optio
 from .flags import check_ranges, option, show
 from .results import CrfOptions, ThresholdOptions
 from .tools.polygons import POLYGON_FORMATS, ToleranceOptions
-from .training import CAP_HELP, TrainOptions
+from .training import CAP_HELP, DEFAULT_CAP, TrainOptions
 
 AUTO = "auto"
+USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined", "spreads": 1}
+"""Values that records of CAMs leave out, since earlier versions lacked these flags."""
 
 
 def infer_size_option() -> Any:
@@ -21,6 +23,22 @@ def infer_size_option() -> Any:
 def infer_cap_option() -> Any:
     """The field of `--infer-cap`."""
     return option(-1, f"{CAP_HELP}; -1: the run's", low=-1, high=100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(WeightsOptions):
+    """A trained network that is shown single images."""
+
+    device: str = device_option()
+    infer_size: int = infer_size_option()
+    infer_cap: int = infer_cap_option()
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Arguments of `models.load_cam_model` and `load_seg_model`, with None for what is the run's."""
+        size, cap = (value if value >= 0 else None for value in (self.infer_size, self.infer_cap))
+        place = {"epoch": self.epoch, "weights": self.weights or None, "device": self.device}
+        return place | {"infer_size": size, "infer_cap": cap}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +107,12 @@ class InferOptions(ThresholdOptions, CrfOptions, WeightsOptions, RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(ToleranceOptions, WeightsOptions, ExperimentOptions):
+class PredictOptions(ToleranceOptions, NetworkOptions, ExperimentOptions):
     """`predict.py`. Classes and architecture come from the run."""
 
     image: tuple[str, ...] = option(..., "image files, and folders whose images are meant", positional=True)
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    device: str = device_option()
     data_path: str = option("", "data set that names the classes; needed only where the experiment has no options.json")
-    infer_size: int = infer_size_option()
-    infer_cap: int = infer_cap_option()
     labels: str = option(
         AUTO, "classes in the images, with commas between; auto: those that the network itself finds in each of them"
     )

@@ -8,7 +8,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import differing, digest_of, shown, whole_file
 from ..options.exported import CONFIG_FILE, is_exported, read_config
-from ..options.training import DEFAULT_CAP, load_run
+from ..options.inference import USUAL
+from ..options.training import load_run
 
 DEFAULT_BACKGROUND = 0.4
 """The background's score in masks if no best threshold is known."""
@@ -104,9 +105,9 @@ def unlike_run(folder: Path, made_with: Mapping[str, Any]) -> list[str]:
     if run is None or "infer_size" not in made_with:
         return []
     own = {name: getattr(run[0], name) for name in ("infer_size", "infer_cap", "spreads", "cam")}
-    own["scales"] = [*run[0].infer_scales]
-    usual = {"infer_cap": DEFAULT_CAP, "scales": [1.0], "spreads": 1, "cam": "refined"}  # records leave these out
-    return [name for name, value in own.items() if made_with.get(name, usual.get(name)) != value]
+    found, scales = {**USUAL, **made_with}, run[0].infer_scales
+    names = [name for name, value in own.items() if found[name] != value]
+    return names + ["scales"] * (found["scales"] not in (scales, [*scales]))
 
 
 def read_evaluation(path: Path) -> tuple[float, dict[str, Any]]:

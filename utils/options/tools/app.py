@@ -2,22 +2,19 @@
 
 from dataclasses import dataclass
 
-from ..experiment import ExperimentOptions, WeightsOptions, device_option
+from ..experiment import ExperimentOptions
 from ..flags import check_ranges, option
-from ..inference import infer_cap_option, infer_size_option
+from ..inference import NetworkOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppOptions(WeightsOptions, ExperimentOptions):
+class AppOptions(NetworkOptions, ExperimentOptions):
     """`python -m tools.app`. Classes and architecture come from the run."""
 
     exp: str = option("", "recipe; needed only where the experiment has no options.json (default dig_eccv24)")
-    device: str = device_option()
     data_path: str = option(
         "", "data set that the examples are from, and the classes without options.json; empty: the run's"
     )
-    infer_size: int = infer_size_option()
-    infer_cap: int = infer_cap_option()
     seg: str = option("", "experiment of train_seg.py whose masks are shown too; empty: NAME_seg where it is there")
     examples: int = option(6, "images of the data set that are offered as examples", low=0, high=24)
     max_megapixels: float = option(40.0, "largest photograph that is taken, in megapixels", low=0.01, high=178)
