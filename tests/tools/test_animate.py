@@ -1,5 +1,6 @@
 """The animation of growing CAMs: what it shows, what it refuses."""
 
+import dataclasses
 import itertools
 import shutil
 from pathlib import Path
@@ -10,12 +11,14 @@ import torch
 from PIL import Image
 
 import train_trm
+from datasets.layouts.base import open_layout
 from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_data import make_toy_voc
 from tools import animate
-from tools.animate import main
+from tools.animate import main, subject
 from utils import animation
 from utils.errors import InputError
+from utils.options.training import load_run
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +123,10 @@ def test_damaged_weights_are_named(root):
     torch.save({}, root / "run" / "ckpt" / "001net_trm.pth")
     with pytest.raises(InputError, match=r"001net_trm\.pth"):
         run(root)
+
+
+def test_an_image_is_seen_at_all_scales_of_its_run(trained):
+    layout = open_layout(trained / "VOC2012")
+    run = dataclasses.replace(load_run(trained / "run")[0], infer_scales=(1.0, 2.0))
+    one, other = subject(layout, layout.read_list("train")[0], run).pixels
+    assert other.shape == (3, 2 * one.shape[1], 2 * one.shape[2])
