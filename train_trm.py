@@ -25,7 +25,7 @@ from datasets.check import check_images, check_masks
 from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader, inference_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
 from diffusion import GaussianDiffusion, Guidance
-from diffusion.stand_ins import BlurredImages, OtherFeatures
+from diffusion.stand_ins import BlurredImages, OtherFeatures, SameImages
 from diffusion.trained import load_denoiser
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
@@ -284,7 +284,7 @@ def build_guidance(
             torch.nn.init.orthogonal_(stem.proj.weight)
         calibrate_stem(stem, images)
         return OtherFeatures(stem, partial(models.standardize, mean=stem.mean, std=stem.std), denoiser, **settings)
-    return Guidance(denoiser, **settings)
+    return (SameImages if options.guide == "image" else Guidance)(denoiser, **settings)
 
 
 def guidance_settings(patch_size: int, options: TrainOptions) -> dict[str, Any]:

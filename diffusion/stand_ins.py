@@ -44,6 +44,15 @@ class BlurredImages(Guidance):
         return torch.cat(parts).clamp(0, 1)
 
 
+class SameImages(Guidance):
+    """The images themselves replace their denoised versions; features are the denoiser's."""
+
+    @torch.no_grad()
+    def denoised(self, image01: Tensor, noise: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The images (B, 3, H, W)."""
+        return image01
+
+
 class OtherFeatures(Guidance):
     """The denoiser's features are replaced by those of another frozen network; denoised images are the denoiser's.
 

@@ -15,8 +15,8 @@ from utils.log import progress
 from utils.machine.cores import available_cores
 from utils.machine.locks import writing
 
-from ..pages import write_between
-from .page import markdown, plot, seeds_table
+from ..pages import write_tables
+from .page import differences_table, plot, runs_table
 from .results import read_results, require_same_plan
 from .rows import ROWS
 from .runs import Plan, run_row
@@ -32,11 +32,12 @@ def main(args: list[str]) -> None:
     parser.add_argument("--flags", default="--exp dig_toy", help="flags of train_trm.py for all rows, in one string")
     parser.add_argument("--start-epochs", type=int, default=2, help="epochs of loss 1 alone that a seed's rows share")
     parser.add_argument("--score-list", default="val", help="list of the images whose CAMs are scored")
-    parser.add_argument("--experiments", default="./experiment/ablation", help="folder of the runs")
+    parser.add_argument("--results", default="./experiment/ablation/toy.jsonl", help="results; tables and plot lie beside")
+    parser.add_argument("--experiments", default="", help="folder of the runs; by default --results without its ending")
     parser.add_argument(
-        "--results", default="./experiment/ablation/results.jsonl", help="results; table and plot lie beside"
+        "--page", default="", help="page with tables after <!-- NAME OF RESULTS --> or <!-- runs of NAME -->"
     )
-    parser.add_argument("--page", default="", help="page in which the table stands after <!-- NAME OF RESULTS -->")
+    parser.add_argument("--keep-checkpoints", action="store_true", help="keep each run's last one, 0.15 GB with dig_lite")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--runs", type=int, default=-1, help="most runs of this call; -1: all that are missing")
     options = parser.parse_args(args)
@@ -49,8 +50,8 @@ def main(args: list[str]) -> None:
     missing = [(name, seed) for name in options.rows for seed in options.seeds if (name, seed) not in done]
     missing = missing[: options.runs] if options.runs >= 0 else missing
     threads = max(1, available_cores() // options.jobs)
-    experiments, flags = Path(options.experiments), tuple(options.flags.split())
-    plan = Plan(experiments, flags, options.start_epochs, options.score_list, threads)
+    experiments, flags = Path(options.experiments or out.with_suffix("")), tuple(options.flags.split())
+    plan = Plan(experiments, flags, options.start_epochs, options.score_list, threads, options.keep_checkpoints)
     if missing:
         require_same_plan(read_results(out), flags, options.start_epochs, options.score_list)
     with writing(*[out] if missing else ()), ThreadPoolExecutor(options.jobs) as pool:
@@ -63,15 +64,15 @@ def main(args: list[str]) -> None:
 
     # Results
     results = read_results(out)
-    for path, text in (
-        (out.with_suffix(".md"), f"{markdown(results)}\n{seeds_table(results)}"),
-        (out.with_suffix(".svg"), plot(results)),
-    ):
+    compared, runs = differences_table(results), runs_table(results)
+    for path, text in ((out.with_suffix(".md"), f"{compared}\n{runs}"), (out.with_suffix(".svg"), plot(results))):
         with whole_file(path) as file:
             file.write(text.encode())
     if options.page:
-        write_between(Path(options.page), f"<!-- {out.name} -->", "<!-- end -->", markdown(results))
-    print(markdown(results))
+        write_tables(
+            Path(options.page), {f"<!-- {out.name} -->": compared, f"<!-- runs of {out.name} -->": runs}, "<!-- end -->"
+        )
+    print(f"{runs}\n{compared}")
     print(f"{out.with_suffix('.md')} and {out.with_suffix('.svg')}")
 
 

@@ -1,4 +1,4 @@
-"""The table and the plot of an ablation, made from its results."""
+"""The tables and the plot of an ablation, made from its results."""
 
 import math
 import statistics
@@ -9,7 +9,8 @@ from .results import RECENT, Result
 from .rows import ROWS
 
 WIDTH, LEFT, RIGHT = 790, 400, 760
-DIFFERENCE = ("difference, 95 % over seeds", "95 % over images", "seeds for ± 1")
+REFERENCES = ("baseline", "all")
+"""Rows that every other row is compared with in the table."""
 
 
 def by_row(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -18,31 +19,52 @@ def by_row(results: Sequence[Result]) -> dict[str, list[Result]]:
     return {name: found for name, found in known.items() if found}
 
 
+def compare(rows: Mapping[str, Sequence[Result]], name: str, other: str) -> Difference | None:
+    """The difference of a row to another one; None if they have no seed in common, or are not to be paired."""
+    unpaired = name == other or ROWS[name].against == name
+    shared = {r.seed for r in rows.get(name, [])} & {r.seed for r in rows.get(other, [])}
+    return difference(rows[name], rows[other]) if shared and not unpaired else None
+
+
 def differences(rows: Mapping[str, Sequence[Result]]) -> dict[str, Difference]:
-    """The difference of each row to the one that it is compared with, if that has a seed in common."""
-    found = {}
-    for name, results in rows.items():
-        against = ROWS[name].against
-        seeds = {r.seed for r in results} & {r.seed for r in rows.get(against, [])}
-        if name != against and seeds:
-            found[name] = difference(results, rows[against])
-    return found
+    """The difference of each row to the one that it is named against, if that has a seed in common."""
+    found = {name: compare(rows, name, ROWS[name].against) for name in rows}
+    return {name: one for name, one in found.items() if one is not None}
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """The table in Markdown."""
+def differences_table(results: Sequence[Result]) -> str:
+    """Each row's paired differences to the rows of `REFERENCES` in Markdown."""
     rows = by_row(results)
-    compared = differences(rows)
+    heads = ["row", "seeds", *(f"minus {ROWS[name].title}" for name in REFERENCES), "seeds for ± 1"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, found in differences(rows).items():
+        cells = [ROWS[name].title, str(len(found.by_seed))]
+        cells += [difference_cell(compare(rows, name, other)) for other in REFERENCES]
+        lines.append(f"| {' | '.join([*cells, str(found.seeds_for(1) or '')])} |")
+    return "\n".join(lines) + "\n"
+
+
+def difference_cell(found: Difference | None) -> str:
+    """Mean with its 95 % interval over seeds, and the 95 % interval over images in brackets."""
+    if found is None:
+        return ""
+    sure = "" if math.isnan(found.half_width) else f" ± {found.half_width:.2f}"
+    low, high = found.image_interval
+    return f"{found.mean:+.2f}{sure}" + ("" if math.isnan(low) else f" ({low:+.2f} … {high:+.2f})")
+
+
+def runs_table(results: Sequence[Result]) -> str:
+    """The mIoU of every run in Markdown, with each row's mean and standard deviation over seeds."""
+    rows = by_row(results)
+    seeds = sorted({result.seed for result in results})
     averaged = [f"validation, last {RECENT} epochs"] if any(result.recent is not None for result in results) else []
-    heads = ["row", "mIoU in %", *averaged, "seeds", "against", *DIFFERENCE]
+    heads = ["row", "mIoU in %", *averaged, *(f"seed {seed}" for seed in seeds)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, found in rows.items():
-        recent = [result.recent for result in found if result.recent is not None]
-        cells = [ROWS[name].title, mean_and_deviation([result.miou for result in found])]
-        cells += [mean_and_deviation(recent)] * len(averaged) + [str(len(found))]
-        if name in compared:
-            cells += [ROWS[ROWS[name].against].title, *difference_cells(compared[name])]
-        lines.append(f"| {' | '.join(cells + [''] * (len(heads) - len(cells)))} |")
+        scores = {result.seed: f"{result.miou:.2f}" for result in found}
+        recent = mean_and_deviation([result.recent for result in found if result.recent is not None])
+        cells = [ROWS[name].title, mean_and_deviation([result.miou for result in found]), *[recent] * len(averaged)]
+        lines.append(f"| {' | '.join([*cells, *(scores.get(seed, '') for seed in seeds)])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -50,25 +72,6 @@ def mean_and_deviation(scores: Sequence[float]) -> str:
     """A cell of the mean over seeds and, of several, the standard deviation."""
     spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
     return f"{statistics.mean(scores):.2f}{spread}" if scores else ""
-
-
-def difference_cells(found: Difference) -> list[str]:
-    """The cells of a difference: mean with interval over seeds, interval over images, seeds needed."""
-    sure = "" if math.isnan(found.half_width) else f" ± {found.half_width:.2f}"
-    low, high = found.image_interval
-    images = "" if math.isnan(low) else f"{low:+.2f} … {high:+.2f}"
-    return [f"{found.mean:+.2f}{sure}", images, str(found.seeds_for(1) or "")]
-
-
-def seeds_table(results: Sequence[Result]) -> str:
-    """The mIoU of every run in Markdown."""
-    rows = by_row(results)
-    seeds = sorted({result.seed for result in results})
-    lines = [f"| row | {' | '.join(f'seed {seed}' for seed in seeds)} |", "|---" * (len(seeds) + 1) + "|"]
-    for name, found in rows.items():
-        scores = {result.seed: f"{result.miou:.2f}" for result in found}
-        lines.append(f"| {ROWS[name].title} | {' | '.join(scores.get(seed, '') for seed in seeds)} |")
-    return "\n".join(lines) + "\n"
 
 
 def plot(results: Sequence[Result]) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 from utils.errors import InputError
 from utils.files import whole_file
 
+from .rows import ROWS
+
 ADDING = threading.Lock()
 RECENT = 3
 """Epochs whose scores are averaged."""
@@ -97,12 +99,18 @@ def require_same_plan(results: Iterable[Result], flags: Sequence[str], start_epo
         InputError: a result is of another plan.
     """
     for result in results:
-        run = f"{result.row} with seed {result.seed}"
-        if result.flags.split()[: len(flags)] != [*flags]:
-            raise InputError(f"the results hold {run} of --flags {result.flags!r}: name another file with --results")
+        run, own = f"{result.row} with seed {result.seed}", flags_of_all(result)
+        if own != [*flags]:
+            raise InputError(f"the results hold {run} of --flags {' '.join(own)!r}: name another file with --results")
         if (result.start_epochs or start_epochs, result.score_list or score_list) != (start_epochs, score_list):
             settings = f"--start-epochs {result.start_epochs} --score-list {result.score_list}"
             raise InputError(f"the results hold {run} of {settings}: name another file with --results")
+
+
+def flags_of_all(result: Result) -> list[str]:
+    """The flags of a result that all rows of its plan have: without those of its row, which are the last."""
+    flags, row_flags = result.flags.split(), [*ROWS[result.row].flags]
+    return flags[: len(flags) - len(row_flags)] if row_flags and flags[-len(row_flags) :] == row_flags else flags
 
 
 def commit() -> str:

@@ -42,6 +42,7 @@ class Plan:
         start_epochs: epochs that a seed's rows share.
         score_list: list of the images whose CAMs are scored.
         threads: of each process.
+        keep_checkpoints: leave the last checkpoint of each run.
     """
 
     experiments: Path
@@ -49,6 +50,7 @@ class Plan:
     start_epochs: int
     score_list: str
     threads: int
+    keep_checkpoints: bool = False
 
     def command_line(self, name: str, seed: int, row_flags: Sequence[str] = ()) -> list[str]:
         """Flags of train_trm.py for one run."""
@@ -79,7 +81,8 @@ def run_row(plan: Plan, row: Row, seed: int, out: Path) -> None:
     run_flags = " ".join((*plan.flags, *row.flags))
     result = replace(result, row=row.name, seed=seed, flags=run_flags, commit=made_by)
     add_result(out, replace(result, start_epochs=plan.start_epochs, score_list=plan.score_list))
-    for path in (last_file(options.folder), previous_file(last_file(options.folder))):
+    last = last_file(options.folder)
+    for path in (previous_file(last),) if plan.keep_checkpoints else (last, previous_file(last)):
         path.unlink(missing_ok=True)
 
 
@@ -102,12 +105,14 @@ def branch(start: Path, options: TrainOptions) -> None:
     """Creates a run that goes on from the last checkpoint of another one, in which losses of the denoiser have not begun.
 
     Parameters of LFCA have not learnt yet. If a row's have other shapes, or it has none, they are those that its seed draws.
+    The denoiser may be another one.
     """
     run = load_run(start)
     if run is None:
         raise InputError(f"{start} holds no run to start from")
     started, classes = run
     content = load_file(last_file(start))
+    content.pop("denoiser", None)  # it has guided nothing yet, so a row may have another one
     old_names, _ = parameter_names(started, len(classes))
     names, fresh = parameter_names(options, len(classes))
     shapes = {name: value.shape for name, value in fresh.items()}

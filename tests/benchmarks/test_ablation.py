@@ -12,12 +12,13 @@ import torch
 
 import train_trm
 from benchmarks.ablation import __main__ as ablation
-from benchmarks.ablation.page import markdown, plot, seeds_table
+from benchmarks.ablation.page import differences_table, plot, runs_table
 from benchmarks.ablation.pairs import difference, mious, t95
 from benchmarks.ablation.results import Result, add_result, read_results
 from benchmarks.ablation.rows import ROWS
 from benchmarks.ablation.runs import Plan, branch
 from benchmarks.ablation.scoring import recent_miou, result_of
+from diffusion import build_denoiser
 from models import LFCA_PREFIXES
 from tests.helpers.small_runs import SMALL
 from utils.errors import InputError
@@ -25,6 +26,7 @@ from utils.options.flags import parse_options
 from utils.options.recipes import recipe
 from utils.options.training import TrainOptions
 from utils.scoring.metrics import ThresholdSweep
+from utils.training.checkpoint import save_file
 
 SCORED = {"miou": 0.0, "threshold": 0.4, "map": 90.0, "f1": 0.5}
 
@@ -49,9 +51,9 @@ def test_every_row_is_a_training_that_the_script_accepts(row):
     assert row.against in ROWS
 
 
-def branched(tmp_path, toy_voc, row: str) -> tuple[list[str], list[str]]:
+def branched(tmp_path, toy_voc, row: str, more: str = "") -> tuple[list[str], list[str]]:
     """Flags of a row's run of its own, and of its branch from a start of one epoch, which is made here."""
-    flags = f"{SMALL} --data-path {toy_voc} --epochs 3 --start-epoch 1 --ema_decay 0.5".split()
+    flags = f"{SMALL} --data-path {toy_voc} --epochs 3 --start-epoch 1 --ema_decay 0.5 {more}".split()
     plan = Plan(tmp_path, tuple(flags), 1, "val", 1)
     train_trm.main([*plan.command_line("start-3", 3), "--until", "1"])
     own, from_start = (plan.command_line(name, 3, ROWS[row].flags) for name in ("whole", "branch"))
@@ -81,6 +83,14 @@ def test_a_branch_with_another_lfca_shares_all_other_weights_and_trains(tmp_path
     assert all(torch.equal(start[name], before[name]) for name in shared)
     train_trm.main(from_start)
     assert not torch.equal(last(tmp_path / "branch")["head.weight"], before["head.weight"])
+
+
+def test_a_branch_may_have_another_denoiser_than_its_start(tmp_path, toy_voc):
+    torch.manual_seed(0)
+    save_file({"model": build_denoiser(8, 32).state_dict()}, tmp_path / "denoiser.pt")
+    _, from_start = branched(tmp_path, toy_voc, "untrained", f"--diffusion-weights {tmp_path / 'denoiser.pt'}")
+    train_trm.main(from_start)
+    assert (tmp_path / "branch" / "ckpt" / "002net_trm.pth").exists()
 
 
 def test_each_source_of_randomness_has_a_seed_of_its_own(tmp_path, toy_voc):
@@ -155,23 +165,29 @@ def test_results_are_read_as_they_were_added(tmp_path):
         read_results(tmp_path / "results.jsonl")
 
 
-def test_the_table_holds_means_and_differences_and_the_plot_a_dot_for_every_pair():
+def test_the_tables_hold_paired_differences_and_every_run_and_the_plot_a_dot_for_every_pair():
     results = [result("baseline", seed, 40.0 + seed) for seed in range(3)]
     results += [result("all", seed, 41.0 + 2 * seed) for seed in range(3)]
-    rows = markdown(results).splitlines()
-    assert rows[2] == "| loss 1 alone | 41.00 ± 1.00 | 3 |  |  |  |  |"
-    assert rows[3] == "| all losses | 43.00 ± 2.00 | 3 | loss 1 alone | +2.00 ± 2.48 |  | 7 |"
-    assert "| all losses | 41.00 | 43.00 | 45.00 |" in seeds_table(results)
+    results += [result("untrained", 2, 46.0), result("weights", 2, 47.0)]
+    assert differences_table(results).splitlines()[2:] == [
+        "| all losses | 3 | +2.00 ± 2.48 |  | 7 |",
+        "| all, denoiser untrained | 1 | +4.00 | +1.00 |  |",
+    ]
+    rows = runs_table(results).splitlines()
+    assert rows[2:4] == [
+        "| loss 1 alone | 41.00 ± 1.00 | 40.00 | 41.00 | 42.00 |",
+        "| all losses | 43.00 ± 2.00 | 41.00 | 43.00 | 45.00 |",
+    ]
     tree = ElementTree.fromstring(plot(results))
-    assert len(tree.findall(".//{http://www.w3.org/2000/svg}circle")) == 3
+    assert len(tree.findall(".//{http://www.w3.org/2000/svg}circle")) == 4
 
 
-def test_the_table_has_the_mean_of_the_last_epochs_where_they_were_scored(tmp_path):
+def test_the_table_of_runs_has_the_mean_of_the_last_epochs_where_they_were_scored(tmp_path):
     scored = [dataclasses.replace(result("baseline", seed, 40.0 + seed), recent=39.0 + seed) for seed in range(2)]
-    rows = markdown([*scored, result("all", 0, 41.0)]).splitlines()
-    assert rows[0].startswith("| row | mIoU in % | validation, last 3 epochs | seeds |")
-    assert rows[2] == "| loss 1 alone | 40.50 ± 0.71 | 39.50 ± 0.71 | 2 |  |  |  |  |"
-    assert rows[3].startswith("| all losses | 41.00 |  | 1 |")
+    rows = runs_table([*scored, result("all", 0, 41.0)]).splitlines()
+    assert rows[0].startswith("| row | mIoU in % | validation, last 3 epochs | seed 0 |")
+    assert rows[2] == "| loss 1 alone | 40.50 ± 0.71 | 39.50 ± 0.71 | 40.00 | 41.00 |"
+    assert rows[3] == "| all losses | 41.00 |  | 41.00 |  |"
     (tmp_path / "scores.json").write_text(json.dumps({str(e): SCORED | {"miou": 10.0 * e} for e in (2, 3, 9, 10)}))
     assert recent_miou(tmp_path) == pytest.approx(220 / 3)
     (tmp_path / "scores.json").write_text(json.dumps({"9": SCORED | {"miou": 10.0}}))
@@ -183,7 +199,11 @@ def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
 
     def run_row(plan, row, seed, out):
         trained.append(row.name)
-        settings = {"flags": " ".join(plan.flags), "start_epochs": plan.start_epochs, "score_list": plan.score_list}
+        settings = {
+            "flags": " ".join((*plan.flags, *row.flags)),
+            "start_epochs": plan.start_epochs,
+            "score_list": plan.score_list,
+        }
         add_result(out, dataclasses.replace(result(row.name, seed, 40.0), **settings))
 
     monkeypatch.setattr(ablation, "run_row", run_row)
@@ -194,12 +214,14 @@ def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
     assert trained[1:] == ["baseline", "all", "all"]
     ablation.main([*flags, "--seeds", "1", "2"])
     assert len(trained) == 4
-    assert "40.00 ± 0.00 | 2" in (tmp_path / "results.md").read_text()
+    assert "| loss 1 alone | 40.00 ± 0.00 | 40.00 | 40.00 |" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
+        ("--flags=--exp dig_toy --lr 1", "hold baseline with seed 0 of --flags '--exp dig_toy'"),
+        ("--flags=", "hold baseline with seed 0 of --flags '--exp dig_toy'"),
         ("--flags=--exp=dig_lite", "hold baseline with seed 0 of --flags '--exp dig_toy'"),
         ("--score-list=train", "hold baseline with seed 0 of --start-epochs 2 --score-list val"),
         ("--start-epochs=3", "hold baseline with seed 0 of --start-epochs 2 --score-list val"),
@@ -207,7 +229,8 @@ def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
 )
 def test_runs_of_another_plan_are_not_added(tmp_path, other, message):
     results = tmp_path / "results.jsonl"
-    settings = {"flags": "--exp dig_toy", "start_epochs": 2, "score_list": "val"}
+    flags = " ".join(("--exp dig_toy", *ROWS["baseline"].flags))
+    settings = {"flags": flags, "start_epochs": 2, "score_list": "val"}
     add_result(results, dataclasses.replace(result("baseline", 0, 40.0), **settings))
     with pytest.raises(InputError, match=message):
         ablation.main(["--results", str(results), "--rows", "baseline", "--seeds", "1", other])

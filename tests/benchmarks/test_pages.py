@@ -1,6 +1,9 @@
 """Tables in pages."""
 
-from benchmarks.pages import write_between
+import pytest
+
+from benchmarks.pages import write_between, write_tables
+from utils.errors import InputError
 
 
 def test_what_stands_between_the_comments_is_replaced_and_the_rest_stays(tmp_path):
@@ -9,3 +12,13 @@ def test_what_stands_between_the_comments_is_replaced_and_the_rest_stays(tmp_pat
     for _ in range(2):
         write_between(page, "<!-- a -->", "<!-- end -->", "new\n")
     assert page.read_text() == ("before\n<!-- a -->\n\nnew\n\n<!-- end -->\nafter\n<!-- b -->\nothers\n<!-- end -->\n")
+
+
+def test_tables_are_written_where_the_page_has_their_place_and_nowhere_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- b -->\n<!-- end -->\n")
+    write_tables(page, {"<!-- a -->": "first", "<!-- b -->": "second"}, "<!-- end -->")
+    assert page.read_text() == "<!-- b -->\n\nsecond\n\n<!-- end -->\n"
+    with pytest.raises(InputError, match=r"page\.md has no place for a table: <!-- c --> is missing"):
+        write_tables(page, {"<!-- c -->": "third"}, "<!-- end -->")
+    assert page.read_text() == "<!-- b -->\n\nsecond\n\n<!-- end -->\n"

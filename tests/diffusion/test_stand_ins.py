@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from diffusion import Guidance
-from diffusion.stand_ins import MOST_BLUR, BlurredImages, OtherFeatures, blur, psnr, sigma_of
+from diffusion.stand_ins import MOST_BLUR, BlurredImages, OtherFeatures, SameImages, blur, psnr, sigma_of
 from tests.helpers.guidance import noise_for
 
 
@@ -34,6 +34,13 @@ def test_beside_blurred_images_features_are_the_denoisers(denoiser, images):
     plain, blurred = Guidance(denoiser, (2,), stride=8), BlurredImages(images, denoiser, (2,), stride=8)
     noise = noise_for(plain, images)
     assert torch.equal(blurred.features(images, noise), plain.features(images, noise))
+
+
+def test_the_images_themselves_stand_in_for_denoised_ones(denoiser, images):
+    plain, same = Guidance(denoiser, (2,), stride=8), SameImages(denoiser, (2,), stride=8)
+    noise = noise_for(plain, images)
+    assert torch.equal(same.denoised(images, noise), images)
+    assert torch.equal(same.features(images, noise), plain.features(images, noise))
 
 
 def test_other_features_are_those_of_the_normalised_image_and_do_not_learn(denoiser, images):

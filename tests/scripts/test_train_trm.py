@@ -501,7 +501,7 @@ def test_a_run_is_not_resumed_with_another_denoiser(tmp_path, toy_voc):
     train(tmp_path, toy_voc, "run", f"{flags}/moved.pt")
 
 
-@pytest.mark.parametrize("guide", ["blur", "stem"])
+@pytest.mark.parametrize("guide", ["blur", "image", "stem"])
 def test_stand_ins_guide_a_resumed_run_as_one_that_was_not_stopped(tmp_path, toy_voc, guide):
     flags = f"--epochs 2 --start_epoch 0 {STEM} --guide {guide}"
     whole = train(tmp_path, toy_voc, "whole", flags)

@@ -159,9 +159,9 @@ class GuidanceOptions:
     )
     guide: str = option(
         "denoiser",
-        "denoiser: as published; blur: a Gaussian blur of equal PSNR in place of its denoised images; stem: features of the"
-        " pretrained STEM in place of its own",
-        choices=("denoiser", "blur", "stem"),
+        "denoiser: as published; blur: a Gaussian blur of equal PSNR in place of its denoised images; image: the images"
+        " themselves in place of these; stem: features of the pretrained STEM in place of its own",
+        choices=("denoiser", "blur", "image", "stem"),
     )
     guidance_size: int = option(
         0, "side in pixels of the images that the denoiser sees, a multiple of 8; 0: as they are", low=0, high=4096
