@@ -140,7 +140,7 @@ def record_of(
     for name, value in values.items():
         if value != USUAL[name]:
             record[name] = list(value) if isinstance(value, tuple) else value
-    return record
+    return record | ({"white_level": run.white_level} if run.white_level else {})
 
 
 def written(options: InferOptions) -> list[str]:

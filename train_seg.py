@@ -54,6 +54,7 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
+from utils.options.experiment import saved_white
 from utils.options.flags import memory_advice
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep
@@ -195,7 +196,7 @@ def training_loader(
         options.scale,
         options.jitter,
         options.seed,
-        options.white_level or found.white,
+        options.white_level or found.white or (saved_white(options.folder) if options.resume else 0.0),
     )
     if is_main() and not options.resume and options.check_data != "never":
         check_pairs(images)

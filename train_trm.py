@@ -57,6 +57,7 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
+from utils.options.experiment import saved_white
 from utils.options.flags import memory_advice
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
@@ -208,7 +209,7 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
         options.ratio,
         options.seed_of("images"),
         options.aa,
-        options.white_level or found.white,
+        options.white_level or found.white or (saved_white(options.folder) if options.resume else 0.0),
     )
     require_equal_parts(options.batch_size, options.accum)
     workers = loader_count(options.num_workers, local_world_size())

@@ -57,13 +57,15 @@ def check_images(
     if when == "never":
         return Checked()
     table = cache_path(folder, f"looks-{white:g}" if white else "looks")
-    good = read_cache(table) if when == "first" else {}
+    good = read_cache(table)
     states = {name: state_of(name) for name in map(str, paths)}
-    unknown = [name for name, state in states.items() if state is None or good.get(name, (None,))[0] != state]
+    known = good if when == "first" else {}
+    unknown = [name for name, state in states.items() if state is None or known.get(name, (None,))[0] != state]
     found = in_threads(partial(look_at, white=white), [Path(name) for name in unknown], "looking at images")
     bad = []
     with kept_in(table, good) as keep:
         for name, look in zip(unknown, found, strict=True):
+            good.pop(name, None)
             if look.problem:
                 bad.append(look.problem)
             else:

@@ -78,10 +78,12 @@ class ConvStem(nn.Module):
             info = stages_of(self.trunk).info
             if stages > len(info):
                 raise InputError(f"--stem {self.name} has {len(info)} stages, fewer than the {stages} of --stem-frozen")
-            last = info[stages - 1]["module"]
+            # Where timm takes a stage out of its parent, the dot between their names becomes an underscore.
+            last = info[stages - 1]["module"].replace(".", "_")
             # Modules are registered in the order in which the trunk runs.
             names = [name for name, _ in self.trunk.named_modules()]
-            first = names[: 1 + max(i for i, name in enumerate(names) if f"{name}.".startswith(f"{last}."))]
+            flat = [f"{name}.".replace(".", "_") for name in names]
+            first = names[: 1 + max(i for i, name in enumerate(flat) if name.startswith(f"{last}_"))]
             for name, parameter in self.trunk.named_parameters():
                 if name.rpartition(".")[0] in first:
                     parameter.requires_grad_(False)

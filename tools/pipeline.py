@@ -35,6 +35,7 @@ from utils.options.flags import parse_options
 from utils.options.recipes import recipe, train_defaults
 from utils.options.seg_recipes import SEG_RECIPES
 from utils.options.training import TrainOptions
+from utils.scoring.best_threshold import evaluation_file
 from utils.tar_members import folder_of
 
 CODE = Path(__file__).resolve().parents[1]
@@ -235,8 +236,11 @@ class Chain:
         if self.options.source == "dict":
             flags = ("--source", "dict", "--dict-dir", self.dict, "--threshold", self.options.threshold)
             source = self.folder / self.dict
+        inputs = [claim_file(source)]
+        if self.options.source == "dict" and self.options.threshold == "best":
+            inputs.append(evaluation_file(self.folder, self.dict))
         command = self.command("-m tools.masks", self.options.name, *flags, *self.made_of())
-        return Step("masks", command, (claim_file(source),), self.files(self.folder / "png", self.ids, ".png"))
+        return Step("masks", command, tuple(inputs), self.files(self.folder / "png", self.ids, ".png"))
 
     def train_segmentation(self) -> Step:
         """Trains the segmentation network."""

@@ -155,6 +155,8 @@ def why_no_branch(folder: Path, run: TrainOptions) -> str:
     """Why a run has no diffusion branch to show; empty if it has one."""
     if not DiGLoss(run.W, run.T, run.A, run.start_epoch, run.guided_from).has_diffusion_branch:
         return f"the run was trained without LFCA, with --W {show(run.W)}"
+    if run.guided_from >= run.epochs:
+        return f"LFCA has learnt nothing with --guided-from {run.guided_from}"
     if run.guide != "denoiser":
         return f"the run was guided by something else in part, with --guide {run.guide}"
     if not last_file(folder).is_file():

@@ -258,18 +258,18 @@ def open_experiment(options: TrainingT) -> Path:
 
 
 def start_run(options: TrainingT, classes: Sequence[str], job: str = "", white: float = 0.0) -> None:
-    """Saves the options of a run whose inputs were checked; with `--overwrite`, first removes the earlier run's files.
+    """Saves the options of a run whose inputs were checked; a new one first removes what an earlier one has left.
 
     Args:
         options, classes, job: of the run.
         white: white level of its training images of more than 8 bits, which inference takes too; 0: unknown.
     """
-    if options.overwrite:
-        for path in (*options.folder.glob("ckpt/*.pth"), *options.folder.glob("events.out.tfevents.*")):
-            path.unlink()
-        scores_file(options.folder).unlink(missing_ok=True)
-        wandb_file(options.folder).unlink(missing_ok=True)
-        animation_file(options.folder).unlink(missing_ok=True)
+    folder = options.folder
+    old = [*folder.glob("ckpt/*.pth")] if options.overwrite else []
+    if not options.resume:
+        old += [*folder.glob("events.out.tfevents.*"), scores_file(folder), wandb_file(folder), animation_file(folder)]
+    for path in old:
+        path.unlink(missing_ok=True)
     save_options(dataclasses.replace(options, resume=False, overwrite=False), classes, job, white)
 
 

@@ -133,7 +133,10 @@ def batches(layout: Layout, ids: Sequence[str], settings: TrainOptions, name: st
     size = [settings.input_size] * 2
     for start in progress(range(0, len(ids), BATCH), name, -(-len(ids) // BATCH)):
         part = range(start, min(start + BATCH, len(ids)))
-        images = [v2.functional.resize(open_rgb(layout.image_path(ids[i])), size, antialias=True) for i in part]
+        images = [
+            v2.functional.resize(open_rgb(layout.image_path(ids[i]), settings.white_level), size, antialias=True)
+            for i in part
+        ]
         yield torch.stack([v2.functional.pil_to_tensor(image) for image in images]).float() / 255, list(part)
 
 

@@ -160,6 +160,14 @@ def test_validation_images_are_scaled_as_training_images_are(tmp_path):
     check_images(tmp_path, validated, "first", 4095.0, like=trained)
 
 
+@pytest.mark.parametrize("when", ["first", "always"])
+def test_however_images_are_checked_those_of_validation_are_compared_with_those_of_training(tmp_path, when):
+    trained, validated = ([save_deep(tmp_path / f"{largest}.png", largest)] for largest in (60000, 4000))
+    check_images(tmp_path, trained, when)
+    with pytest.raises(InputError, match="say with --white-level"):
+        check_images(tmp_path, validated, when, like=trained)
+
+
 def test_a_check_that_is_stopped_goes_on_there(tmp_path, paths, monkeypatch):
     look_at, seen = datasets.check.look_at, []
 

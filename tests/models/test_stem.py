@@ -133,7 +133,11 @@ def test_a_trunk_learns_unless_it_is_frozen(frozen):
 
 @pytest.mark.parametrize(
     ("name", "stages", "learns"),
-    [("test_efficientnet", 2, "blocks.2.0.conv_exp.weight"), ("resnet18", 1, "layer1.0.conv1.weight")],
+    [
+        ("test_efficientnet", 2, "blocks.2.0.conv_exp.weight"),
+        ("resnet18", 1, "layer1.0.conv1.weight"),
+        ("test_convnext", 2, "stages_2.downsample.0.weight"),
+    ],
 )
 def test_the_first_stages_can_be_frozen_alone(name, stages, learns):
     stem = ConvStem(name, 16, 8)

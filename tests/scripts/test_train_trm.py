@@ -21,6 +21,7 @@ from tests.helpers.toy_data import save_mask
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment import read_scores
+from utils.files import claim_file
 from utils.options.training import TrainOptions
 from utils.training.checkpoint import save_file
 from utils.training.engine import Training
@@ -510,6 +511,16 @@ def test_stand_ins_guide_a_resumed_run_as_one_that_was_not_stopped(tmp_path, toy
     assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "part", 1))
     plain = train(tmp_path, toy_voc, "plain", f"--epochs 2 --start_epoch 0 {STEM}")
     assert not equal(transformer_weights(whole, 1), transformer_weights(plain, 1))
+
+
+def test_a_resume_without_a_check_of_images_keeps_their_white_level(tmp_path, toy_voc):
+    folder = train(tmp_path, toy_voc, "run", "--epochs 2 --until 1")
+    saved = json.loads((folder / "options.json").read_text())
+    (folder / "options.json").write_text(json.dumps(saved | {"white_level": 65535.0}))
+    train(tmp_path, toy_voc, "run", "--resume --check-data never")
+    assert json.loads((folder / "options.json").read_text())["white_level"] == 65535
+    infer_trm.main(f"--name run --experiments {tmp_path} --dict --device cpu --num_workers 0".split())
+    assert '"white_level": 65535' in claim_file(folder / "dict").read_text()
 
 
 def test_features_of_a_stem_need_one():

@@ -127,6 +127,15 @@ def steps_of(tmp_path: Path, data: Path, **options) -> list[str]:
     return [make().name for make in made.makers]
 
 
+@pytest.mark.parametrize(("threshold", "depends"), [("best", True), ("0.4", False)])
+def test_masks_at_the_best_threshold_are_made_again_when_it_changes(tmp_path, toy_voc, threshold, depends):
+    options = PipelineOptions(
+        name="x", experiments=str(tmp_path), data_path=str(toy_voc), source="dict", threshold=threshold
+    )
+    inputs = Chain(options, open_layout(toy_voc)).make_masks().inputs
+    assert (tmp_path / "x" / "evaluation.json" in inputs) == depends
+
+
 def test_a_denoiser_that_is_there_is_not_trained(tmp_path, toy_voc):
     data = {"data_path": str(toy_voc), "seg_exp": "seg_lite"}
     assert steps_of(tmp_path, toy_voc, exp="dig_lite", **data)[0] == "denoiser"

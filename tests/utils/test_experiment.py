@@ -179,6 +179,16 @@ def test_starting_without_overwrite_keeps_the_checkpoints(tmp_path):
     assert len(list((folder / "ckpt").iterdir())) == 3
 
 
+@pytest.mark.parametrize(("resume", "left"), [(True, True), (False, False)])
+def test_a_new_run_in_a_folder_whose_weights_were_deleted_has_no_scores_of_the_old_one(tmp_path, resume, left):
+    (tmp_path / "run").mkdir()
+    old = [tmp_path / "run" / name for name in ("scores.json", "events.out.tfevents.1")]
+    for path in old:
+        path.write_text("{}")
+    start_run(options_in(tmp_path, resume=resume), ("cat",))
+    assert [path.exists() for path in old] == [left, left]
+
+
 def test_starting_saves_the_options(tmp_path):
     options = options_in(tmp_path, epochs=3)
     open_experiment(options)

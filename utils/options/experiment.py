@@ -103,6 +103,16 @@ def save_options(options: Any, classes: Sequence[str], job: str = "", white: flo
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
+def saved_white(folder: Path) -> float:
+    """The white level that a run's `options.json` holds; 0 if it holds none."""
+    path = folder / OPTIONS_FILE
+    try:
+        white = json.loads(path.read_text()).get("white_level", 0) if path.exists() else 0
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not the options of a run: {error}") from error
+    return white if isinstance(white, float) and white > 0 else 0.0
+
+
 def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
     """The options that a run saved.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options
+from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options, saved_white
 from .exported import exported_run, is_exported
 from .flags import OptionsT, assignments, check_ranges, option, show
 
@@ -91,7 +91,10 @@ class ArchitectureOptions:
     )
     infer_cap: int = option(DEFAULT_CAP, CAP_HELP, low=0, high=100_000)
     infer_scales: tuple[float, ...] = option(
-        (1.0,), "sizes that an image is seen at in inference, relative to INFER_SIZE; their CAMs are summed", low=0.1, high=8
+        (1.0,),
+        "sizes that the image of INFER_SIZE is resized to in inference, relative to it; their CAMs are summed",
+        low=0.1,
+        high=8,
     )
     cam: str = option(
         "refined",
@@ -394,10 +397,9 @@ def load_run_of(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str,
     if not path.exists():
         return None
     options = load_options(cls, path)
-    content = json.loads(path.read_text())
-    classes, white = content.get("classes"), content.get("white_level", 0)
+    classes = json.loads(path.read_text()).get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path} is not the options of a run: it names no classes")
-    if isinstance(white, float) and white > 0 and hasattr(options, "white_level"):  # of the training images
-        options = dataclasses.replace(options, white_level=options.white_level or white)
+    if hasattr(options, "white_level"):
+        options = dataclasses.replace(options, white_level=options.white_level or saved_white(folder))
     return options, tuple(classes)
