@@ -7,7 +7,6 @@ from utils.options.training import DenoiserOptions, shards_of
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(DenoiserOptions, denoiser_defaults)
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ema_pytorch import EMA
 from torch import Tensor, nn
@@ -42,14 +40,13 @@ from utils.machine.distributed import (
     require_equal_parts,
     restarted_job,
     shard_rows,
-    unsynchronized,
     world_size,
     wrap_ddp,
 )
 from utils.machine.interruptions import Interruptions
 from utils.options.flags import memory_advice
-from utils.training.checkpoint import load_last, load_strictly, require_finite, require_same, save_file, state_dict_of
-from utils.training.loop import after_step
+from utils.training.checkpoint import LastCheckpoint, require_finite, save_file
+from utils.training.loop import after_step, backward_in_parts
 from utils.training.seeding import Stream, derive_seed, sample_noise
 
 FORMAT_VERSION = "1.8.8"
@@ -71,9 +68,8 @@ def main(args: list[str]) -> None:
 
     with process_group(device, options.nproc, [options.folder, out]), RunLog(options.folder, silent=not is_main()) as log:
         # Data
-        last = open_experiment(options)
-        if out.exists() and not (options.overwrite or options.resume):
-            raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
+        path = open_experiment(options)
+        require_free(out, options)
         log.info(f"denoiser of width {options.dim} on {hardware(precision)}: {len(images)} images of {options.data}")
         if images.left_out:
             log.info(f"left out: {images.left_out}")
@@ -87,9 +83,10 @@ def main(args: list[str]) -> None:
         denoiser = build_denoiser(options.dim, options.image_size, options.grad_checkpoint).to(device)
         optimizer = build_optimizer(denoiser, options.lr, device)
         ema = EMA(denoiser, beta=options.ema_decay, update_every=options.ema_every)
-        training = DenoiserTraining(denoiser, ema, optimizer, precision, options.accum, images.digest(()))
+        last = LastCheckpoint(path, {"data": images.digest(())}, log.info)
+        training = DenoiserTraining(denoiser, ema, optimizer, precision, last, options.accum)
         if options.resume:
-            training.load(last, log)
+            training.load()
         require_common_start(training.step)
         if options.compile:
             denoiser.model.compile_passes()  # after EMA has copied the network
@@ -107,22 +104,27 @@ def main(args: list[str]) -> None:
                 losses.append(training.update(to_device(image, device), index.tolist(), options.seed))
                 milestone = done % options.sample_every == 0 or done == options.steps
                 if milestone and is_main():
-                    grid = sample_grid(ema.ema_model, options, device)
-                    save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
+                    write_samples(ema.ema_model, options, device, done)
                 after_step(
                     interruptions,
                     report=partial(report, losses, done, options, log),
-                    save=partial(training.save_last, last),
+                    save=training.save,
                     reports=done % options.print_freq == 0,
                     saves=milestone,
                 )
-        training.save(out)
+        training.export(out)
         log.info(f"done: {out}; samples in {options.folder / 'samples'}")
 
 
 def parse(args: list[str]) -> DenoiserOptions:
     """Options from a command line, with the recipe's defaults."""
     return parse_run(DenoiserOptions, args, "train_diffusion.py", __doc__, denoiser_defaults(args), restarted_job())
+
+
+def require_free(out: Path, options: DenoiserOptions) -> None:
+    """Raises InputError if a new run would replace a denoiser without `--overwrite`."""
+    if out.exists() and not (options.overwrite or options.resume):
+        raise InputError(f"{out} exists: name another file with --out, or replace it with --overwrite")
 
 
 def build_optimizer(denoiser: GaussianDiffusion, lr: float, device: torch.device) -> torch.optim.Adam:
@@ -150,9 +152,9 @@ class DenoiserTraining:
         ema: exponential moving average of its weights.
         optimizer: of the denoiser.
         precision: of the denoiser.
+        last: the run's last checkpoint.
         accum: number of parts that this process's batch is split into, for gradient accumulation. The loss is a mean over
             images and no layer mixes images, so only rounding differs.
-        data: digest of the training images.
     """
 
     def __init__(
@@ -161,17 +163,16 @@ class DenoiserTraining:
         ema: EMA,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
+        last: LastCheckpoint,
         accum: int = 1,
-        data: str = "",
     ):
         self.denoiser = denoiser
         self.ema = ema
         self.optimizer = optimizer
         self.precision = precision
+        self.last = last
         self.accum = accum
-        self.data = data
         self.step = 0
-        self.fell_back = False  # whether the last checkpoint is damaged, and must not replace the previous one
         self.loss: nn.Module = DenoisingLoss(denoiser)
 
     def wrap_ddp(self) -> None:
@@ -185,21 +186,18 @@ class DenoiserTraining:
         batch = len(image) * world_size()
         t = upload(shard_rows(torch.randint(self.denoiser.num_steps, (batch,), generator=generator)), image.device)
         noise = sample_noise(seed, self.step, samples, 0, image.shape[1:], image.device)
-        size = len(image) // self.accum
-        losses = []
-        for start in range(0, len(image), size):
-            part = slice(start, start + size)
-            with contextlib.nullcontext() if part.stop == len(image) else unsynchronized(self.loss):
-                with self.precision.autocast():
-                    loss = self.loss(image[part], t[part], noise[part]) / self.accum
-                self.precision.backward(loss)
-            losses.append(loss.detach())
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            with self.precision.autocast():
+                return {"loss": self.loss(image[part], t[part], noise[part]) / self.accum}
+
+        losses = backward_in_parts(losses_of, len(image), self.accum, self.loss, self.precision)
         self.precision.step(self.optimizer, MAX_GRADIENT_NORM)
         self.ema.update()
         self.step += 1
-        return sum(losses)
+        return losses["loss"]
 
-    def save(self, path: Path) -> None:
+    def export(self, path: Path) -> None:
         """Writes the finished denoiser in the format of denoising-diffusion-pytorch.
 
         Raises:
@@ -209,12 +207,9 @@ class DenoiserTraining:
         if is_main():
             save_file(self.content(), path)
 
-    def save_last(self, path: Path) -> None:
-        """Writes the last checkpoint, and keeps the previous one beside it; see `save`."""
-        require_finite(self.denoiser)
-        if is_main():
-            save_file(self.content() | {"data": self.data}, path, keep_previous=not self.fell_back)
-        self.fell_back = False
+    def save(self) -> None:
+        """Writes the last checkpoint; see `LastCheckpoint.save`."""
+        self.last.save(self.denoiser, self.content())
 
     def content(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -228,15 +223,13 @@ class DenoiserTraining:
             "version": FORMAT_VERSION,
         }
 
-    def load(self, path: Path, log: RunLog) -> None:
+    def load(self) -> None:
         """Restores the state from the last checkpoint.
 
         Raises:
             InputError: there is no usable checkpoint of this run.
         """
-        content, self.fell_back = load_last(path, log.info)
-        require_same(content, {"data": self.data}, path)
-        load_strictly(self.denoiser, state_dict_of(content, path), path)
+        content = self.last.load(self.denoiser)
         try:
             self.ema.load_state_dict(content["ema"])
             self.optimizer.load_state_dict(content["opt"])
@@ -244,8 +237,8 @@ class DenoiserTraining:
                 self.precision.scaler.load_state_dict(content["scaler"])
             self.step = int(content["step"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is not what this run can be resumed from: {error}") from error
-        log.info(f"resuming after step {self.step} from {path}")
+            raise InputError(f"{self.last.path} is not what this run can be resumed from: {error}") from error
+        self.last.say(f"resuming after step {self.step} from {self.last.path}")
 
 
 def batches(loader: EpochLoader, steps: range) -> Iterator[list[Tensor]]:
@@ -274,13 +267,14 @@ def report(losses: list[Tensor], done: int, options: DenoiserOptions, log: RunLo
     log.scalars({"loss": values.mean().item(), "lr": options.lr}, done)
 
 
-def sample_grid(denoiser: GaussianDiffusion, options: DenoiserOptions, device: torch.device) -> np.ndarray:
-    """Samples from the denoiser, with the same noise in each call: (n, S, S, 3) uint8."""
+def write_samples(denoiser: GaussianDiffusion, options: DenoiserOptions, device: torch.device, done: int) -> None:
+    """Writes a grid of samples from the denoiser, with the same noise in each call; `done`: steps so far."""
     shape = (3, options.image_size, options.image_size)
     numbers = range(options.num_samples)
     noise = sample_noise(derive_seed(Stream.SAMPLES, options.seed), 0, numbers, 0, shape, device)
     images = [denoiser.sample(part, options.sample_steps) for part in noise.split(options.batch_size)]
-    return (torch.cat(images) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    grid = (torch.cat(images) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    save_grid(grid, options.folder / "samples" / f"{done:06d}.png")
 
 
 if __name__ == "__main__":

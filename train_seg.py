@@ -25,16 +25,7 @@ from datasets.segmentation import SegmentationImages, check_pairs, require_masks
 from models import SegmentationNet, build_segmenter
 from utils.cams.folders import made_with
 from utils.errors import run_script
-from utils.experiment import (
-    SEG,
-    add_score,
-    epoch_file,
-    open_experiment,
-    parse_run,
-    read_scores,
-    remove_old_epochs,
-    start_run,
-)
+from utils.experiment import SEG, add_score, open_experiment, parse_run, start_run
 from utils.files import claim, claim_file, digest_of_all
 from utils.log import RunLog, progress, require_wandb
 from utils.machine.compiler import require_compiler
@@ -48,7 +39,6 @@ from utils.machine.distributed import (
     job,
     local_world_size,
     process_group,
-    require_common_start,
     restarted_job,
     shard,
 )
@@ -59,8 +49,9 @@ from utils.options.flags import memory_advice
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep
 from utils.segmentation.training import SegmentationStep, score_masks
-from utils.training.checkpoint import save_file
+from utils.training.checkpoint import LastCheckpoint, save_file
 from utils.training.engine import Training
+from utils.training.epochs import train_epochs
 from utils.training.step import Step
 
 MOMENTUM = 0.9
@@ -119,45 +110,28 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
 
         # Optimiser
         optimizer = build_optimizer(net, options)
-        interruptions = Interruptions(options.ckpt_minutes)
         training = Training(
             step,
             optimizer,
             options.seed,
-            last,
+            LastCheckpoint(last, {"data": train_loader.dataset.digest(layout.classes)}, log.info),
             log,
             options.print_freq,
-            interruptions,
+            Interruptions(options.ckpt_minutes),
             schedule=partial(set_learning_rate, optimizer, options),
             ema_decay=options.ema_decay,
-            digests={"data": train_loader.dataset.digest(layout.classes)},
         )
-        if options.resume:
-            training.load()
-        require_common_start((training.epoch, training.steps_done, len(train_loader)))
-        training.wrap_ddp()
+        training.start(train_loader, options.resume)
         if is_main():
             claim_masks(options, train_loader.dataset.masks)
             start_run(options, layout.classes, job(), train_loader.dataset.white)
             log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
-        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs that were scored before a resume
 
         # Loop
-        with interruptions:
-            for epoch in range(training.epoch, options.epochs):
-                losses = training.train_epoch(train_loader, epoch)
-                log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
-                if is_main():
-                    save_file(training.result.state_dict(), epoch_file(options.folder, epoch, goal.kind))
-
-                if isinstance(options, SegOptions):
-                    if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
-                        truth = partial(read_truth, layout)
-                        scores = score_masks(training.result, val_loader, precision, truth, channels - 1, interruptions)
-                        report_scores(scores, epoch, (epoch + 1) * len(train_loader), options, log)
-                    if is_main() and options.keep:
-                        remove_old_epochs(options.folder, options.keep, goal.kind)
-            log.info(f"done: {epoch_file(options.folder, options.epochs - 1, goal.kind)}")
+        score = None
+        if isinstance(options, SegOptions) and val_loader is not None:
+            score = partial(score_epoch, training, val_loader, layout, options, len(train_loader))
+        train_epochs(training, train_loader, options, options.epochs, goal.kind, save_weights, score)
 
 
 def parse(args: list[str], goal: Goal = CLASSES) -> SegOptions | AffinityOptions:
@@ -275,6 +249,20 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, options: MaskOptions, ep
     rate = options.lr * warmup * (1 - epochs_done / options.epochs) ** options.power
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+def save_weights(net: SegmentationNet, path: Path) -> None:
+    """Writes the parameters that inference needs: all of them."""
+    save_file(net.state_dict(), path)
+
+
+def score_epoch(
+    training: Training, loader: InferenceLoader, layout: Layout, options: SegOptions, steps: int, epoch: int
+) -> None:
+    """Scores the masks of an epoch; for the arguments see `train_trm.score_epoch`."""
+    precision, truth = training.precision, partial(read_truth, layout)
+    scores = score_masks(training.result, loader, precision, truth, len(layout.classes), training.interruptions)
+    report_scores(scores, epoch, (epoch + 1) * steps, options, training.log)
 
 
 def report_scores(scores: Scores, epoch: int, step: int, options: SegOptions, log: RunLog) -> None:

@@ -29,15 +29,7 @@ from diffusion.stand_ins import BlurredImages, OtherFeatures, SameImages
 from diffusion.trained import load_denoiser
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
-from utils.experiment import (
-    add_score,
-    epoch_file,
-    open_experiment,
-    parse_run,
-    read_scores,
-    remove_old_epochs,
-    start_run,
-)
+from utils.experiment import TRM, add_score, open_experiment, parse_run, start_run
 from utils.log import RunLog, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
@@ -50,7 +42,6 @@ from utils.machine.distributed import (
     job,
     local_world_size,
     process_group,
-    require_common_start,
     require_equal_parts,
     restarted_job,
     shard,
@@ -62,8 +53,9 @@ from utils.options.flags import memory_advice
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
-from utils.training.checkpoint import digest_of_parameters, load_file, save_file, state_dict_of
+from utils.training.checkpoint import LastCheckpoint, digest_of_parameters, load_file, save_file, state_dict_of
 from utils.training.engine import Training, TrainingStep, score_cams
+from utils.training.epochs import train_epochs
 from utils.training.seeding import seeded
 
 if TYPE_CHECKING:
@@ -109,59 +101,35 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             net.compile_blocks()
             if guidance is not None:
                 guidance.compile_denoiser()
+        if net.stem is not None and not options.resume:
+            calibrate_stem(net.stem, train_loader.dataset)
 
         # Optimiser
         optimizer = build_optimizer(net, options)
         if options.update_in_backward:
             update_in_backward(optimizer)
-        scheduler = build_scheduler(optimizer, options)
-        interruptions = Interruptions(options.ckpt_minutes)
-        if net.stem is not None and not options.resume:
-            calibrate_stem(net.stem, train_loader.dataset)
         training = Training(
             step,
             optimizer,
             options.seed_of("noise"),
-            last,
+            LastCheckpoint(last, digests_of(train_loader.dataset, layout, denoiser), log.info),
             log,
             options.print_freq,
-            interruptions,
+            Interruptions(options.ckpt_minutes),
             options.accum,
-            schedule=partial(set_learning_rate, scheduler, options),
+            schedule=partial(set_learning_rate, build_scheduler(optimizer, options), options),
             ema_decay=options.ema_decay,
-            digests={
-                "data": train_loader.dataset.digest(layout.classes),
-                "denoiser": digest_of_parameters(denoiser) if denoiser is not None else "",
-            },
         )
-        if options.resume:
-            training.load()
-        require_common_start((training.epoch, training.steps_done, len(train_loader)))
-        training.wrap_ddp()
+        training.start(train_loader, options.resume)
         if is_main():
             start_run(options, layout.classes, job(), train_loader.dataset.white)
             log.start_wandb(options.wandb, options.name, dataclasses.asdict(options))
-        scored = gather(sorted(read_scores(options.folder)))[0]  # epochs that were scored before a resume
 
         # Loop
-        with interruptions:
-            for epoch in range(training.epoch, options.epochs_now):
-                losses = training.train_epoch(train_loader, epoch)
-                log.info(f"epoch {epoch} done: " + " ".join(f"{name} {value:.4f}" for name, value in losses.items()))
-                if is_main():
-                    save_inference_weights(training.result, epoch_file(options.folder, epoch))
-
-                if val_loader is not None and options.validates(epoch, options.epochs) and str(epoch) not in scored:
-                    truth = partial(read_truth, layout)
-                    watched, done = WatchedCams(val_loader.dataset, layout.classes), (epoch + 1) * len(train_loader)
-                    scores = score_cams(
-                        training.result, val_loader, precision, truth, len(layout.classes), interruptions, watched.add
-                    )
-                    report_scores(*scores, epoch, done, options, log)
-                    log.pictures(watched.pictures, done)
-                if is_main() and options.keep:
-                    remove_old_epochs(options.folder, options.keep)
-            log.info(f"done: {epoch_file(options.folder, options.epochs_now - 1)}")
+        score = None
+        if val_loader is not None:
+            score = partial(score_epoch, training, val_loader, layout, options, len(train_loader))
+        train_epochs(training, train_loader, options, options.epochs_now, TRM, save_inference_weights, score)
 
 
 def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> TrainOptions:
@@ -172,6 +140,32 @@ def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24
 def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
     """The number that the number of processes must divide."""
     return shards_of(parse(args, program, exp))
+
+
+def digests_of(images: TrainingImages, layout: Layout, denoiser: GaussianDiffusion | None) -> dict[str, str]:
+    """What a resumed run must find unchanged: training images with their labels, and denoiser."""
+    return {
+        "data": images.digest(layout.classes),
+        "denoiser": digest_of_parameters(denoiser) if denoiser is not None else "",
+    }
+
+
+def score_epoch(
+    training: Training, loader: InferenceLoader, layout: Layout, options: TrainOptions, steps: int, epoch: int
+) -> None:
+    """Scores the CAMs and labels of an epoch, and logs the pictures of a few images.
+
+    Args:
+        training, layout, options: those of the run.
+        loader: of this process's shard of the validation images.
+        steps: of an epoch.
+        epoch: counted from 0.
+    """
+    watched, truth, done = WatchedCams(loader.dataset, layout.classes), partial(read_truth, layout), (epoch + 1) * steps
+    precision, interruptions = training.precision, training.interruptions
+    scores = score_cams(training.result, loader, precision, truth, len(layout.classes), interruptions, watched.add)
+    report_scores(*scores, epoch, done, options, training.log)
+    training.log.pictures(watched.pictures, done)
 
 
 def report_scores(

@@ -28,11 +28,14 @@ from utils.machine.device import Precision, make_deterministic
 from utils.machine.interruptions import Interruptions
 from utils.options.training import DenoiserOptions
 from utils.training.backward_updates import update_in_backward
+from utils.training.checkpoint import LastCheckpoint
 from utils.training.engine import Training, TrainingStep
 
 from .training import NUM_CLASSES, SIDE, build_step, kept_bytes
 
 CPU = torch.device("cpu")
+UNSAVED = LastCheckpoint(Path(), {}, print)
+"""For trainings that end before they save."""
 HEADER = "| a step of training, counted | flags | peak memory |\n|---|---|---|"
 WORK = (
     "dig",
@@ -145,7 +148,7 @@ def dig_update(step: TrainingStep, options: argparse.Namespace) -> Callable[[], 
     if options.update_in_backward:
         update_in_backward(optimizer)
     unlogged = cast(RunLog, None)
-    training = Training(step, optimizer, 0, Path(), unlogged, 1, Interruptions(), options.accum)
+    training = Training(step, optimizer, 0, UNSAVED, unlogged, 1, Interruptions(), options.accum)
     images = torch.zeros(options.batch_size, 3, SIDE, SIDE, dtype=torch.uint8)
     labels = torch.ones(options.batch_size, NUM_CLASSES)
     return lambda: training.update(images, labels, list(range(options.batch_size)))
@@ -155,7 +158,7 @@ def denoiser_update(denoiser: GaussianDiffusion, precision: Precision, options: 
     """A function that runs one step of `train_diffusion.py`; memory of averaged weights counts, but they are not updated."""
     average: Any = SimpleNamespace(weights=[torch.empty_like(p) for p in denoiser.parameters()], update=lambda: None)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-4, torch.device("cuda"))
-    training = train_diffusion.DenoiserTraining(denoiser, average, optimizer, precision, options.accum)
+    training = train_diffusion.DenoiserTraining(denoiser, average, optimizer, precision, UNSAVED, options.accum)
     images = torch.zeros(options.batch_size, 3, SIDE, SIDE, dtype=torch.uint8)
     return lambda: training.update(images, list(range(options.batch_size)), 0)
 

@@ -102,6 +102,7 @@ def test_every_flag_is_read(command):
     shared = [
         *(ROOT / "utils" / "options").rglob("*.py"),
         ROOT / "utils" / "experiment.py",
+        ROOT / "utils" / "training" / "epochs.py",
         ROOT / "utils" / "cams" / "crf.py",
     ]
     readers = (ROOT / READERS.get(command, command), *shared)

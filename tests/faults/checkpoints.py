@@ -106,14 +106,14 @@ def stopped_trainings(folder: Path, data: Path) -> Iterator[str]:
 
 def stopped_denoisers(folder: Path, data: Path) -> Iterator[str]:
     """Trains a denoiser undisturbed, and copies the run as it is after its second step."""
-    original = train_diffusion.DenoiserTraining.save_last
+    original = train_diffusion.DenoiserTraining.save
 
-    def save(training: train_diffusion.DenoiserTraining, path: Path) -> None:
-        original(training, path)
+    def save(training: train_diffusion.DenoiserTraining) -> None:
+        original(training)
         if training.step == 2:
             shutil.copytree(folder / "whole-denoiser" / "run", folder / "after step 2" / "run")
 
-    with mock.patch.object(train_diffusion.DenoiserTraining, "save_last", save):
+    with mock.patch.object(train_diffusion.DenoiserTraining, "save", save):
         train_denoiser(folder / "whole-denoiser", data)
     (folder / "whole-denoiser" / "denoiser.pt").rename(folder / "whole" / "denoiser.pt")
     yield "after step 2"

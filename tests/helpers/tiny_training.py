@@ -12,6 +12,7 @@ from models import DiGLoss, build_dig
 from utils.log import RunLog
 from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions
+from utils.training.checkpoint import LastCheckpoint
 from utils.training.engine import Training, TrainingStep
 
 TINY = {"image_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -36,7 +37,9 @@ def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None =
     step = TrainingStep(network, guidance, DiGLoss(start_epoch=1), network.normalize, precision).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), fused=device != "meta")
     log = RunLog(folder, silent=True)
-    return Training(step.train(), optimizer, 0, folder / "last.pth", log, 50, Interruptions(), **options)
+    return Training(
+        step.train(), optimizer, 0, LastCheckpoint(folder / "last.pth", {}, log.info), log, 50, Interruptions(), **options
+    )
 
 
 def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> train_diffusion.DenoiserTraining:
@@ -45,7 +48,9 @@ def denoiser_training(device: str = "cpu", accum: int = 1, **options: Any) -> tr
     denoiser = build_denoiser(8, 32, **options).to(device)
     ema = EMA(denoiser, beta=0.9, update_every=1)
     optimizer = train_diffusion.build_optimizer(denoiser, 1e-3, torch.device("meta" if device == "meta" else "cuda"))
-    return train_diffusion.DenoiserTraining(denoiser, ema, optimizer, Precision("off", torch.device(device)), accum)
+    return train_diffusion.DenoiserTraining(
+        denoiser, ema, optimizer, Precision("off", torch.device(device)), LastCheckpoint(Path(), {}, print), accum
+    )
 
 
 def batch(side: int = 32, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor, list[int]]:

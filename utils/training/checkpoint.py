@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import previous_file, whole_file
+from ..machine.distributed import is_main
 
 WRAPPERS = ("model", "state_dict", "module", "teacher")
 """Keys under which checkpoints of this field store their parameters."""
@@ -90,6 +91,44 @@ def load_of_run(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} is no checkpoint of a run: it holds a {type(content).__name__}")
     return content
+
+
+class LastCheckpoint:
+    """The checkpoint that a run is resumed from; the one before it is kept beside it.
+
+    Args:
+        path: the file.
+        digests: of what the run is trained with, kept in the file; see `require_same`.
+        say: is called with a warning if the file is damaged and the one before it is used.
+    """
+
+    def __init__(self, path: Path, digests: Mapping[str, str], say: Callable[[str], None]):
+        self.path = path
+        self.digests = digests
+        self.say = say
+        self.fell_back = False  # the file is damaged, and must not replace the one before it
+
+    def load(self, net: nn.Module) -> dict[str, Any]:
+        """Loads the parameters of a network, and returns all that the file holds.
+
+        Raises:
+            InputError: there is no usable checkpoint of this run.
+        """
+        content, self.fell_back = load_last(self.path, self.say)
+        require_same(content, self.digests, self.path)
+        load_strictly(net, state_dict_of(content, self.path), self.path)
+        return content
+
+    def save(self, net: nn.Module, content: Mapping[str, Any]) -> None:
+        """Writes what a run is resumed from; all processes call it.
+
+        Raises:
+            InputError: a weight of the network is not finite, or the file cannot be written.
+        """
+        require_finite(net)
+        if is_main():
+            save_file({**content, **self.digests}, self.path, keep_previous=not self.fell_back)
+        self.fell_back = False
 
 
 def damage(path: Path) -> str | None:

@@ -1,10 +1,8 @@
 """The training engine: DiG's training step, the loop over steps of any network, and scoring of CAMs between epochs."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial, reduce
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import numpy as np
@@ -21,8 +19,8 @@ from ..machine.distributed import (
     is_main,
     mean_over_processes,
     rank,
+    require_common_start,
     sum_over_processes,
-    unsynchronized,
     wrap_ddp,
 )
 from ..machine.interruptions import SAVE, Interruptions
@@ -30,15 +28,8 @@ from ..machine.memory import return_freed_memory, returning_freed_memory
 from ..machine.parallel import in_background
 from ..scoring.classification import ClassificationScores, ClassificationTally
 from ..scoring.metrics import Scores, ThresholdSweep
-from .checkpoint import (
-    load_last,
-    load_strictly,
-    require_finite,
-    require_same,
-    save_file,
-    state_dict_of,
-)
-from .loop import after_step
+from .checkpoint import LastCheckpoint, load_strictly
+from .loop import after_step, backward_in_parts
 from .seeding import Stream, derive_seed, sample_noise
 from .step import Criterion, Guide, NetworkT, Step
 
@@ -126,10 +117,10 @@ class Training(Generic[NetworkT]):
     run is bit-identical to an uninterrupted one.
 
     Args:
-        step: the losses of a batch, such as a `TrainingStep`; call `wrap_ddp` before the first epoch.
+        step: the losses of a batch, such as a `TrainingStep`; call `start` before the first epoch.
         optimizer: of the network.
         seed: of noise and stochastic depth.
-        last: path of the run's last checkpoint.
+        last: the run's last checkpoint.
         log: the log; losses are means over all processes.
         print_freq: steps between two lines of the log.
         interruptions: checked after every step.
@@ -137,7 +128,6 @@ class Training(Generic[NetworkT]):
             images and no layer mixes images, so only rounding and stochastic depth differ.
         schedule: sets the learning rate before a step, from the number of epochs done, with its fraction.
         ema_decay: decay of the exponential moving average (EMA) of the weights; 0: no average.
-        digests: of training images (`VisitedImages.digest`) and denoiser, kept in checkpoints; see `require_same`.
     """
 
     def __init__(
@@ -145,14 +135,13 @@ class Training(Generic[NetworkT]):
         step: Step[NetworkT],
         optimizer: torch.optim.Optimizer,
         seed: int,
-        last: Path,
+        last: LastCheckpoint,
         log: RunLog,
         print_freq: int,
         interruptions: Interruptions,
         accum: int = 1,
         schedule: Callable[[float], None] = lambda epochs_done: None,
         ema_decay: float = 0.0,
-        digests: Mapping[str, str] | None = None,
     ):
         self.step = step
         self.parallel: nn.Module = step  # in DDP, if there are several processes
@@ -166,17 +155,26 @@ class Training(Generic[NetworkT]):
         self.schedule = schedule
         self.ema = average_of(step.net, ema_decay) if ema_decay else None
         self.precision = step.precision
-        self.digests = digests or {}
         self.epoch = 0
         self.steps_done = 0  # in this epoch
         self.sums: dict[str, float] = {}  # of each loss over these steps
-        self.fell_back = False  # whether the last checkpoint is damaged, and must not replace the previous one
         self.waiting: list[tuple[Tensor, list[int]]] = []  # losses since the last report, on the device, and their images
 
     @property
     def result(self) -> NetworkT:
         """The network for inference: with averaged weights if there is an EMA."""
         return self.ema.module if self.ema is not None else self.step.net
+
+    def start(self, loader: EpochLoader, resume: bool) -> None:
+        """Prepares the first step: with `resume` from the last checkpoint, and in DDP if there are several processes.
+
+        Raises:
+            InputError: there is no usable checkpoint of this run, or the processes would start from different steps.
+        """
+        if resume:
+            self.load()
+        require_common_start((self.epoch, self.steps_done, len(loader)))
+        self.wrap_ddp()
 
     def wrap_ddp(self) -> None:
         """Wraps the step in DDP, which averages gradients over all processes."""
@@ -228,15 +226,11 @@ class Training(Generic[NetworkT]):
         image, labels = to_device(image, device), to_device(labels, device)
         # Stochastic depth uses the global generator; seeding it in each step makes every step repeatable on its own.
         torch.manual_seed(derive_seed(Stream.STEP, self.seed, self.epoch, self.steps_done) + rank())
-        size = len(samples) // self.accum
-        totals: dict[str, Tensor] = {}
-        for start in range(0, len(samples), size):
-            part = slice(start, start + size)
-            is_last = part.stop == len(samples)
-            with contextlib.nullcontext() if is_last else unsynchronized(self.parallel):
-                losses = self.losses(image[part], labels[part], samples[part])
-                self.precision.backward(reduce(torch.add, losses.values()))
-            totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            return self.losses(image[part], labels[part], samples[part])
+
+        totals = backward_in_parts(losses_of, len(samples), self.accum, self.parallel, self.precision)
         self.precision.step(self.optimizer)
         if self.ema is not None:
             self.ema.update(self.step.net)
@@ -282,27 +276,18 @@ class Training(Generic[NetworkT]):
         )
 
     def save(self) -> None:
-        """Writes the last checkpoint, and keeps the previous one beside it.
-
-        Raises:
-            InputError: a weight is not finite, or the file cannot be written.
-        """
-        net = self.step.net
-        require_finite(net)
-        if is_main():
-            content = {
-                "epoch": self.epoch,
-                "step": self.steps_done,
-                "sums": self.sums,
-                **self.digests,
-                "model": net.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.precision.scaler.state_dict(),
-            }
-            if self.ema is not None:
-                content["ema"] = self.ema.module.state_dict()
-            save_file(content, self.last, keep_previous=not self.fell_back)
-        self.fell_back = False
+        """Writes the last checkpoint; see `LastCheckpoint.save`."""
+        content = {
+            "epoch": self.epoch,
+            "step": self.steps_done,
+            "sums": self.sums,
+            "model": self.step.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+        }
+        if self.ema is not None:
+            content["ema"] = self.ema.module.state_dict()
+        self.last.save(self.step.net, content)
 
     def load(self) -> None:
         """Restores the state from the last checkpoint.
@@ -310,19 +295,17 @@ class Training(Generic[NetworkT]):
         Raises:
             InputError: there is no usable checkpoint of this run.
         """
-        content, self.fell_back = load_last(self.last, self.log.info)
-        require_same(content, self.digests, self.last)
-        load_strictly(self.step.net, state_dict_of(content, self.last), self.last)
+        content = self.last.load(self.step.net)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
             self.precision.scaler.load_state_dict(content["scaler"])
             self.epoch, self.steps_done = int(content["epoch"]), int(content["step"])
             self.sums = {str(name): float(value) for name, value in content["sums"].items()}
             if self.ema is not None:
-                load_strictly(self.ema.module, content["ema"], self.last)
+                load_strictly(self.ema.module, content["ema"], self.last.path)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.last} is not what this run can be resumed from: {error}") from error
-        self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last}")
+            raise InputError(f"{self.last.path} is not what this run can be resumed from: {error}") from error
+        self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last.path}")
 
 
 def average_of(net: nn.Module, decay: float) -> "ModelEmaV3":

@@ -1,10 +1,42 @@
-"""What both training loops do after each step: report, save, stop."""
+"""What both training loops share: gradients of a batch in parts, and what follows a step: report, save, stop."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
 
 from ..errors import Stopped
-from ..machine.distributed import barrier, most_urgent
+from ..machine.device import Precision
+from ..machine.distributed import barrier, most_urgent, unsynchronized
 from ..machine.interruptions import SAVE, Interruptions
+
+
+def backward_in_parts(
+    losses_of: Callable[[slice], Mapping[str, Tensor]], size: int, accum: int, parallel: nn.Module, precision: Precision
+) -> dict[str, Tensor]:
+    """Accumulates the gradients of a batch, one part after the other; DDP averages them over processes with the last.
+
+    Args:
+        losses_of: from a part of this process's batch to its losses by name, divided by `accum`.
+        size: images of this process's batch.
+        accum: number of parts.
+        parallel: the module in DDP that computes the losses.
+        precision: of the network.
+
+    Returns:
+        Losses of the whole batch by name, without gradients.
+    """
+    totals: dict[str, Tensor] = {}
+    length = size // accum
+    for start in range(0, size, length):
+        part = slice(start, start + length)
+        with contextlib.nullcontext() if part.stop == size else unsynchronized(parallel):
+            losses = losses_of(part)
+            precision.backward(reduce(torch.add, losses.values()))
+        totals = {name: totals.get(name, 0) + loss.detach() for name, loss in losses.items()}
+    return totals
 
 
 def after_step(
