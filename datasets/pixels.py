@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from utils.cams.masks import read_mask
+from utils.errors import InputError
 from utils.images import FORMATS
 from utils.tar_members import readable
 
@@ -48,3 +50,21 @@ def turned_like(mask: np.ndarray, image_path: Path) -> np.ndarray:
     # Scoring needs the image for nothing else, so a missing or damaged one is no error.
     except Exception:
         return mask
+
+
+def read_upright_mask(path: Path, image_path: Path, size: tuple[int, int], num_classes: int) -> np.ndarray:
+    """The mask of an image, (H, W) of `label_type`, in the orientation of `open_rgb`.
+
+    Args:
+        path: of the mask.
+        image_path, size: of the image, upright (height, width).
+        num_classes: number of classes without background.
+
+    Raises:
+        InputError: it is missing, no mask, or differs from the image in size.
+    """
+    mask = turned_like(read_mask(path, None, num_classes), image_path)
+    if mask.shape != size:
+        found, wanted = (f"{width} x {height}" for height, width in (mask.shape, size))
+        raise InputError(f"{path} is {found} pixels, its image {wanted}")
+    return mask

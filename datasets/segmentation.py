@@ -11,7 +11,6 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.images import open_rgb
 from utils.machine.parallel import in_threads
@@ -22,7 +21,7 @@ from .check import refuse_bad
 from .images import Visit, VisitedImages
 from .labels.image_labels import cache_path
 from .names import FileNames
-from .pixels import turned_like, upright_size
+from .pixels import read_upright_mask, upright_size
 
 GREY = 124
 """Padding where a crop is larger than its image: about the mean of photographs."""
@@ -105,16 +104,8 @@ class SegmentationImages(VisitedImages):
         return image, Image.fromarray(self.read_mask(index, (image.height, image.width)))
 
     def read_mask(self, index: int, size: tuple[int, int]) -> np.ndarray:
-        """The mask of an image of (height, width).
-
-        Raises:
-            InputError: it cannot be read, or has another size.
-        """
-        mask = turned_like(read_mask(self.masks[index], None, self.num_classes), self.paths[index])
-        if mask.shape != size:
-            found = f"{mask.shape[1]} x {mask.shape[0]}"
-            raise InputError(f"{self.masks[index]} is {found} pixels, its image {size[1]} x {size[0]}")
-        return mask
+        """The mask of an image of (height, width); see `read_upright_mask`."""
+        return read_upright_mask(self.masks[index], self.paths[index], size, self.num_classes)
 
     def random_size(self, image: Image.Image) -> tuple[int, int]:
         """A random width and height in pixels to resize an image to."""

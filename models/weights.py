@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from timm.models.eva import Eva
 from torch import Tensor, nn
 
+from utils.training.checkpoint import misfits
+
 from .backbones import Transformer, is_deit, on_meta, plain
 from .vit import MultiClassTokenViT
 
@@ -102,13 +104,7 @@ def load_transformer(model: MultiClassTokenViT, weights: Mapping[str, Tensor]) -
         ValueError: names or shapes differ.
     """
     wanted = {name: value for name, value in model.state_dict().items() if name in vit_parameter_names(model)}
-    problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
-    problems += [f"{name} is not known" for name in weights.keys() - wanted.keys()]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & weights.keys()
-        if weights[name].shape != wanted[name].shape
-    ]
+    problems = misfits(wanted, weights)
     if problems:
         raise ValueError("; ".join(sorted(problems)[:6]) + (f"; {len(problems)} in all" if len(problems) > 6 else ""))
     model.load_state_dict(weights, strict=False)

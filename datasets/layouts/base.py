@@ -10,13 +10,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from utils.cams.masks import read_mask
 from utils.errors import InputError, did_you_mean
 from utils.folders import is_hidden
 
 from ..labels.classes import VOC_CLASSES, class_names
 from ..lists import draw, find_list, read_ids, split_count
-from ..pixels import turned_like, upright_size
+from ..pixels import read_upright_mask, upright_size
 
 LAYOUTS: list[type["Layout"]] = []
 """All layouts, registered when their class is defined."""
@@ -248,8 +247,4 @@ def read_truth(layout: Layout, image_id: str) -> np.ndarray:
         InputError: it is missing, no mask, or differs from the image in size.
     """
     path, image_path = layout.mask_path(image_id), layout.image_path(image_id)
-    mask = turned_like(read_mask(path, None, len(layout.classes)), image_path)
-    height, width = upright_size(image_path)
-    if mask.shape != (height, width):
-        raise InputError(f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}")
-    return mask
+    return read_upright_mask(path, image_path, upright_size(image_path), len(layout.classes))

@@ -1,17 +1,16 @@
 """Files to download from the page: a mask as an indexed PNG or as polygons, and a picture of it with its legend."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from utils.cams.masks import write_mask
 from utils.cams.pictures import save_picture
-from utils.files import whole_file
+from utils.options.tools.polygons import TOLERANCE
 from utils.picture_table import Cell, Entry, Group, picture_table
-from utils.predictions.polygons import coco_annotations, coco_categories, labelme_document
+from utils.predictions import polygon_files
+from utils.predictions.polygon_files import CocoFile
 
 from .figures import outlined_mask, parts_of
 from .photograph import Photograph
@@ -49,21 +48,14 @@ def write_png(path: Path, photograph: Photograph, mask: np.ndarray, classes: Seq
 
 def write_coco(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
     """The mask as polygons, in a file of COCO's annotations."""
-    height, width = mask.shape
-    image = {"id": 1, "file_name": photograph.file, "width": width, "height": height}
-    content = {"images": [image], "annotations": coco_annotations(mask, 1), "categories": coco_categories(classes)}
-    write_json(path, content)
+    coco = CocoFile(classes, path.parent, TOLERANCE)
+    coco.add(path.parent / photograph.file, mask)
+    coco.write(path)
 
 
 def write_labelme(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:
     """The mask as polygons, for labelme to open beside the photograph."""
-    write_json(path, labelme_document(mask, classes, photograph.file))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file, which appears only when it is complete."""
-    with whole_file(path) as file:
-        file.write(json.dumps(content).encode())
+    polygon_files.write_labelme(path, path.parent / photograph.file, mask, classes, TOLERANCE)
 
 
 def write_picture(path: Path, photograph: Photograph, mask: np.ndarray, classes: Sequence[str], source: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from utils.cams.crf import USUAL, refine
+from utils.cams.crf import USUAL_CRF, refine
 from utils.cams.pseudo_masks import score_mask, threshold_mask
 from utils.errors import InputError
 from utils.picture_table import fitted
@@ -136,7 +136,7 @@ def crf_mask(image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, si
     small = reduced(image, side)
     factor = max(small.shape[:2]) / original
     settings = dataclasses.replace(
-        USUAL, gaussian_sxy=factor * USUAL.gaussian_sxy, bilateral_sxy=factor * USUAL.bilateral_sxy
+        USUAL_CRF, gaussian_sxy=factor * USUAL_CRF.gaussian_sxy, bilateral_sxy=factor * USUAL_CRF.bilateral_sxy
     )
     scores = refine(small, {index: reduced(cam, side) for index, cam in cams.items()}, alpha, settings)
     size = image.shape[1::-1]

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InputError
 from ..options.results import CrfSettings
 
-USUAL = CrfSettings()
+USUAL_CRF = CrfSettings()
 
 
 def require_crf() -> None:
@@ -18,7 +18,7 @@ def require_crf() -> None:
 
 
 def refine(
-    image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, options: CrfSettings = USUAL
+    image: np.ndarray, cams: Mapping[int, np.ndarray], alpha: float, options: CrfSettings = USUAL_CRF
 ) -> dict[int, np.ndarray]:
     """Probabilities of CAMs after mean-field inference.
 
@@ -41,7 +41,7 @@ def refine(
     return dict(zip((0, *(c + 1 for c in cams)), refined, strict=True))
 
 
-def mean_field(image: np.ndarray, scores: np.ndarray, options: CrfSettings = USUAL) -> np.ndarray:
+def mean_field(image: np.ndarray, scores: np.ndarray, options: CrfSettings = USUAL_CRF) -> np.ndarray:
     """Probabilities after mean-field inference.
 
     Args:

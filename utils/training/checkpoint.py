@@ -249,14 +249,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ig
         InputError: names or shapes differ, or a value is not finite; the first few are named.
     """
     state = {name: value for name, value in state.items() if not name.startswith(tuple(ignore))}
-    own = module.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is not known" for name in state if name not in own]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in state and state[name].shape != value.shape
-    ]
+    problems = misfits(module.state_dict(), state)
     problems += [f"{name} is no plain tensor" for name, v in state.items() if not is_plain(v)]
     if not problems:
         problems = [f"{name} is not finite" for name, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
@@ -264,6 +257,17 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, ig
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise InputError(f"{path} does not fit the network: {'; '.join(problems[:4])}{more}")
     module.load_state_dict(state)
+
+
+def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """How names and shapes of parameters differ from a network's own."""
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is not known" for name in state if name not in own]
+    return problems + [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
 
 
 def is_plain(value: Tensor) -> bool:
