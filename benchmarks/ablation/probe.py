@@ -1,8 +1,8 @@
 """What the denoiser's features know, and what denoising does to CAMs: python -m benchmarks.ablation.probe --run FOLDER
 
 A linear probe is trained on frozen features, with image labels and with true masks, which the method itself never sees. It
-shows what a linear layer can read from them: features of the denoiser, of an untrained one, of the pretrained trunk, and
-colours alone.
+shows what a linear layer can read from them: features of the denoiser, of an untrained one, of the pretrained trunk if the
+run has one, and colours alone.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import Confusion
 from utils.training.seeding import sample_noise
 
-from ..pages import write_between
+from ..pages import write_tables
 from .results import commit
 
 BATCH = 8
@@ -48,14 +48,14 @@ Features = Callable[[Tensor, Sequence[int]], Tensor]
 def main(args: list[str]) -> None:
     # Options
     parser = argparse.ArgumentParser(prog="benchmarks.ablation.probe", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", required=True, help="folder of a run of train_trm.py with a stem and a denoiser")
+    parser.add_argument("--run", required=True, help="folder of a run of train_trm.py with a denoiser")
     parser.add_argument("--score-list", default="val", help="list of the images that probes are scored on")
     parser.add_argument("--out", default="./experiment/ablation/probe.json", help="results")
     parser.add_argument("--page", default="", help="page in which the tables stand after <!-- NAME OF OUT -->")
     options = parser.parse_args(args)
     run = load_run(Path(options.run))
-    if run is None or not run[0].stem:
-        raise InputError(f"{options.run} holds no run with a stem")
+    if run is None:
+        raise InputError(f"{options.run} holds no run of train_trm.py")
     settings, classes = run
     layout = open_layout(Path(settings.data_path))
     train_ids, score_ids = layout.training_ids(settings.train_list)[0], layout.read_list(options.score_list)
@@ -77,7 +77,7 @@ def main(args: list[str]) -> None:
     with whole_file(Path(options.out)) as file:
         file.write((json.dumps(results, indent=1) + "\n").encode())
     if options.page:
-        write_between(Path(options.page), f"<!-- {Path(options.out).name} -->", "<!-- end -->", markdown(results))
+        write_tables(Path(options.page), {f"<!-- {Path(options.out).name} -->": markdown(results)}, "<!-- end -->")
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -97,26 +97,28 @@ def feature_sources(settings: TrainOptions) -> dict[str, Features]:
     denoiser = load_denoiser(settings.diffusion_weights, settings.diffusion_dim, settings.input_size)
     torch.manual_seed(0)
     untrained = build_denoiser(denoiser.model.dim, settings.input_size)
-    stem = models.ConvStem(settings.stem, settings.patch_size, 8, settings.stem_levels).eval()
-    models.load_stem(stem, settings.stem_weights)
     stride = settings.patch_size
 
     def of_denoiser(guidance: Guidance, image01: Tensor, numbers: Sequence[int]) -> Tensor:
         return guidance.features(image01, noise_of(guidance, image01, numbers))
 
-    def of_stem(image01: Tensor, numbers: Sequence[int]) -> Tensor:
+    def of_stem(stem: models.ConvStem, image01: Tensor, numbers: Sequence[int]) -> Tensor:
         return stem.features(models.standardize(image01, stem.mean, stem.std))
 
     def of_colours(image01: Tensor, numbers: Sequence[int]) -> Tensor:
         return torch.cat((F.avg_pool2d(image01, stride), F.avg_pool2d(image01.square(), stride)), dim=1)
 
     guides = [Guidance(one, **train_trm.guidance_settings(stride, settings)) for one in (denoiser, untrained)]
-    return {
+    sources: dict[str, Features] = {
         "colours": of_colours,
         "denoiser, untrained": partial(of_denoiser, guides[1]),
         "denoiser": partial(of_denoiser, guides[0]),
-        "pretrained trunk": of_stem,
     }
+    if settings.stem:
+        stem = models.ConvStem(settings.stem, stride, 8, settings.stem_levels).eval()
+        models.load_stem(stem, settings.stem_weights)
+        sources["pretrained trunk"] = partial(of_stem, stem)
+    return sources
 
 
 def noise_of(guidance: Guidance, image01: Tensor, numbers: Sequence[int]) -> dict[int, Tensor]:

@@ -50,12 +50,13 @@ def test_patches_have_the_class_in_their_middle(toy_voc):
     assert truth[0, 1, 0] == mask[int(0.75 * height), int(0.25 * width)]
 
 
-def test_all_features_of_a_run_are_probed(tmp_path, toy_voc):
-    flags = f"{SMALL} --patch_size 16 --stem test_efficientnet --stem-weights none --vit_weights mimetic"
+@pytest.mark.parametrize("stem", [[], ["pretrained trunk"]])
+def test_all_features_of_a_run_are_probed(tmp_path, toy_voc, stem):
+    flags = f"{SMALL} --patch_size 16 --vit_weights mimetic" + " --stem test_efficientnet --stem-weights none" * len(stem)
     train_trm.main(f"--name run --experiments {tmp_path} --data-path {toy_voc} --epochs 1 {flags}".split())
     probe.main(f"--run {tmp_path / 'run'} --score-list val --out {tmp_path / 'probe.json'}".split())
     found = json.loads((tmp_path / "probe.json").read_text())
-    assert list(found["probes"]) == ["colours", "denoiser, untrained", "denoiser", "pretrained trunk"]
+    assert list(found["probes"]) == ["colours", "denoiser, untrained", "denoiser", *stem]
     assert all(0 <= value <= 100 for scores in found["probes"].values() for value in scores.values())
     assert found["images"] == [4, 2]
     assert {*found["cams"]} == {"denoised", "blurred"}
@@ -63,5 +64,5 @@ def test_all_features_of_a_run_are_probed(tmp_path, toy_voc):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no run with a stem"):
+    with pytest.raises(InputError, match=r"holds no run of train_trm\.py"):
         probe.main(["--run", str(tmp_path)])
