@@ -49,6 +49,7 @@ def main(args: list[str]) -> None:
     # Options
     parser = argparse.ArgumentParser(prog="benchmarks.ablation.probe", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", required=True, help="folder of a run of train_trm.py with a denoiser")
+    parser.add_argument("--train-list", default="", help="list of the images that probes learn from; by default the run's")
     parser.add_argument("--score-list", default="val", help="list of the images that probes are scored on")
     parser.add_argument("--out", default="./experiment/ablation/probe.json", help="results")
     parser.add_argument("--page", default="", help="page in which the tables stand after <!-- NAME OF OUT -->")
@@ -58,7 +59,10 @@ def main(args: list[str]) -> None:
         raise InputError(f"{options.run} holds no run of train_trm.py")
     settings, classes = run
     layout = open_layout(Path(settings.data_path))
-    train_ids, score_ids = layout.training_ids(settings.train_list)[0], layout.read_list(options.score_list)
+    train_ids, score_ids = (
+        layout.training_ids(options.train_list or settings.train_list)[0],
+        layout.read_list(options.score_list),
+    )
 
     # Probes
     labels, scored_labels = layout.labels(train_ids), layout.labels(score_ids)
