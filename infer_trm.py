@@ -145,8 +145,10 @@ def record_of(
 
 def written(options: InferOptions) -> list[str]:
     """Names of the experiment's folders that this command writes to."""
-    crf = [f"crf/{alpha:g}" for alpha in options.alphas] * options.crf
-    return ["dict"] * options.dict + ["vis"] * options.vis + crf + ["png"] * (options.png != "none")
+    folders = [name for name, wanted in (("dict", options.dict), ("vis", options.vis)) if wanted]
+    if options.crf:
+        folders += [f"crf/{alpha:g}" for alpha in options.alphas]
+    return folders if options.png == "none" else [*folders, "png"]
 
 
 def files_of(options: InferOptions, layout: Layout, image_id: str, classes: Iterable[int]) -> Iterator[tuple[str, str]]:

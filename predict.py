@@ -86,7 +86,7 @@ def images_of(arguments: Iterable[str]) -> list[Path]:
         left_out = f"left out of {path}: {named_by_reason(others, path)}" if others else ""
         if not inside:
             looked = f"looked for {' '.join(IMAGE_SUFFIXES)}, not in sub-folders"
-            raise InputError("; ".join((f"{path} holds no image ({looked})", *[left_out] * bool(others))))
+            raise InputError("; ".join(filter(None, (f"{path} holds no image ({looked})", left_out))))
         if left_out:
             print(left_out)
         paths += inside

@@ -125,18 +125,26 @@ class Chain:
     def makers(self) -> list:
         """The methods that make the steps, in order."""
         scored = all(self.layout.mask_path(i).exists() for i in self.ids)
-        makers = [self.train_denoiser] * self.trains_denoiser + [self.train_cams, self.infer_cams]
-        makers += [self.score_cams] * scored
-        if self.options.refine == "affinity":
-            makers += [self.make_sure_masks, self.train_affinities]
-        if self.options.refine != "none":
-            makers += [self.refine] + [self.score_refined] * scored
-        if self.options.source == "crf":
-            makers += [self.crf] + [self.score_crf] * scored
-        makers += [self.make_masks] + [self.score_masks] * scored + [self.train_segmentation, self.infer_segmentation]
-        if all(self.layout.mask_path(i).exists() for i in self.val_ids):
-            makers.append(self.score_segmentation)
-        return makers
+        refined, affinity = self.options.refine != "none", self.options.refine == "affinity"
+        crf = self.options.source == "crf"
+        steps = (
+            (self.train_denoiser, self.trains_denoiser),
+            (self.train_cams, True),
+            (self.infer_cams, True),
+            (self.score_cams, scored),
+            (self.make_sure_masks, affinity),
+            (self.train_affinities, affinity),
+            (self.refine, refined),
+            (self.score_refined, refined and scored),
+            (self.crf, crf),
+            (self.score_crf, crf and scored),
+            (self.make_masks, True),
+            (self.score_masks, scored),
+            (self.train_segmentation, True),
+            (self.infer_segmentation, True),
+            (self.score_segmentation, all(self.layout.mask_path(i).exists() for i in self.val_ids)),
+        )
+        return [make for make, wanted in steps if wanted]
 
     def command(self, script: str, name: str, *flags: str) -> tuple[str, ...]:
         """The command line of a script for an experiment of this chain."""

@@ -107,7 +107,7 @@ def unlike_run(folder: Path, made_with: Mapping[str, Any]) -> list[str]:
     own = {name: getattr(run[0], name) for name in ("infer_size", "infer_cap", "spreads", "cam")}
     found, scales = {**USUAL, **made_with}, run[0].infer_scales
     names = [name for name, value in own.items() if found[name] != value]
-    return names + ["scales"] * (found["scales"] not in (scales, [*scales]))
+    return names if found["scales"] in (scales, [*scales]) else [*names, "scales"]
 
 
 def read_evaluation(path: Path) -> tuple[float, dict[str, Any]]:
