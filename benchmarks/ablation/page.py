@@ -33,14 +33,18 @@ def differences(rows: Mapping[str, Sequence[Result]]) -> dict[str, Difference]:
 
 
 def differences_table(results: Sequence[Result]) -> str:
-    """Each row's paired differences to the rows of `REFERENCES` in Markdown."""
+    """Each row's paired differences to the rows of `REFERENCES` in Markdown.
+
+    Deviation over seeds and the number of seeds for ± 1 point are those of the difference to the row that it is named against.
+    """
     rows = by_row(results)
-    heads = ["row", "seeds", *(f"minus {ROWS[name].title}" for name in REFERENCES), "seeds for ± 1"]
+    heads = ["row", "seeds", *(f"minus {ROWS[name].title}" for name in REFERENCES), "deviation", "seeds for ± 1"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, found in differences(rows).items():
         cells = [ROWS[name].title, str(len(found.by_seed))]
         cells += [difference_cell(compare(rows, name, other)) for other in REFERENCES]
-        lines.append(f"| {' | '.join([*cells, str(found.seeds_for(1) or '')])} |")
+        deviation = "" if math.isnan(found.deviation) else f"{found.deviation:.2f}"
+        lines.append(f"| {' | '.join([*cells, deviation, str(found.seeds_for(1) or '')])} |")
     return "\n".join(lines) + "\n"
 
 

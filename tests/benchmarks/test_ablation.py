@@ -170,8 +170,8 @@ def test_the_tables_hold_paired_differences_and_every_run_and_the_plot_a_dot_for
     results += [result("all", seed, 41.0 + 2 * seed) for seed in range(3)]
     results += [result("untrained", 2, 46.0), result("weights", 2, 47.0)]
     assert differences_table(results).splitlines()[2:] == [
-        "| all losses | 3 | +2.00 ± 2.48 |  | 7 |",
-        "| all, denoiser untrained | 1 | +4.00 | +1.00 |  |",
+        "| all losses | 3 | +2.00 ± 2.48 |  | 1.00 | 7 |",
+        "| all, denoiser untrained | 1 | +4.00 | +1.00 |  |  |",
     ]
     rows = runs_table(results).splitlines()
     assert rows[2:4] == [
