@@ -35,7 +35,8 @@ def differences(rows: Mapping[str, Sequence[Result]]) -> dict[str, Difference]:
 def differences_table(results: Sequence[Result]) -> str:
     """Each row's paired differences to the rows of `REFERENCES` in Markdown.
 
-    Deviation over seeds and the number of seeds for ± 1 point are those of the difference to the row that it is named against.
+    Deviation over seeds and the number of seeds for ± 1 point are those of the difference to the row that it is named
+    against.
     """
     rows = by_row(results)
     heads = ["row", "seeds", *(f"minus {ROWS[name].title}" for name in REFERENCES), "deviation", "seeds for ± 1"]
