@@ -2,7 +2,7 @@
 
 Each seed trains its first epochs with loss 1 alone, once. All rows go on from there, each with its own flags. The results
 are kept in a file with a line of JSON for each run, so that the same command goes on where it was stopped, and further rows
-and seeds are added to those that are there. `--runs 0` makes table and plot from the results alone.
+and seeds are added to those that are there. `--runs 0` makes tables and plot from the results alone.
 """
 
 import argparse
@@ -10,13 +10,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from utils.errors import InputError, run_script
-from utils.files import whole_file
 from utils.log import progress
 from utils.machine.cores import available_cores
 from utils.machine.locks import writing
 
-from ..pages import write_tables
-from .page import differences_table, plot, runs_table
+from .page import differences_table, runs_table, write_beside
 from .results import read_results, require_same_plan
 from .rows import ROWS
 from .runs import Plan, run_row
@@ -34,9 +32,6 @@ def main(args: list[str]) -> None:
     parser.add_argument("--score-list", default="val", help="list of the images whose CAMs are scored")
     parser.add_argument("--results", default="./experiment/ablation/toy.jsonl", help="results; tables and plot lie beside")
     parser.add_argument("--experiments", default="", help="folder of the runs; by default --results without its ending")
-    parser.add_argument(
-        "--page", default="", help="page with tables after <!-- NAME OF RESULTS --> or <!-- runs of NAME -->"
-    )
     parser.add_argument("--keep-checkpoints", action="store_true", help="keep each run's last one, 0.15 GB with dig_lite")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--runs", type=int, default=-1, help="most runs of this call; -1: all that are missing")
@@ -64,15 +59,8 @@ def main(args: list[str]) -> None:
 
     # Results
     results = read_results(out)
-    compared, runs = differences_table(results), runs_table(results)
-    for path, text in ((out.with_suffix(".md"), f"{compared}\n{runs}"), (out.with_suffix(".svg"), plot(results))):
-        with whole_file(path) as file:
-            file.write(text.encode())
-    if options.page:
-        write_tables(
-            Path(options.page), {f"<!-- {out.name} -->": compared, f"<!-- runs of {out.name} -->": runs}, "<!-- end -->"
-        )
-    print(f"{runs}\n{compared}")
+    write_beside(out, results)
+    print(f"{runs_table(results)}\n{differences_table(results)}")
     print(f"{out.with_suffix('.md')} and {out.with_suffix('.svg')}")
 
 

@@ -28,7 +28,6 @@ from utils.training.checkpoint import load_last, load_strictly, state_dict_of
 from utils.training.engine import TrainingStep
 from utils.training.seeding import sample_noise
 
-from ..pages import write_tables
 from .results import commit
 
 
@@ -38,7 +37,6 @@ def main(args: list[str]) -> None:
     parser.add_argument("--run", required=True, help="folder of a run of train_trm.py that has its last checkpoint")
     parser.add_argument("--batches", type=int, default=8, help="batches that are averaged over")
     parser.add_argument("--out", default="./experiment/ablation/gradients.json", help="results")
-    parser.add_argument("--page", default="", help="page in which the table stands after <!-- NAME OF OUT -->")
     options = parser.parse_args(args)
     run = load_run(Path(options.run))
     if run is None:
@@ -50,8 +48,6 @@ def main(args: list[str]) -> None:
     print(markdown(results))
     with whole_file(Path(options.out)) as file:
         file.write((json.dumps(results, indent=1) + "\n").encode())
-    if options.page:
-        write_tables(Path(options.page), {f"<!-- {Path(options.out).name} -->": markdown(results)}, "<!-- end -->")
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -3,6 +3,9 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from utils.files import whole_file
 
 from .pairs import Difference, difference
 from .results import RECENT, Result
@@ -116,3 +119,11 @@ def plot(results: Sequence[Result]) -> str:
         dots = found.by_seed.values()
         parts += [f'<circle cx="{x(dot):.1f}" cy="{y}" r="4" fill="#e69138" fill-opacity="0.8"/>' for dot in dots]
     return "\n".join((*parts, "</svg>\n"))
+
+
+def write_beside(path: Path, results: Sequence[Result]) -> None:
+    """Writes both tables and the plot beside a file of results, as .md and .svg."""
+    texts = {".md": f"{differences_table(results)}\n{runs_table(results)}", ".svg": plot(results)}
+    for suffix, text in texts.items():
+        with whole_file(path.with_suffix(suffix)) as file:
+            file.write(text.encode())

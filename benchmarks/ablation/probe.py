@@ -33,7 +33,6 @@ from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import Confusion
 from utils.training.seeding import sample_noise
 
-from ..pages import write_tables
 from .results import commit
 
 BATCH = 8
@@ -52,7 +51,6 @@ def main(args: list[str]) -> None:
     parser.add_argument("--train-list", default="", help="list of the images that probes learn from; by default the run's")
     parser.add_argument("--score-list", default="val", help="list of the images that probes are scored on")
     parser.add_argument("--out", default="./experiment/ablation/probe.json", help="results")
-    parser.add_argument("--page", default="", help="page in which the tables stand after <!-- NAME OF OUT -->")
     options = parser.parse_args(args)
     run = load_run(Path(options.run))
     if run is None:
@@ -80,8 +78,6 @@ def main(args: list[str]) -> None:
     print(markdown(results))
     with whole_file(Path(options.out)) as file:
         file.write((json.dumps(results, indent=1) + "\n").encode())
-    if options.page:
-        write_tables(Path(options.page), {f"<!-- {Path(options.out).name} -->": markdown(results)}, "<!-- end -->")
 
 
 def markdown(results: dict[str, Any]) -> str:

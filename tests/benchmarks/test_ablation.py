@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import shutil
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 import train_trm
 from benchmarks.ablation import __main__ as ablation
+from benchmarks.ablation import tables
 from benchmarks.ablation.page import differences_table, plot, runs_table
 from benchmarks.ablation.pairs import difference, mious, t95
 from benchmarks.ablation.results import Result, add_result, read_results
@@ -192,6 +195,16 @@ def test_the_table_of_runs_has_the_mean_of_the_last_epochs_where_they_were_score
     assert recent_miou(tmp_path) == pytest.approx(220 / 3)
     (tmp_path / "scores.json").write_text(json.dumps({"9": SCORED | {"miou": 10.0}}))
     assert recent_miou(tmp_path) is None
+
+
+def test_the_page_holds_what_its_command_makes_of_the_kept_results(tmp_path):
+    docs = Path(__file__).parents[2] / "docs"
+    shutil.copytree(docs / "ablation", tmp_path / "ablation")
+    shutil.copy(docs / "ablation.md", tmp_path)
+    tables.main(["--page", str(tmp_path / "ablation.md")])
+    assert (tmp_path / "ablation.md").read_text() == (docs / "ablation.md").read_text()
+    for path in (docs / "ablation").iterdir():
+        assert (tmp_path / "ablation" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_runs_that_are_done_are_not_made_again(monkeypatch, tmp_path):
