@@ -1,7 +1,7 @@
 """Writes class activation maps: python infer_trm.py --name NAME --load_epo 19 --dict"""
 
 from utils.command_line import check_flags
-from utils.options.inference import USUAL, InferOptions
+from utils.options.inference import OF_RUN, USUAL, InferOptions
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(InferOptions)
@@ -136,11 +136,11 @@ def record_of(
         "device": str(precision),
         "data": place(layout.root, options.folder),
     }
-    values = {name: getattr(options, name) for name in USUAL if name != "cam"} | {"cam": run.cam}
-    for name, value in values.items():
-        if value != USUAL[name]:
+    for name, usual in USUAL.items():
+        value = getattr(run if name in OF_RUN else options, name)
+        if value != usual:
             record[name] = list(value) if isinstance(value, tuple) else value
-    return record | ({"white_level": run.white_level} if run.white_level else {})
+    return record
 
 
 def written(options: InferOptions) -> list[str]:

@@ -25,8 +25,7 @@ from utils.log import RunLog, progress
 from utils.machine.device import Precision
 from utils.options.training import TrainOptions, load_run
 from utils.training.checkpoint import load_last, load_strictly, state_dict_of
-from utils.training.engine import TrainingStep
-from utils.training.seeding import sample_noise
+from utils.training.engine import TrainingStep, noise_of
 
 from .results import commit
 
@@ -78,10 +77,7 @@ def gradients(folder: Path, options: TrainOptions, classes: int, batches: int) -
     loader.start(epoch, skip=0)
     for image, labels, index in progress(islice(loader, batches), "batches", min(batches, len(loader))):
         image01 = image.to(device).float() / 255
-        noise = {
-            t: sample_noise(options.seed_of("noise"), epoch, index.tolist(), t, shape, device)
-            for t, shape in step.noise_shapes(image01, epoch).items()
-        }
+        noise = noise_of(step, image01, options.seed_of("noise"), epoch, index.tolist())
         losses = step(image01, labels.to(device), noise, epoch)
         pulls = {name: gradient(loss, net) for name, loss in losses.items()}
         first = pulls["cls"]

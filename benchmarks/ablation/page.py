@@ -14,6 +14,15 @@ from .rows import ROWS
 WIDTH, LEFT, RIGHT = 790, 400, 760
 REFERENCES = ("baseline", "all")
 """Rows that every other row is compared with in the table."""
+MAIN_PAIRS = (
+    ("all", "baseline"),
+    ("lfca", "baseline"),
+    ("pac", "baseline"),
+    ("blur", "baseline"),
+    ("blur", "all"),
+    ("untrained", "all"),
+)
+"""Rows of the summary, and what each is compared with."""
 
 
 def by_row(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -56,9 +65,25 @@ def difference_cell(found: Difference | None) -> str:
     """Mean with its 95 % interval over seeds, and the 95 % interval over images in brackets."""
     if found is None:
         return ""
-    sure = "" if math.isnan(found.half_width) else f" ± {found.half_width:.2f}"
     low, high = found.image_interval
-    return f"{found.mean:+.2f}{sure}" + ("" if math.isnan(low) else f" ({low:+.2f} … {high:+.2f})")
+    return interval(found) + ("" if math.isnan(low) else f" ({low:+.2f} … {high:+.2f})")
+
+
+def interval(found: Difference) -> str:
+    """Mean with half its 95 % interval over seeds, if there are several."""
+    return f"{found.mean:+.2f}" + ("" if math.isnan(found.half_width) else f" ± {found.half_width:.2f}")
+
+
+def summary_table(data: Mapping[str, Sequence[Result]]) -> str:
+    """The differences of `MAIN_PAIRS` on several data sets in Markdown; `data` names the results of each."""
+    rows = {name: by_row(results) for name, results in data.items()}
+    lines = [f"| | {' | '.join(rows)} |", "|---" * (len(rows) + 1) + "|"]
+    for name, other in MAIN_PAIRS:
+        cells = [f"{ROWS[name].title}, minus {ROWS[other].title}"]
+        for found in (compare(own, name, other) for own in rows.values()):
+            cells.append(f"{interval(found)} ({len(found.by_seed)} pairs)" if found is not None else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def runs_table(results: Sequence[Result]) -> str:

@@ -15,7 +15,7 @@ import torch
 import train_trm
 from benchmarks.ablation import __main__ as ablation
 from benchmarks.ablation import tables
-from benchmarks.ablation.page import differences_table, plot, runs_table
+from benchmarks.ablation.page import differences_table, plot, runs_table, summary_table
 from benchmarks.ablation.pairs import difference, mious, t95
 from benchmarks.ablation.results import Result, add_result, read_results
 from benchmarks.ablation.rows import ROWS
@@ -183,6 +183,20 @@ def test_the_tables_hold_paired_differences_and_every_run_and_the_plot_a_dot_for
     ]
     tree = ElementTree.fromstring(plot(results))
     assert len(tree.findall(".//{http://www.w3.org/2000/svg}circle")) == 4
+
+
+def test_the_summary_has_the_pairs_of_each_data_set():
+    toy = [result(row, seed, miou) for row, miou in (("baseline", 40.0), ("all", 42.0)) for seed in range(2)]
+    rows = summary_table({"toy": toy, "photographs": toy[:3]}).splitlines()
+    assert rows[0] == "| | toy | photographs |"
+    assert rows[2] == "| all losses, minus loss 1 alone | +2.00 ± 0.00 (2 pairs) | +2.00 (1 pairs) |"
+    assert rows[3] == "| losses 1, 2, 3: features through LFCA, minus loss 1 alone |  |  |"
+
+
+def test_a_table_without_results_is_refused_by_name(tmp_path):
+    (tmp_path / "page.md").write_text("<!-- rows.jsonl -->\n<!-- end -->\n")
+    with pytest.raises(InputError, match=r"rows\.jsonl is missing, of which the page shows a table"):
+        tables.main(["--page", str(tmp_path / "page.md")])
 
 
 def test_the_table_of_runs_has_the_mean_of_the_last_epochs_where_they_were_scored(tmp_path):

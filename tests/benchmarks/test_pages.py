@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.pages import write_between, write_tables
+from benchmarks.pages import write_between
 from utils.errors import InputError
 
 
@@ -14,11 +14,9 @@ def test_what_stands_between_the_comments_is_replaced_and_the_rest_stays(tmp_pat
     assert page.read_text() == ("before\n<!-- a -->\n\nnew\n\n<!-- end -->\nafter\n<!-- b -->\nothers\n<!-- end -->\n")
 
 
-def test_tables_are_written_where_the_page_has_their_place_and_nowhere_else(tmp_path):
+def test_a_page_without_the_comment_is_refused_and_stays(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- b -->\n<!-- end -->\n")
-    write_tables(page, {"<!-- a -->": "first", "<!-- b -->": "second"}, "<!-- end -->")
-    assert page.read_text() == "<!-- b -->\n\nsecond\n\n<!-- end -->\n"
     with pytest.raises(InputError, match=r"page\.md has no place for a table: <!-- c --> is missing"):
-        write_tables(page, {"<!-- c -->": "third"}, "<!-- end -->")
-    assert page.read_text() == "<!-- b -->\n\nsecond\n\n<!-- end -->\n"
+        write_between(page, "<!-- c -->", "<!-- end -->", "third")
+    assert page.read_text() == "<!-- b -->\n<!-- end -->\n"

@@ -7,6 +7,7 @@ from PIL import Image
 from datasets.layouts.base import read_truth
 from datasets.layouts.voc import VocLayout
 from datasets.pixels import SIDEWAYS, turned_like, upright_size
+from tests.helpers.pixels import pixels
 from tests.helpers.toy_data import save_mask, toy_mask
 from tests.helpers.turned import ORIENTATION, STORED, save_turned
 from utils.errors import InputError
@@ -14,10 +15,6 @@ from utils.images import open_rgb
 
 TURNED = (".jpg", ".png", ".webp", ".tif")
 """Formats that keep the orientation; of TIFF, Pillow already gives the upright size before it reads the pixels."""
-
-
-def pixels(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def test_colours_are_read_as_they_are(tmp_path):

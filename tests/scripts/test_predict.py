@@ -119,6 +119,14 @@ def test_a_folder_means_the_images_in_it_and_each_counts_once(root, tmp_path, ca
         ("{", "background score 0.4 (the default)"),
         ("[]", "background score 0.4 (the default)"),
         (json.dumps({"threshold": 0.27, "weights": "", "miou": 1}), "background score 0.27 (the best of "),
+        *(
+            (json.dumps({"threshold": 0.27, "weights": "", "miou": 1, "made_with": {"infer_size": 0} | other}), shown)
+            for other, shown in (
+                ({}, "background score 0.27 (the best of "),
+                ({"white_level": 65535.0}, "is of CAMs with another white_level than the run's"),
+                ({"scales": [1.0, 2.0]}, "is of CAMs with another scales than the run's"),
+            )
+        ),
     ],
 )
 def test_the_background_score_is_the_experiments_best_where_there_is_one(root, tmp_path, capsys, content, shown):

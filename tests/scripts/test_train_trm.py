@@ -4,7 +4,6 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,11 +12,10 @@ from timm.scheduler import CosineLRScheduler, create_scheduler_v2
 import infer_trm
 import train_trm
 from diffusion import build_denoiser
-from models import LFCA_PREFIXES, build_dig, load_cam_model
+from models import LFCA_PREFIXES, build_dig
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
 from tests.helpers.small_runs import train_small as train
-from tests.helpers.toy_data import save_mask
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment import read_scores
@@ -213,91 +211,6 @@ def test_overwriting_removes_nothing_while_an_input_is_missing(tmp_path, toy_voc
     assert (folder / "ckpt" / "last.pth").exists()
 
 
-def test_a_missing_denoiser_says_what_else_will_do(tmp_path, toy_voc):
-    with pytest.raises(InputError, match=r"model-140\.pt is missing\. .*train_diffusion\.py.*--diffusion_weights random"):
-        train(tmp_path, toy_voc, "run", f"--diffusion_weights {tmp_path}/model-140.pt")
-
-
-def test_a_missing_transformer_says_what_else_will_do(tmp_path, toy_voc):
-    with pytest.raises(
-        InputError, match=r"deit\.pth is missing\. .*https://dl\.fbaipublicfiles\.com/deit/.*--vit_weights timm"
-    ):
-        train(tmp_path, toy_voc, "run", f"--vit_weights {tmp_path}/deit.pth")
-
-
-@pytest.mark.parametrize("spelling", ["model-140-pascal.pt", "model-140-pascal.pth", "model-140-pascal.ptht.pth"])
-def test_the_published_denoiser_is_found_under_all_its_names(tmp_path, toy_voc, spelling):
-    torch.manual_seed(0)
-    torch.save({"step": 1, "model": build_denoiser(16).state_dict(), "ema": {}, "scaler": None}, tmp_path / spelling)
-    folder = train(tmp_path, toy_voc, "run", f"--epochs 1 --diffusion_weights {tmp_path}/model-140-pascal.pt")
-    assert f"{spelling}, width 16" in (folder / "log.txt").read_text()
-
-
-@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state}])
-def test_a_deit_file_starts_the_transformer(tmp_path, toy_voc, wrap):
-    deit = build_dig(1, lfca=False, image_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2).state_dict()
-    deit = {name: value for name, value in deit.items() if not name.startswith("head")}
-    torch.save(wrap(deit), tmp_path / "deit.pth")
-    still = "--epochs 1 --warmup-epochs 0 --lr 0 --min-lr 0 --weight-decay 0"
-    state = transformer_weights(train(tmp_path, toy_voc, "run", f"{still} --vit_weights {tmp_path}/deit.pth"))
-    assert torch.equal(state["blocks.1.mlp.fc1.weight"], deit["blocks.1.mlp.fc1.weight"])
-    assert torch.equal(state["cls_token"][:, 7:8], deit["cls_token"])
-
-
-def test_a_deit_of_another_size_is_refused_by_name(tmp_path, toy_voc):
-    torch.save({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "deit.pth")
-    with pytest.raises(InputError, match=r"deit\.pth does not fit the network: .*is missing"):
-        train(tmp_path, toy_voc, "run", f"--vit_weights {tmp_path}/deit.pth")
-
-
-def test_too_few_images_for_a_batch_are_refused(tmp_path, toy_voc):
-    with pytest.raises(InputError, match="fewer than --batch-size 64"):
-        train(tmp_path, toy_voc, "run", "--batch-size 64")
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, toy_voc):
-    with pytest.raises(InputError, match=r"epoch 1 step \d+: loss \w+ is (nan|inf)|no longer finite"):
-        train(tmp_path, toy_voc, "run", "--epochs 3 --warmup-epochs 1 --lr 1e30")
-    assert "stopped: InputError" in (tmp_path / "run" / "log.txt").read_text()
-    state = transformer_weights(tmp_path / "run", 0)
-    assert all(value.isfinite().all() for value in state.values())
-    assert not (tmp_path / "run" / "ckpt" / "001net_trm.pth").exists()
-
-
-def test_a_data_set_without_all_masks_is_trained_on_and_not_scored(tmp_path, toy_voc):
-    (toy_voc / "SegmentationClass" / "2007_000001.png").unlink()
-    log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
-    assert "1 of 4 images of train have no mask" in log
-    assert "mIoU" not in log
-
-
-def test_bad_masks_of_the_validation_list_are_named_before_training(tmp_path, toy_voc):
-    for image_id in ("2007_000001", "2007_000002"):
-        save_mask(np.ones((5, 6), np.uint8), toy_voc / "SegmentationClass" / f"{image_id}.png")
-    with pytest.raises(
-        InputError, match=r"2 of 4 masks cannot be used: \S+01\.png is 6 x 5 pixels, its image .*; \S+02\.png is"
-    ):
-        train(tmp_path, toy_voc, "run")
-    assert not (tmp_path / "run" / "ckpt").exists()
-
-
-def test_masks_under_another_suffix_are_told_to_be_none(tmp_path, toy_voc):
-    for path in (toy_voc / "SegmentationClass").iterdir():
-        path.rename(path.with_suffix(".tif"))
-    log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
-    assert "4 of 4 images of train have no mask: CAMs are not scored during training; " in log
-    assert "SegmentationClass holds 2007_000000.tif, and masks are files NAME.png" in log
-
-
-def test_images_without_a_label_are_left_out_and_counted(tmp_path, toy_voc):
-    first = sorted((toy_voc / "Annotations").iterdir())[0]
-    first.write_text("<annotation></annotation>")
-    ids = "\n".join(p.stem for p in sorted((toy_voc / "Annotations").iterdir()))
-    (tmp_path / "all.txt").write_text(ids)
-    log = (train(tmp_path, toy_voc, "run", f"--epochs 1 --train_list {tmp_path}/all.txt") / "log.txt").read_text()
-    assert "1 left out for having no label" in log
-
-
 def test_learning_rates_are_those_of_timms_factory():
     options = TrainOptions(name="x")
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -324,76 +237,6 @@ def test_learning_rates_follow_the_papers_schedule():
     cosine = 1e-5 + (peak - 1e-5) * (1 + torch.cos(torch.pi * torch.arange(60, dtype=torch.float64) / 60)) / 2
     assert rates[:5] == pytest.approx([1e-6 + e * (peak - 1e-6) / 5 for e in range(5)])
     assert rates[5:] == pytest.approx(cosine[5:].tolist())
-
-
-STEM = "--stem test_efficientnet --stem_weights none --patch_size 16 --input_size 32 --print_freq 1"
-
-
-def test_a_frozen_stem_stays_as_it_was_and_a_learning_one_does_not(tmp_path, toy_voc):
-    frozen, learning = (
-        train(tmp_path, toy_voc, name, f"--epochs 2 {STEM} --stem_lr {share}") for name, share in (("a", 0), ("b", 0.1))
-    )
-    weight = "patch_embed.trunk.conv_stem.weight"
-    assert torch.equal(transformer_weights(frozen, 0)[weight], transformer_weights(frozen, 1)[weight])
-    assert not torch.equal(transformer_weights(learning, 0)[weight], transformer_weights(learning, 1)[weight])
-
-
-def test_frozen_stages_need_a_stem_that_learns(tmp_path, toy_voc):
-    with pytest.raises(InputError, match="--stem-frozen keeps stages of a stem that learns: it needs --stem-lr above 0"):
-        train(tmp_path, toy_voc, "run", f"{STEM} --stem_frozen 1")
-
-
-def test_a_stem_learns_at_its_share_of_the_rate(toy_voc):
-    options = TrainOptions(
-        name="x", vit_weights="none", stem="test_efficientnet", stem_lr=0.1, embed_dim=16, num_heads=2, depth=2, epochs=4
-    )
-    net = build_dig(2, lfca=False, **options.architecture)
-    optimizer = train_trm.build_optimizer(net, options)
-    train_trm.build_scheduler(optimizer, options).step(3)
-    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    stem = net.patch_embed
-    assert rates[id(stem.trunk.conv_stem.weight)] == pytest.approx(0.1 * rates[id(stem.proj.weight)])
-    assert decays[id(stem.trunk.bn1.weight)] == 0 < decays[id(stem.trunk.conv_stem.weight)]
-    assert len(rates) == len([p for p in net.parameters() if p.requires_grad])
-
-
-def test_a_run_with_a_stem_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
-    flags = f"--epochs 2 --guided_from 1 --start_epoch 1 {STEM} --stem_lr 0.1 --stem_frozen 2"
-    whole = train(tmp_path, toy_voc, "whole", flags)
-
-    update = Training.update
-    monkeypatch.setattr(Training, "update", lambda self, *rest: stopped() if self.epoch else update(self, *rest))
-
-    def stopped():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, toy_voc, "cut", flags)
-    monkeypatch.undo()
-    train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
-    assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "cut", 1))
-
-
-def test_inference_and_python_need_no_flag_for_a_stem(tmp_path, toy_voc):
-    run = train(tmp_path, toy_voc, "run", f"--epochs 1 {STEM}")
-    infer_trm.main(f"--name run --experiments {tmp_path} --dict --device cpu --num_workers 0".split())
-    dicts = sorted((run / "dict").glob("*.npy"))
-    model = load_cam_model(run, device="cpu")
-    assert model.net.patch_embed.name == "test_efficientnet"
-    for path in dicts:
-        written = np.load(path, allow_pickle=True).item()
-        cams = model.cam(toy_voc / "JPEGImages" / f"{path.stem}.jpg", [model.classes[c] for c in written])
-        for c, cam in written.items():
-            np.testing.assert_array_equal(cams[model.classes[c]], cam)
-    assert dicts
-
-
-def test_a_stem_beside_weights_of_a_whole_transformer_is_refused():
-    with pytest.raises(InputError, match=r"--stem takes --vit-weights mimetic or none, not deit\.pth"):
-        TrainOptions(name="x", stem="efficientnet_lite0", vit_weights="deit.pth")
-    with pytest.raises(InputError, match="--stem-levels must ascend, got 4 3"):
-        TrainOptions(name="x", stem="efficientnet_lite0", vit_weights="none", stem_levels=(4, 3))
 
 
 def watched(monkeypatch, look) -> list:
@@ -502,17 +345,6 @@ def test_a_run_is_not_resumed_with_another_denoiser(tmp_path, toy_voc):
     train(tmp_path, toy_voc, "run", f"{flags}/moved.pt")
 
 
-@pytest.mark.parametrize("guide", ["blur", "image", "stem"])
-def test_stand_ins_guide_a_resumed_run_as_one_that_was_not_stopped(tmp_path, toy_voc, guide):
-    flags = f"--epochs 2 --start_epoch 0 {STEM} --guide {guide}"
-    whole = train(tmp_path, toy_voc, "whole", flags)
-    train(tmp_path, toy_voc, "part", f"{flags} --until 1")
-    train(tmp_path, toy_voc, "part", flags)
-    assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "part", 1))
-    plain = train(tmp_path, toy_voc, "plain", f"--epochs 2 --start_epoch 0 {STEM}")
-    assert not equal(transformer_weights(whole, 1), transformer_weights(plain, 1))
-
-
 def test_a_resume_without_a_check_of_images_keeps_their_white_level(tmp_path, toy_voc):
     folder = train(tmp_path, toy_voc, "run", "--epochs 2 --until 1")
     saved = json.loads((folder / "options.json").read_text())
@@ -521,11 +353,6 @@ def test_a_resume_without_a_check_of_images_keeps_their_white_level(tmp_path, to
     assert json.loads((folder / "options.json").read_text())["white_level"] == 65535
     infer_trm.main(f"--name run --experiments {tmp_path} --dict --device cpu --num_workers 0".split())
     assert '"white_level": 65535' in claim_file(folder / "dict").read_text()
-
-
-def test_features_of_a_stem_need_one():
-    with pytest.raises(InputError, match="--guide stem takes the features of --stem, which is not given"):
-        TrainOptions(name="x", guide="stem")
 
 
 def test_a_run_is_not_resumed_on_other_images_or_labels(tmp_path, toy_voc):

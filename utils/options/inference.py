@@ -11,8 +11,18 @@ from .tools.polygons import POLYGON_FORMATS, ToleranceOptions
 from .training import CAP_HELP, DEFAULT_CAP, TrainOptions
 
 AUTO = "auto"
-USUAL = {"amp": "off", "scales": (1.0,), "cam_size": "full", "infer_cap": DEFAULT_CAP, "cam": "refined", "spreads": 1}
+USUAL = {
+    "amp": "off",
+    "scales": (1.0,),
+    "cam_size": "full",
+    "infer_cap": DEFAULT_CAP,
+    "spreads": 1,
+    "cam": "refined",
+    "white_level": 0.0,
+}
 """Values that records of CAMs leave out, since earlier versions lacked these flags."""
+OF_RUN = ("cam", "white_level")
+"""Those of them that the run says, not a flag of inference."""
 
 
 def infer_size_option() -> Any:

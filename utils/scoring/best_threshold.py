@@ -104,7 +104,7 @@ def unlike_run(folder: Path, made_with: Mapping[str, Any]) -> list[str]:
     run = load_run(folder)
     if run is None or "infer_size" not in made_with:
         return []
-    own = {name: getattr(run[0], name) for name in ("infer_size", "infer_cap", "spreads", "cam")}
+    own = {name: getattr(run[0], name) for name in ("infer_size", "infer_cap", "spreads", "cam", "white_level")}
     found, scales = {**USUAL, **made_with}, run[0].infer_scales
     names = [name for name, value in own.items() if found[name] != value]
     return names if found["scales"] in (scales, [*scales]) else [*names, "scales"]

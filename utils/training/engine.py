@@ -239,10 +239,7 @@ class Training(Generic[NetworkT]):
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
         """Losses of images (B, 3, S, S) uint8 with labels as `Step.forward` takes them, divided by `accum`."""
         image01 = image.float() / 255
-        noise = {
-            t: sample_noise(self.seed, self.epoch, samples, t, shape, image.device)
-            for t, shape in self.step.noise_shapes(image01, self.epoch).items()
-        }
+        noise = noise_of(self.step, image01, self.seed, self.epoch, samples)
         losses = self.parallel(image01, labels, noise, self.epoch)
         return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
 
@@ -306,6 +303,12 @@ class Training(Generic[NetworkT]):
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.last.path} is not what this run can be resumed from: {error}") from error
         self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last.path}")
+
+
+def noise_of(step: Step, image01: Tensor, seed: int, epoch: int, samples: Sequence[int]) -> dict[int, Tensor]:
+    """The noise (B, *shape) of each diffusion step that a training step needs for images (B, 3, S, S)."""
+    shapes = step.noise_shapes(image01, epoch)
+    return {t: sample_noise(seed, epoch, samples, t, shape, image01.device) for t, shape in shapes.items()}
 
 
 def average_of(net: nn.Module, decay: float) -> "ModelEmaV3":

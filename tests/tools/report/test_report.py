@@ -11,36 +11,30 @@ import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from datasets.labels.classes import class_names
 from evaluation import main as evaluate
+from tests.helpers.log_lines import log_line
 from tests.helpers.processes import complete
 from tests.helpers.toy_data import make_toy_voc, write_json, write_lines
 from tools.report import gallery
 from tools.report import sheet as sheet_of
 from tools.report.__main__ import main
 from tools.report.charts import nice_ticks
-from tools.report.history import MOST_POINTS, read_losses
-from tools.report.scoring import examples, score_images, sweep_image
 from tools.report.sections import LEAST_POINTS, score_range
 from utils.animation import encode
 from utils.cams.files import write_cam_dict
 from utils.cams.masks import write_mask
 from utils.errors import InputError
-from utils.log import RunLog
 from utils.options.experiment import save_options
 from utils.options.flags import make_options
 from utils.options.recipes import recipe
 from utils.options.training import TrainOptions
 from utils.picture_table import GAP
-from utils.scoring.metrics import ThresholdSweep
-from utils.training.engine import Training
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECTIONS = ["losses", "progress", "classes", "threshold", "images", "options"]
@@ -64,10 +58,6 @@ class Page(HTMLParser):
 
     def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
         return [a for name, a in self.tags if name == tag and attributes.items() <= a.items()]
-
-
-def log_line(epoch: int, step: int, losses: str, steps: int = 10) -> str:
-    return f"2026-01-01 00:00:00,000 epoch {epoch} step {step}/{steps} lr 0.01 {losses} 0.10 s/step"
 
 
 def make_experiment(root: Path, name: str = "toy run", classes: tuple[str, ...] = ()) -> list[str]:
@@ -413,80 +403,6 @@ def test_the_command_ends_with_one_line_where_there_is_no_experiment(tmp_path):
     assert result.stderr.splitlines() == [
         f"error: there is no experiment {tmp_path}/nobody: train one, or name another with --name and --experiments"
     ]
-
-
-def test_counts_of_single_images_add_up_to_those_of_all():
-    rng = np.random.default_rng(0)
-    samples = {}
-    for name in "abc":
-        classes = rng.choice(9, 2, replace=False)
-        mask = rng.choice([0, 255, *(classes + 1)], (8, 9)).astype(np.uint8)
-        samples[name] = {int(c): rng.random((8, 9), np.float32) for c in classes}, mask
-    together = ThresholdSweep(9)
-    for cams, mask in samples.values():
-        together.add(cams, mask)
-    result = score_images(samples.__getitem__, list(samples), 9, workers=1)
-    np.testing.assert_array_equal(result.together.iou, together.scores().iou)
-
-
-def test_an_image_is_counted_among_its_own_classes():
-    mask = np.array([[0, 8, 255]], np.uint8)
-    classes, own = sweep_image({3: np.array([[0.2, 0.9, 0.9]], np.float32)}, mask)
-    assert classes == [3, 7]
-    assert own.num_classes == 2
-    assert own.counts[2, :, 0].tolist() == [1, 0, 1]  # pixels of background and both classes
-
-
-def test_groups_of_examples_do_not_overlap():
-    groups = examples(np.array([50, 10, np.nan, 90, 20, 70, 40, 30, 80]), 2)
-    assert groups == {"worst": [1, 4], "median": [6, 0], "best": [3, 8]}
-
-
-@pytest.mark.parametrize("count", range(7))
-def test_few_images_are_shown_once_each(count):
-    shown = [i for group in examples(np.arange(count, dtype=float), 3).values() for i in group]
-    assert len(shown) == len(set(shown))
-    assert len(shown) >= min(count, 2)
-
-
-def test_losses_are_read_as_training_logs_them(tmp_path):
-    with RunLog(tmp_path) as log:
-        training = SimpleNamespace(
-            waiting=[(torch.tensor([0.25, 0.5]), [0])],
-            log=log,
-            sums={},
-            epoch=2,
-            steps_done=1,
-            optimizer=SimpleNamespace(param_groups=[{"lr": 1e-7}]),
-        )
-        Training.report(training, ["cls", "pred_diff"], range(4), 0.1)
-    assert read_losses(tmp_path / "log.txt") == {"total": [(2.25, 0.75)], "cls": [(2.25, 0.25)], "pred_diff": [(2.25, 0.5)]}
-
-
-def test_steps_that_were_taken_anew_after_a_kill_count_once(tmp_path):
-    lines = [log_line(0, s, f"total {v} cls {v}") for s, v in ((5, 3), (10, 2))]
-    lines += ["t resuming after step 5 of epoch 0 from last.pth", log_line(0, 10, "total 1 cls 1")]
-    assert read_losses(write_lines(tmp_path / "log.txt", *lines))["total"] == [(0.5, 3), (1, 1)]
-
-
-def test_a_run_that_was_started_afresh_counts_alone(tmp_path):
-    start = "2026-01-01 00:00:00,000 dig_nano on cpu in float32, 20 classes of data"
-    lines = [start, log_line(0, 1, "total 9 cls 9"), start, log_line(0, 5, "total 3 cls 3")]
-    assert read_losses(write_lines(tmp_path / "log.txt", *lines))["total"] == [(0.5, 3)]
-
-
-@pytest.mark.parametrize("losses", ["total nan cls nan", "total 1 cls", "total x cls x", "cls 1"])
-def test_lines_that_are_no_losses_are_passed_over(tmp_path, losses):
-    assert read_losses(write_lines(tmp_path / "log.txt", log_line(0, 1, losses), log_line(1, 1, "total 1 cls 1", 0))) == {}
-
-
-def test_long_curves_are_thinned_to_means(tmp_path):
-    steps = 3 * MOST_POINTS
-    path = write_lines(tmp_path / "log.txt", *(log_line(0, s + 1, f"total {s % 3} cls 1", steps) for s in range(steps)))
-    curve = read_losses(path)["total"]
-    assert len(curve) == MOST_POINTS
-    assert {value for _, value in curve} == {1}
-    assert curve[-1][0] == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.0061), (61.4, 67.5), (0, 0), (5, 5), (-2, 3), (0, 1e9)])

@@ -34,9 +34,10 @@ def test_the_device_refuses_what_it_is_here_for():
     values = torch.empty(3, device=META)
     with pytest.raises(RuntimeError, match="meta"):
         values + torch.ones(3)
-    for wrong in (lambda: bool(values.any()), lambda: values[values > 0]):
-        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-            wrong()
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(values.any())
+    with pytest.raises(NotImplementedError, match="meta"):
+        values[values > 0]
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
