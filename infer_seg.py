@@ -44,7 +44,7 @@ from utils.machine.distributed import (
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
-from utils.segmentation.training import segment_images
+from utils.segmentation.inference import segment_images
 
 LEAST_KEPT = 0.01
 """Score dicts leave out classes whose probability is lower everywhere, unless they win a pixel."""

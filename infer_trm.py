@@ -22,6 +22,7 @@ from utils.cams.artefacts import CrfFiles, MaskFiles, thresholds_of
 from utils.cams.crf import require_crf
 from utils.cams.files import write_cam_dict
 from utils.cams.folders import remove_of_other_labels, start_folder
+from utils.cams.inference import infer_images
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
@@ -46,7 +47,6 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.options.training import TrainOptions
-from utils.training.engine import infer_images
 
 
 def main(args: list[str]) -> None:

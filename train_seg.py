@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from timm.optim import param_groups_weight_decay
 
-from datasets.check import check_images, check_masks
-from datasets.images import EpochLoader, InferenceLoader, epoch_loader, inference_loader
+from datasets.check import check_images
+from datasets.images import EpochLoader, InferenceLoader, epoch_loader
 from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
 from datasets.segmentation import SegmentationImages, check_pairs, require_masks
+from datasets.validation import validation_loader
 from models import SegmentationNet, build_segmenter
 from utils.cams.folders import made_with
 from utils.errors import run_script
@@ -33,14 +33,12 @@ from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
     first_on_each_machine,
-    gather,
     in_processes,
     is_main,
     job,
     local_world_size,
     process_group,
     restarted_job,
-    shard,
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
@@ -48,7 +46,8 @@ from utils.options.experiment import saved_white
 from utils.options.flags import memory_advice
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep
-from utils.segmentation.training import SegmentationStep, score_masks
+from utils.segmentation.step import SegmentationStep
+from utils.segmentation.validation import score_masks
 from utils.training.checkpoint import LastCheckpoint, save_file
 from utils.training.engine import Training
 from utils.training.epochs import train_epochs
@@ -97,7 +96,8 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
             train_loader = training_loader(layout, options, device, log)
             val_loader = None
             if isinstance(options, SegOptions):
-                val_loader = validation_loader(layout, options, device, log, train_loader.dataset.paths)
+                paths, usual = train_loader.dataset.paths, SegOptions.val_list
+                val_loader = validation_loader(layout, options, device, log, paths, "masks", usual, labelled=False)
 
         # Network
         weights = "none" if options.resume else options.encoder_weights  # a checkpoint has all of them
@@ -200,34 +200,6 @@ def claim_masks(options: MaskOptions, masks: Sequence[Path]) -> None:
     if not options.resume or "contents" in made_with(kept, options.folder):  # earlier versions did not record them
         record = {**record, "contents": digest_of_all(progress(masks, "reading masks"))}
     claim(kept, record, "*", "The masks have changed: --overwrite trains on them from the start")
-
-
-def validation_loader(
-    layout: Layout, options: SegOptions, device: torch.device, log: RunLog, trained: Sequence[Path]
-) -> InferenceLoader | None:
-    """Loader of this process's shard of the validation images, uncropped; None if true masks or the list are missing.
-
-    Args:
-        layout, options, device, log: those of the run.
-        trained: its training images.
-    """
-    if options.val_list == SegOptions.val_list and not layout.has_list(options.val_list):
-        log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")
-        return None
-    ids = layout.read_list(options.val_list)
-    unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
-    if unmasked:
-        what = f"{unmasked} of {len(ids)} images of {options.val_list} have no mask"
-        log.info(f"{what}: nothing is scored during training{layout.other_masks}")
-        return None
-    with first_on_each_machine():
-        paths = [layout.image_path(i) for i in ids]
-        check_images(layout.root, paths, options.check_data, options.white_level, like=trained)
-        no_labels = np.zeros((len(ids), len(layout.classes)), bool)
-        check_masks(layout, ids, no_labels, options.check_data)
-    workers = loader_count(options.num_workers, local_world_size())
-    size, cap = options.infer_size, options.infer_cap
-    return inference_loader(layout, shard(ids), shard(no_labels), size, workers, device, cap=cap, white=options.white_level)
 
 
 def build_optimizer(net: SegmentationNet, options: MaskOptions) -> torch.optim.Optimizer:

@@ -11,7 +11,6 @@ if __name__ == "__main__":  # before the imports that take seconds
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,14 @@ import torch
 from torch import Tensor
 
 import models
-from datasets.check import check_images, check_masks
-from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader, inference_loader
+from datasets.check import check_images
+from datasets.images import EpochLoader, InferenceLoader, TrainingImages, Visit, epoch_loader
 from datasets.layouts.base import Layout, open_layout, read_truth
+from datasets.validation import validation_loader
 from diffusion import GaussianDiffusion, Guidance
 from diffusion.stand_ins import BlurredImages, OtherFeatures, SameImages
 from diffusion.trained import load_denoiser
+from utils.cams.validation import score_cams
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
 from utils.experiment import TRM, add_score, open_experiment, parse_run, start_run
@@ -36,7 +37,6 @@ from utils.machine.cores import loader_count
 from utils.machine.device import Precision, hardware, prepare_device
 from utils.machine.distributed import (
     first_on_each_machine,
-    gather,
     in_processes,
     is_main,
     job,
@@ -44,7 +44,6 @@ from utils.machine.distributed import (
     process_group,
     require_equal_parts,
     restarted_job,
-    shard,
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
@@ -54,8 +53,9 @@ from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores
 from utils.training.backward_updates import update_in_backward
 from utils.training.checkpoint import LastCheckpoint, digest_of_parameters, load_file, save_file, state_dict_of
-from utils.training.engine import Training, TrainingStep, score_cams
+from utils.training.engine import Training
 from utils.training.epochs import train_epochs
+from utils.training.guided_step import GuidedStep
 from utils.training.seeding import seeded
 
 if TYPE_CHECKING:
@@ -91,12 +91,13 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
         with no_garbage_collection():
             log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
             train_loader = training_loader(layout, options, device, log)
-            val_loader = validation_loader(layout, options, device, log, train_loader.dataset.paths)
+            paths, usual = train_loader.dataset.paths, recipe(options.exp).train.get("val_list")
+            val_loader = validation_loader(layout, options, device, log, paths, "CAMs", usual, options.infer_scales)
 
         # Networks
         criterion, denoiser, net = build_networks(len(layout.classes), options, log)
         guidance = build_guidance(denoiser, net, train_loader.dataset, options, log) if denoiser is not None else None
-        step = TrainingStep(net, guidance, criterion, net.normalize, precision).to(device)
+        step = GuidedStep(net, guidance, criterion, net.normalize, precision).to(device)
         if options.compile:
             net.compile_blocks()
             if guidance is not None:
@@ -208,45 +209,6 @@ def training_loader(layout: Layout, options: TrainOptions, device: torch.device,
     require_equal_parts(options.batch_size, options.accum)
     workers = loader_count(options.num_workers, local_world_size())
     return epoch_loader(images, options.batch_size, options.seed_of("images"), workers, device)
-
-
-def validation_loader(
-    layout: Layout, options: TrainOptions, device: torch.device, log: RunLog, trained: Sequence[Path] = ()
-) -> InferenceLoader | None:
-    """Loader of this process's shard of the validation images, uncropped, one at a time; None if masks are missing.
-
-    The list may be missing too if the recipe has named it.
-
-    Args:
-        layout, options, device, log: those of the run.
-        trained: its training images.
-    """
-    if options.val_list == recipe(options.exp).train.get("val_list") and not layout.has_list(options.val_list):
-        log.info(f"{layout.root} has no list {options.val_list}: CAMs are not scored during training")
-        return None
-    ids = layout.read_list(options.val_list)
-    unmasked = max(gather(sum(not layout.mask_path(i).exists() for i in ids)))
-    if unmasked:
-        what = f"{unmasked} of {len(ids)} images of {options.val_list} have no mask"
-        log.info(f"{what}: CAMs are not scored during training{layout.other_masks}")
-        return None
-    with first_on_each_machine():
-        labels = layout.labels(ids)
-        paths = [layout.image_path(i) for i in ids]
-        check_images(layout.root, paths, options.check_data, options.white_level, like=trained)
-        check_masks(layout, ids, labels, options.check_data, log.info)
-    workers = loader_count(options.num_workers, local_world_size())
-    return inference_loader(
-        layout,
-        shard(ids),
-        shard(labels),
-        options.infer_size,
-        workers,
-        device,
-        options.infer_scales,
-        cap=options.infer_cap,
-        white=options.white_level,
-    )
 
 
 def build_networks(

@@ -29,7 +29,8 @@ from utils.machine.interruptions import Interruptions
 from utils.options.training import DenoiserOptions
 from utils.training.backward_updates import update_in_backward
 from utils.training.checkpoint import LastCheckpoint
-from utils.training.engine import Training, TrainingStep
+from utils.training.engine import Training
+from utils.training.guided_step import GuidedStep
 
 from .training import NUM_CLASSES, SIDE, build_step, kept_bytes
 
@@ -142,7 +143,7 @@ def peak_bytes(options: argparse.Namespace) -> int:
     return live.peak
 
 
-def dig_update(step: TrainingStep, options: argparse.Namespace) -> Callable[[], object]:
+def dig_update(step: GuidedStep, options: argparse.Namespace) -> Callable[[], object]:
     """A function that runs one step of `train_trm.py`."""
     optimizer = torch.optim.AdamW(step.net.parameters(), fused=True)
     if options.update_in_backward:
@@ -176,7 +177,7 @@ def kept_of_an_image(device: str) -> int:
     return two - one
 
 
-def loss(step: TrainingStep, count: int, device: str) -> Tensor:
+def loss(step: GuidedStep, count: int, device: str) -> Tensor:
     """Sum of the losses of `count` images."""
     image01 = torch.zeros(count, 3, SIDE, SIDE, device=device)
     noise = {t: torch.zeros_like(image01) for t in step.noise_shapes(image01, epoch=0)}

@@ -17,7 +17,7 @@ from models import DiG, DiGLoss, build_dig
 from utils.machine.device import Precision, prepare_device
 from utils.options.training import TrainOptions
 from utils.training.backward_updates import update_in_backward
-from utils.training.engine import TrainingStep
+from utils.training.guided_step import GuidedStep
 
 from .measure import PRODUCT_FLOPS, Measurement, network_parser, peak_memory, prefix, product, report, timed
 
@@ -81,7 +81,7 @@ def measure(args: Sequence[str]) -> Measurement:
 
 def build_step(
     precision: Precision, guidance: str, grad_checkpoint: bool, backbone: str, compiled: bool = False
-) -> TrainingStep[DiG]:
+) -> GuidedStep[DiG]:
     """The training step of the paper's recipe, with all losses from epoch 0 on.
 
     Args:
@@ -98,7 +98,7 @@ def build_step(
     if compiled:
         net.compile_blocks()
         guide.compile_denoiser()
-    return TrainingStep(net, guide, DiGLoss(recipe.W, recipe.T, recipe.A, start_epoch=0), net.normalize, precision)
+    return GuidedStep(net, guide, DiGLoss(recipe.W, recipe.T, recipe.A, start_epoch=0), net.normalize, precision)
 
 
 def kept_bytes(loss: Callable[[], Tensor], step: torch.nn.Module) -> int:

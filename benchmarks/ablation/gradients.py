@@ -25,7 +25,7 @@ from utils.log import RunLog, progress
 from utils.machine.device import Precision
 from utils.options.training import TrainOptions, load_run
 from utils.training.checkpoint import load_last, load_strictly, state_dict_of
-from utils.training.engine import TrainingStep, noise_of
+from utils.training.guided_step import GuidedStep
 
 from .results import commit
 
@@ -72,12 +72,12 @@ def gradients(folder: Path, options: TrainOptions, classes: int, batches: int) -
     guidance = train_trm.build_guidance(denoiser, net, loader.dataset, options, log) if denoiser is not None else None
     content, _ = load_last(last_file(folder), log.info)
     load_strictly(net, state_dict_of(content, last_file(folder)), last_file(folder))
-    step = TrainingStep(net, guidance, criterion, net.normalize, Precision("off", device)).to(device).train()
+    step = GuidedStep(net, guidance, criterion, net.normalize, Precision("off", device)).to(device).train()
     found: dict[str, list[tuple[float, float, float]]] = {}
     loader.start(epoch, skip=0)
     for image, labels, index in progress(islice(loader, batches), "batches", min(batches, len(loader))):
         image01 = image.to(device).float() / 255
-        noise = noise_of(step, image01, options.seed_of("noise"), epoch, index.tolist())
+        noise = step.noise(image01, options.seed_of("noise"), epoch, index.tolist())
         losses = step(image01, labels.to(device), noise, epoch)
         pulls = {name: gradient(loss, net) for name, loss in losses.items()}
         first = pulls["cls"]

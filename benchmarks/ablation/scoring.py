@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 import models
-import train_trm
 from datasets.layouts.base import open_layout, read_truth
+from datasets.validation import validation_loader
+from utils.cams.inference import infer_images
 from utils.errors import InputError, run_script
 from utils.experiment import read_scores, run_of, weights_of
 from utils.log import RunLog
@@ -21,7 +22,6 @@ from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions
 from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import ThresholdSweep
-from utils.training.engine import infer_images
 
 from .results import RECENT, Result
 
@@ -48,7 +48,8 @@ def main(args: list[str]) -> None:
     layout = open_layout(Path(options.data_path))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = models.load_network(weights_of(folder), len(layout.classes), options).to(device)
-    loader = train_trm.validation_loader(layout, replace(options, num_workers=1), device, RunLog(folder, silent=True))
+    log, reading = RunLog(folder, silent=True), replace(options, num_workers=1)
+    loader = validation_loader(layout, reading, device, log, scales=options.infer_scales)
     if loader is None:
         raise InputError(f"images of {images} have no masks")
     read, precision = partial(read_truth, layout), Precision(options.amp, device)

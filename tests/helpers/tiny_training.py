@@ -13,7 +13,8 @@ from utils.log import RunLog
 from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions
 from utils.training.checkpoint import LastCheckpoint
-from utils.training.engine import Training, TrainingStep
+from utils.training.engine import Training
+from utils.training.guided_step import GuidedStep
 
 TINY = {"image_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2}
 LABELS = ((1, 0, 0), (0, 1, 0), (1, 0, 1), (0, 0, 1))
@@ -34,7 +35,7 @@ def dig_training(folder: Path, device: str = "cpu", net: dict[str, Any] | None =
     channels = guidance.denoiser.model.feature_channels
     network = build_dig(3, feature_steps=2, feature_channels=channels, **sizes)
     precision = Precision("off", torch.device(device))
-    step = TrainingStep(network, guidance, DiGLoss(start_epoch=1), network.normalize, precision).to(device)
+    step = GuidedStep(network, guidance, DiGLoss(start_epoch=1), network.normalize, precision).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), fused=device != "meta")
     log = RunLog(folder, silent=True)
     return Training(

@@ -191,7 +191,7 @@ def test_coco_and_own_images_work_the_same_way(tmp_path, kind):
 
 def test_own_images_without_a_list_to_validate_on_are_learnt_from(tmp_path):
     folder = train(tmp_path, make_toy_folder(tmp_path / "own", masks=True))
-    assert "own has no list val: nothing is scored during training" in (folder / "log.txt").read_text()
+    assert "own has no list val: masks are not scored during training" in (folder / "log.txt").read_text()
     with pytest.raises(InputError, match=r"vall?\.txt is missing"):
         train(tmp_path, tmp_path / "own", "other", "--val_list vall")
 

@@ -7,9 +7,14 @@ from typing import Any, Protocol, TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..errors import InputError, Stopped
+from ..log import progress
 from ..machine.device import Precision, to_device
+from ..machine.distributed import is_main
+from ..machine.interruptions import SAVE, Interruptions
+from ..machine.memory import returning_freed_memory
 from ..options.training import DEFAULT_CAP
 
 WAITING_BATCHES = 4
@@ -128,3 +133,42 @@ def predict(net: CamNetwork, images: Sequence[tuple[str, Sequence[Tensor]]], pre
     on_device = [torch.stack([to_device(pixels, precision.device) for pixels in same]) for same in scales]
     with precision.autocast():
         return net.predict([pixels.float() / 255 for pixels in on_device])
+
+
+def infer_images(
+    net: CamNetwork,
+    loader: DataLoader,
+    precision: Precision,
+    description: str,
+    interruptions: Interruptions,
+    batch_size: int = 1,
+    at_patches: bool = False,
+) -> Iterator[tuple]:
+    """CAMs and image-level probabilities of all images of a loader of `InferenceImages`.
+
+    Args:
+        net: `models.DiG`, on its device.
+        loader: loader of `InferenceSample`s.
+        precision: of the network.
+        description: label of the progress bar.
+        interruptions: checked before every batch.
+        batch_size: images of equal size that go through the network together; 1 keeps the order of the loader.
+        at_patches: return the maps of the only scale at patch resolution, before normalisation (`utils.cams.patch_size`).
+
+    Yields:
+        (sample, CAMs {class index: (H, W) float32} at the size of the image file, probabilities (C,) float32)
+
+    Raises:
+        Stopped: a signal asked to stop.
+    """
+    net.eval()
+    samples = returning_freed_memory(progress(loader, description, shown=is_main()), precision.device)
+    for batch in batches_of_one_size(samples, batch_size):
+        if interruptions.request() > SAVE:
+            raise Stopped(interruptions.request())
+        prediction = predict(net, [(sample.image_id, sample.pixels) for sample in batch], precision)
+        probabilities = prediction.probabilities.cpu().numpy()
+        for i, sample in enumerate(batch):
+            labels = to_device(sample.labels, precision.device)
+            cams = prediction.maps[0][i, labels] if at_patches else prediction.cams(i, labels, tuple(sample.size))
+            yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True)), probabilities[i]

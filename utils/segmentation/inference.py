@@ -5,8 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from ..errors import Stopped
+from ..log import progress
 from ..machine.device import Precision, to_device
+from ..machine.distributed import is_main
+from ..machine.interruptions import SAVE, Interruptions
+from ..machine.memory import returning_freed_memory
 
 OVERLAP = 1 / 3
 """Share of a window that overlaps with the next one."""
@@ -38,6 +44,30 @@ def segment(
             total = found if total is None else total + found
     assert total is not None
     return total / (len(pixels) * (1 + mirror))
+
+
+def segment_images(
+    net: nn.Module,
+    loader: DataLoader,
+    precision: Precision,
+    description: str,
+    interruptions: Interruptions,
+    mirror: bool = False,
+    window: int = 2**15,
+) -> Iterator[tuple]:
+    """Probabilities of every image of a loader of `InferenceImages`; see `segment`.
+
+    Yields:
+        (sample, (C + 1, H, W) float32 on the device)
+
+    Raises:
+        Stopped: a signal came.
+    """
+    net.eval()
+    for sample in returning_freed_memory(progress(loader, description, shown=is_main()), precision.device):
+        if interruptions.request() > SAVE:
+            raise Stopped(interruptions.request())
+        yield sample, segment(net, sample.pixels, tuple(sample.size), precision, mirror, window)
 
 
 @torch.no_grad()

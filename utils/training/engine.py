@@ -1,4 +1,4 @@
-"""The training engine: DiG's training step, the loop over steps of any network, and scoring of CAMs between epochs."""
+"""The training engine: the loop over steps of any network."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,90 +8,27 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from ..cams.inference import CamNetwork, batches_of_one_size, predict
-from ..errors import InputError, Stopped
+from ..errors import InputError
 from ..log import RunLog, progress
-from ..machine.device import Precision, to_device
+from ..machine.device import to_device
 from ..machine.distributed import (
     gather,
     is_main,
     mean_over_processes,
     rank,
     require_common_start,
-    sum_over_processes,
     wrap_ddp,
 )
-from ..machine.interruptions import SAVE, Interruptions
-from ..machine.memory import return_freed_memory, returning_freed_memory
-from ..machine.parallel import in_background
-from ..scoring.classification import ClassificationScores, ClassificationTally
-from ..scoring.metrics import Scores, ThresholdSweep
+from ..machine.interruptions import Interruptions
+from ..machine.memory import return_freed_memory
 from .checkpoint import LastCheckpoint, load_strictly
 from .loop import after_step, backward_in_parts
-from .seeding import Stream, derive_seed, sample_noise
-from .step import Criterion, Guide, NetworkT, Step
+from .seeding import Stream, derive_seed
+from .step import NetworkT, Step
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
-
-
-class TrainingStep(Step[NetworkT]):
-    """Computes the losses of a batch: denoiser, network and criterion.
-
-    Args:
-        net: `models.DiG`.
-        guidance: `diffusion.Guidance`; None if no loss uses it.
-        criterion: `models.DiGLoss`.
-        normalize: standardises images in [0, 1] for `net`.
-        precision: of both networks.
-    """
-
-    def __init__(
-        self,
-        net: NetworkT,
-        guidance: Guide | None,
-        criterion: Criterion,
-        normalize: Callable[[Tensor], Tensor],
-        precision: Precision,
-    ):
-        super().__init__(net, precision)
-        self.guidance = guidance
-        self.criterion = criterion
-        self.normalize = normalize
-
-    def forward(self, image01: Tensor, labels: Tensor, noise: dict[int, Tensor], epoch: int) -> dict[str, Tensor]:
-        """Args:
-            image01: (B, 3, S, S) in [0, 1].
-            labels: (B, C) in {0, 1}.
-            noise: standard normal (B, 3, s, s) for each of `noise_shapes`, of the size that the denoiser sees.
-            epoch: counted from 0.
-
-        Returns:
-            Weighted losses by name.
-        """
-        features = denoised01 = denoised = None
-        guidance = self.guidance
-        with self.precision.autocast():
-            # The denoiser runs first, so that its activations and the network's are never in memory together.
-            if guidance is not None and self.criterion.uses_features(epoch):
-                features = guidance.features(image01, noise)
-            if guidance is not None and self.criterion.uses_denoised(epoch):
-                denoised01 = guidance.denoised(image01, noise)
-            original = self.net(self.normalize(image01), features)
-            if denoised01 is not None:
-                denoised = self.net(self.normalize(denoised01))
-        return self.criterion(original, denoised, labels, epoch)
-
-    def noise_shapes(self, image01: Tensor, epoch: int) -> dict[int, tuple[int, int, int]]:
-        """See `Step`: a loss of this epoch uses the denoiser's pass at these diffusion steps."""
-        if self.guidance is None:
-            return {}
-        steps = [*self.guidance.feature_steps] if self.criterion.uses_features(epoch) else []
-        if self.criterion.uses_denoised(epoch):
-            steps.append(self.guidance.image_step)
-        return dict.fromkeys(steps, self.guidance.noise_shape(image01))
 
 
 class EpochLoader(Protocol):
@@ -117,7 +54,7 @@ class Training(Generic[NetworkT]):
     run is bit-identical to an uninterrupted one.
 
     Args:
-        step: the losses of a batch, such as a `TrainingStep`; call `start` before the first epoch.
+        step: the losses of a batch, such as a `GuidedStep`; call `start` before the first epoch.
         optimizer: of the network.
         seed: of noise and stochastic depth.
         last: the run's last checkpoint.
@@ -239,7 +176,7 @@ class Training(Generic[NetworkT]):
     def losses(self, image: Tensor, labels: Tensor, samples: list[int]) -> dict[str, Tensor]:
         """Losses of images (B, 3, S, S) uint8 with labels as `Step.forward` takes them, divided by `accum`."""
         image01 = image.float() / 255
-        noise = noise_of(self.step, image01, self.seed, self.epoch, samples)
+        noise = self.step.noise(image01, self.seed, self.epoch, samples)
         losses = self.parallel(image01, labels, noise, self.epoch)
         return {name: loss / self.accum for name, loss in losses.items()} if self.accum > 1 else losses
 
@@ -305,12 +242,6 @@ class Training(Generic[NetworkT]):
         self.log.info(f"resuming after step {self.steps_done} of epoch {self.epoch} from {self.last.path}")
 
 
-def noise_of(step: Step, image01: Tensor, seed: int, epoch: int, samples: Sequence[int]) -> dict[int, Tensor]:
-    """The noise (B, *shape) of each diffusion step that a training step needs for images (B, 3, S, S)."""
-    shapes = step.noise_shapes(image01, epoch)
-    return {t: sample_noise(seed, epoch, samples, t, shape, image01.device) for t, shape in shapes.items()}
-
-
 def average_of(net: nn.Module, decay: float) -> "ModelEmaV3":
     """A copy of a network whose weights are an exponential moving average of the network's."""
     from timm.utils import ModelEmaV3
@@ -324,75 +255,3 @@ def not_finite(where: str, name: str, value: float, images: list[str]) -> str:
         f"{where}: loss {name} is {value} on the images {' '.join(images)}; the last checkpoint is from before. "
         "A smaller --lr or --amp off may help"
     )
-
-
-def infer_images(
-    net: CamNetwork,
-    loader: DataLoader,
-    precision: Precision,
-    description: str,
-    interruptions: Interruptions,
-    batch_size: int = 1,
-    at_patches: bool = False,
-) -> Iterator[tuple]:
-    """CAMs and image-level probabilities of all images of a loader of `InferenceImages`.
-
-    Args:
-        net: `models.DiG`, on its device.
-        loader: loader of `InferenceSample`s.
-        precision: of the network.
-        description: label of the progress bar.
-        interruptions: checked before every batch.
-        batch_size: images of equal size that go through the network together; 1 keeps the order of the loader.
-        at_patches: return the maps of the only scale at patch resolution, before normalisation (`utils.cams.patch_size`).
-
-    Yields:
-        (sample, CAMs {class index: (H, W) float32} at the size of the image file, probabilities (C,) float32)
-
-    Raises:
-        Stopped: a signal asked to stop.
-    """
-    net.eval()
-    samples = returning_freed_memory(progress(loader, description, shown=is_main()), precision.device)
-    for batch in batches_of_one_size(samples, batch_size):
-        if interruptions.request() > SAVE:
-            raise Stopped(interruptions.request())
-        prediction = predict(net, [(sample.image_id, sample.pixels) for sample in batch], precision)
-        probabilities = prediction.probabilities.cpu().numpy()
-        for i, sample in enumerate(batch):
-            labels = to_device(sample.labels, precision.device)
-            cams = prediction.maps[0][i, labels] if at_patches else prediction.cams(i, labels, tuple(sample.size))
-            yield sample, dict(zip(sample.labels.tolist(), cams.cpu().numpy(), strict=True)), probabilities[i]
-
-
-def score_cams(
-    net: CamNetwork,
-    loader: DataLoader,
-    precision: Precision,
-    read_truth: Callable[[str], np.ndarray],
-    num_classes: int,
-    interruptions: Interruptions,
-    watch: Callable[..., None] = lambda sample, cams: None,
-) -> tuple[Scores, ClassificationScores]:
-    """Segmentation scores of CAMs at thresholds 0.01 .. 0.99, and classification scores, over all processes' images.
-
-    Args:
-        net, loader, precision, interruptions: see `infer_images`.
-        read_truth: from an image id to its mask, (H, W) of the size of the CAMs.
-        num_classes: number of classes without background.
-        watch: called with every sample of this process and its CAMs.
-    """
-    sweep, tally = ThresholdSweep(num_classes), ClassificationTally(num_classes)
-    return_freed_memory()  # before workers are forked
-
-    def score(sample: Any, cams: dict[int, np.ndarray], probabilities: np.ndarray) -> None:
-        sweep.add(cams, read_truth(sample.image_id))
-        tally.add(probabilities, sample.labels.numpy())
-        watch(sample, cams)
-
-    with in_background(0) as do:  # the network does not wait for masks and counts
-        for found in infer_images(net, loader, precision, "validation", interruptions):
-            do(score, *found)
-    sweep.counts = sum_over_processes(sweep.counts)
-    tally.images = [image for images in gather(tally.images) for image in images]
-    return sweep.scores(), tally.scores()

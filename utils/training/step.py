@@ -1,12 +1,13 @@
 """A training step as the engine takes it: a network, and the losses of a batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
 from ..machine.device import Precision
+from .seeding import sample_noise
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -40,31 +41,7 @@ class Step(nn.Module, ABC, Generic[NetworkT]):
         """Shape of one image's noise for each diffusion step whose noise `forward` needs; empty without a denoiser."""
         return {}
 
-
-class Guide(Protocol):
-    """A denoiser that guides the network: `diffusion.Guidance`."""
-
-    feature_steps: tuple[int, ...]
-    image_step: int
-
-    def features(self, image01: Tensor, noise: Mapping[int, Tensor]) -> Tensor:
-        """Features of the images at `feature_steps`."""
-
-    def denoised(self, image01: Tensor, noise: Mapping[int, Tensor]) -> Tensor:
-        """The images, denoised from `image_step`."""
-
-    def noise_shape(self, image01: Tensor) -> tuple[int, int, int]:
-        """Shape of the noise of one image."""
-
-
-class Criterion(Protocol):
-    """The losses of the network's outputs: `models.DiGLoss`."""
-
-    def uses_features(self, epoch: int) -> bool:
-        """Whether a loss of an epoch needs the denoiser's features."""
-
-    def uses_denoised(self, epoch: int) -> bool:
-        """Whether a loss of an epoch needs the denoised images."""
-
-    def __call__(self, original: Any, denoised: Any, labels: Tensor, epoch: int) -> dict[str, Tensor]:
-        """Weighted losses by name."""
+    def noise(self, image01: Tensor, seed: int, epoch: int, samples: Sequence[int]) -> dict[int, Tensor]:
+        """Standard normal noise (B, *shape) for each of `noise_shapes`, by seed, epoch and sample."""
+        shapes = self.noise_shapes(image01, epoch)
+        return {t: sample_noise(seed, epoch, samples, t, shape, image01.device) for t, shape in shapes.items()}

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from tests.helpers.tiny_training import dig_training
+from utils.cams.validation import score_cams
 from utils.errors import InputError
 from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions
-from utils.training.engine import TrainingStep, score_cams
+from utils.training.guided_step import GuidedStep
 
 CPU = Precision("off", torch.device("cpu"))
 
@@ -37,7 +38,7 @@ def test_the_step_feeds_both_images_normalised_and_features_once():
         def __call__(self, *args):
             return args
 
-    step = TrainingStep(Recorder(), Guidance(), Criterion(), lambda x: 10 * x, CPU)
+    step = GuidedStep(Recorder(), Guidance(), Criterion(), lambda x: 10 * x, CPU)
     image = torch.rand(2, 3, 4, 4)
     original, denoised, labels, epoch = step(image, "labels", {7: torch.ones(1)}, 3)
     assert torch.equal(original[0], 10 * image)
