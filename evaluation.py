@@ -22,7 +22,8 @@ from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folders, inside_or_path, made_with
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
-from utils.experiment import SEG, kind_of, require_experiment, scored_run_of
+from utils.experiment.folder import require_experiment
+from utils.experiment.saved import SEG, kind_of, scored_run_of
 from utils.files import whole_file
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel

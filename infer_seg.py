@@ -25,7 +25,8 @@ from utils.cams.files import write_cam_dict
 from utils.cams.folders import remove_of_other_labels, start_folder
 from utils.cams.masks import write_mask
 from utils.errors import run_script
-from utils.experiment import SEG, weights_of
+from utils.experiment.folder import weights_of
+from utils.experiment.saved import SEG
 from utils.files import digest_of, place
 from utils.folders import names_in
 from utils.images import open_rgb

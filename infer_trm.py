@@ -26,7 +26,7 @@ from utils.cams.inference import infer_images
 from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
-from utils.experiment import require_experiment, weights_of
+from utils.experiment.folder import require_experiment, weights_of
 from utils.files import digest_of, place
 from utils.folders import names_in
 from utils.images import open_rgb

@@ -15,7 +15,7 @@ from functools import partial
 
 import train_seg
 from utils.errors import run_script
-from utils.experiment import AFF
+from utils.experiment.saved import AFF
 from utils.machine.distributed import in_processes
 from utils.options.flags import memory_advice
 

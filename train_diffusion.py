@@ -23,7 +23,7 @@ from datasets.images import EpochLoader, FolderImages, epoch_loader
 from diffusion import GaussianDiffusion, build_denoiser
 from utils.cams.pictures import save_grid
 from utils.errors import InputError, run_script
-from utils.experiment import open_experiment, parse_run, start_run
+from utils.experiment.start import open_experiment, parse_run, start_run
 from utils.log import RunLog, progress, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count

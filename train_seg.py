@@ -25,7 +25,9 @@ from datasets.validation import validation_loader
 from models import SegmentationNet, build_segmenter
 from utils.cams.folders import made_with
 from utils.errors import run_script
-from utils.experiment import SEG, add_score, open_experiment, parse_run, start_run
+from utils.experiment.folder import add_score
+from utils.experiment.saved import SEG, saved_white
+from utils.experiment.start import open_experiment, parse_run, start_run
 from utils.files import claim, claim_file, digest_of_all
 from utils.log import RunLog, progress, require_wandb
 from utils.machine.compiler import require_compiler
@@ -42,7 +44,6 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
-from utils.options.experiment import saved_white
 from utils.options.flags import memory_advice
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep

@@ -30,7 +30,9 @@ from diffusion.trained import load_denoiser
 from utils.cams.validation import score_cams
 from utils.cams.watched import WatchedCams
 from utils.errors import InputError, run_script
-from utils.experiment import TRM, add_score, open_experiment, parse_run, start_run
+from utils.experiment.folder import add_score
+from utils.experiment.saved import TRM, saved_white
+from utils.experiment.start import open_experiment, parse_run, start_run
 from utils.log import RunLog, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
@@ -47,7 +49,6 @@ from utils.machine.distributed import (
 )
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
-from utils.options.experiment import saved_white
 from utils.options.flags import memory_advice
 from utils.scoring.classification import ClassificationScores
 from utils.scoring.metrics import Scores

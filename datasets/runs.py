@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from utils.errors import InputError
-from utils.experiment import run_of, seg_run_of
+from utils.experiment.saved import run_of, seg_run_of
 from utils.options.segmentation import SegOptions
 from utils.options.training import TrainOptions
 
@@ -14,7 +14,7 @@ def open_run(folder: Path, exp: str, data_path: str, val_list: str) -> tuple[Tra
     """Options of a run, and the data set to apply it to.
 
     Args:
-        folder, exp, data_path, val_list: see `utils.experiment.run_of`.
+        folder, exp, data_path, val_list: see `utils.experiment.saved.run_of`.
 
     Raises:
         InputError: the recipe is not the run's, or the data set has other classes than the run.
@@ -24,7 +24,7 @@ def open_run(folder: Path, exp: str, data_path: str, val_list: str) -> tuple[Tra
 
 
 def open_seg_run(folder: Path, data_path: str, val_list: str) -> tuple[SegOptions, Layout]:
-    """`open_run` for a run of train_seg.py; see `utils.experiment.seg_run_of`."""
+    """`open_run` for a run of train_seg.py; see `utils.experiment.saved.seg_run_of`."""
     run, classes = seg_run_of(folder, data_path, val_list)
     return run, layout_of(folder, run.data_path, classes)
 

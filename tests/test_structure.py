@@ -101,7 +101,7 @@ def test_scoring_starts_without_pytorch():
 def test_every_flag_is_read(command):
     shared = [
         *(ROOT / "utils" / "options").rglob("*.py"),
-        ROOT / "utils" / "experiment.py",
+        *(ROOT / "utils" / "experiment").rglob("*.py"),
         ROOT / "utils" / "training" / "epochs.py",
         ROOT / "utils" / "cams" / "crf.py",
     ]

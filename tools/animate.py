@@ -20,7 +20,7 @@ from utils.animation import SIDES, animation_file, evenly_spaced, small_animatio
 from utils.cams.inference import network_pixels, predict
 from utils.cams.pictures import cam_overlay
 from utils.errors import InputError, run_script
-from utils.experiment import epoch_file, epochs_there, read_scores
+from utils.experiment.folder import epoch_file, epochs_there, read_scores
 from utils.files import whole_file
 from utils.images import open_rgb
 from utils.log import progress

@@ -17,7 +17,7 @@ from utils.cams.crf import require_crf
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import crf_folder, inside_or_path, made_with, require_files, unfinished
 from utils.errors import run_script
-from utils.experiment import require_experiment
+from utils.experiment.folder import require_experiment
 from utils.files import place
 from utils.images import open_rgb
 from utils.machine.locks import reading, writing

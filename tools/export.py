@@ -13,11 +13,12 @@ from models import CamModel, SegModel, load_cam_model, load_seg_model
 from models.trained.exporters import export_graph, require_onnx
 from utils.cams.folders import start_folder
 from utils.errors import InputError, run_script
-from utils.experiment import AFF, SEG, TRM, kind_of, read_scores, require_experiment
+from utils.experiment.exported import CARD_FILE
+from utils.experiment.folder import read_scores, require_experiment
+from utils.experiment.saved import AFF, SEG, TRM, kind_of
 from utils.files import digest_of
 from utils.machine.locks import writing
 from utils.model_card import UNKNOWN, Score, licence_in, model_card
-from utils.options.exported import CARD_FILE
 from utils.options.flags import parse_options
 from utils.scoring.best_threshold import evaluation_file
 

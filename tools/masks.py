@@ -15,7 +15,7 @@ from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
 from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, told_apart, unfinished
 from utils.errors import InputError, run_script
-from utils.experiment import require_experiment
+from utils.experiment.folder import require_experiment
 from utils.images import open_rgb
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel

@@ -26,7 +26,8 @@ import numpy as np
 
 from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
-from utils.experiment import AFF, SEG, epoch_file, latest_epoch
+from utils.experiment.folder import epoch_file, latest_epoch
+from utils.experiment.saved import AFF, SEG
 from utils.files import claim_file, digest_of_all, state_of, whole_file
 from utils.log import progress
 from utils.machine.interruptions import SAVE, Interruptions

@@ -15,7 +15,8 @@ from datasets.runs import layout_of
 from utils.cams.folders import inside_or_path, made_with, start_folder
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
-from utils.experiment import require_experiment, scored_run_of
+from utils.experiment.folder import require_experiment
+from utils.experiment.saved import scored_run_of
 from utils.images import open_rgb
 from utils.log import progress
 from utils.machine.locks import reading, writing

@@ -25,7 +25,8 @@ from utils.cams.inference import network_pixels
 from utils.cams.patch_size import normalized
 from utils.cams.walk import colour_weights, dense_walk, ring_offsets, walk
 from utils.errors import run_script
-from utils.experiment import AFF, mask_run_of, weights_of
+from utils.experiment.folder import weights_of
+from utils.experiment.saved import AFF, mask_run_of
 from utils.files import digest_of, place
 from utils.images import open_rgb
 from utils.log import progress

@@ -35,7 +35,7 @@ from utils.cams.inference import network_pixels
 from utils.cams.pictures import cam_overlay
 from utils.cams.pseudo_masks import score_mask, threshold_mask
 from utils.errors import InputError, run_script
-from utils.experiment import last_file, require_experiment
+from utils.experiment.folder import last_file, require_experiment
 from utils.files import whole_file
 from utils.images import open_rgb
 from utils.log import RunLog

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import run_script
-from .experiment import parse_run
+from .experiment.start import parse_run
 from .options.flags import parse_options
 
 

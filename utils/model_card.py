@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from .options.exported import ExportedConfig
+from .experiment.exported import ExportedConfig
 
 UNKNOWN = "unknown"
 """The licence of weights of which nobody said one."""

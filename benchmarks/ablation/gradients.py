@@ -19,11 +19,12 @@ import train_trm
 from datasets.layouts.base import open_layout
 from models import LFCA_PREFIXES, DiG
 from utils.errors import InputError, run_script
-from utils.experiment import last_file
+from utils.experiment.folder import last_file
+from utils.experiment.saved import load_run
 from utils.files import whole_file
 from utils.log import RunLog, progress
 from utils.machine.device import Precision
-from utils.options.training import TrainOptions, load_run
+from utils.options.training import TrainOptions
 from utils.training.checkpoint import load_last, load_strictly, state_dict_of
 from utils.training.guided_step import GuidedStep
 

@@ -24,11 +24,12 @@ from diffusion import Guidance, build_denoiser
 from diffusion.stand_ins import BlurredImages, psnr
 from diffusion.trained import load_denoiser
 from utils.errors import InputError, run_script
-from utils.experiment import weights_of
+from utils.experiment.folder import weights_of
+from utils.experiment.saved import load_run
 from utils.files import whole_file
 from utils.images import open_rgb
 from utils.log import progress
-from utils.options.training import TrainOptions, load_run
+from utils.options.training import TrainOptions
 from utils.scoring.classification import ClassificationTally
 from utils.scoring.metrics import Confusion
 from utils.training.seeding import sample_noise

@@ -16,10 +16,12 @@ import torch
 import train_trm
 from models import LFCA_PREFIXES
 from utils.errors import InputError
-from utils.experiment import last_file, start_run
+from utils.experiment.folder import last_file
+from utils.experiment.saved import load_run
+from utils.experiment.start import start_run
 from utils.files import previous_file
 from utils.log import RunLog
-from utils.options.training import TrainOptions, load_run
+from utils.options.training import TrainOptions
 from utils.training.checkpoint import load_file, save_file
 
 from .results import add_result, commit

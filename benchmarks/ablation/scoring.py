@@ -16,7 +16,8 @@ from datasets.layouts.base import open_layout, read_truth
 from datasets.validation import validation_loader
 from utils.cams.inference import infer_images
 from utils.errors import InputError, run_script
-from utils.experiment import read_scores, run_of, weights_of
+from utils.experiment.folder import read_scores, weights_of
+from utils.experiment.saved import run_of
 from utils.log import RunLog
 from utils.machine.device import Precision
 from utils.machine.interruptions import Interruptions

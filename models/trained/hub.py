@@ -8,10 +8,10 @@ from typing import Any
 from huggingface_hub import ModelHubMixin, snapshot_download
 
 from utils.errors import InputError
+from utils.experiment.exported import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ExportedConfig, is_exported
 from utils.files import whole_file
 from utils.machine.device import Precision
 from utils.model_card import model_card
-from utils.options.exported import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ExportedConfig, is_exported
 from utils.training.checkpoint import save_safetensors
 
 

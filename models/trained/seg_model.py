@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from utils.cams.inference import network_pixels
-from utils.experiment import SEG, seg_run_of, weights_of
+from utils.experiment.exported import ExportedConfig, config_of, is_exported, read_config
+from utils.experiment.folder import weights_of
+from utils.experiment.saved import SEG, seg_run_of
 from utils.machine.device import Precision
-from utils.options.exported import ExportedConfig, config_of, is_exported, read_config
 from utils.options.segmentation import SegInferOptions, SegOptions
 from utils.segmentation.inference import segment
 

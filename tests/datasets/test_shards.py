@@ -15,7 +15,7 @@ from tests.helpers.shards import jpeg
 from tests.helpers.small_runs import train_small
 from tests.helpers.toy_data import make_toy_folder, make_toy_voc, write_lines
 from utils.errors import InputError
-from utils.experiment import epoch_file
+from utils.experiment.folder import epoch_file
 from utils.images import open_rgb
 
 

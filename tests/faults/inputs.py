@@ -32,10 +32,10 @@ from models import build_dig
 from tests.helpers.toy_data import make_toy_coco, make_toy_voc, write_json, write_lines
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.cams.masks import read_mask
-from utils.experiment import read_scores
+from utils.experiment.folder import read_scores
+from utils.experiment.saved import load_run, save_options
 from utils.images import open_rgb
-from utils.options.experiment import save_options
-from utils.options.training import TrainOptions, load_run
+from utils.options.training import TrainOptions
 from utils.scoring.metrics import SWEEP
 from utils.training.checkpoint import load_last, load_strictly, save_file, state_dict_of
 

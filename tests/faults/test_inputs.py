@@ -19,7 +19,7 @@ from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_data import make_toy_voc, save_mask, toy_mask, write_annotation, write_lines
 from tests.helpers.turned import STORED, save_turned
 from utils.errors import InputError
-from utils.options.experiment import load_options
+from utils.experiment.saved import load_options
 from utils.options.training import TrainOptions
 
 from .checkpoints import try_damaged_checkpoints
@@ -206,7 +206,7 @@ def test_weights_that_are_no_plain_numbers_are_refused(run, tmp_path, value):
 def test_options_of_another_shape_are_refused_by_file(tmp_path, values):
     (tmp_path / "options.json").write_text(json.dumps({"options": {"name": "x"} | values}))
     with pytest.raises(InputError, match=r"options\.json is not the options of a run: --"):
-        load_options(TrainOptions, tmp_path / "options.json")
+        load_options(TrainOptions, tmp_path)
 
 
 def test_an_empty_name_in_a_table_is_no_class(toy_coco):

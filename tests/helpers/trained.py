@@ -7,7 +7,9 @@ import torch
 
 from datasets.labels.classes import VOC_CLASSES
 from models import build_dig, build_segmenter
-from utils.experiment import SEG, epoch_file, start_run
+from utils.experiment.folder import epoch_file
+from utils.experiment.saved import SEG
+from utils.experiment.start import start_run
 from utils.options.flags import make_options
 from utils.options.segmentation import SegOptions
 from utils.options.training import TrainOptions

@@ -15,7 +15,7 @@ from tests.helpers.toy_data import COCO_OBJECTS, coco_stem, make_toy_coco, make_
 from utils.cams.files import read_cam_dict, write_cam_dict
 from utils.cams.masks import read_mask, write_mask
 from utils.errors import InputError
-from utils.options.experiment import save_options
+from utils.experiment.saved import save_options
 from utils.options.training import TrainOptions
 
 

@@ -15,7 +15,8 @@ from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
 from tests.helpers.weights import equal
 from utils.cams.masks import read_mask, write_mask
 from utils.errors import InputError
-from utils.experiment import SEG, epoch_file, read_scores
+from utils.experiment.folder import epoch_file, read_scores
+from utils.experiment.saved import SEG
 from utils.options.segmentation import AffinityOptions
 from utils.training.engine import Training
 
@@ -113,7 +114,7 @@ def test_masks_of_any_folder_are_learnt_from(tmp_path, voc):
     folder = train(tmp_path, voc, "run", f"--masks {tmp_path}/png")
     log = (folder / "log.txt").read_text()
     assert f"with masks of {tmp_path}/png" in log
-    assert "4 of 4 images of val have no mask: nothing is scored" in log
+    assert "4 of 4 images of val have no mask: masks are not scored" in log
 
 
 def test_a_run_is_not_resumed_on_masks_that_were_made_anew(tmp_path, voc):

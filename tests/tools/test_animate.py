@@ -18,7 +18,7 @@ from tools import animate
 from tools.animate import main, subject
 from utils import animation
 from utils.errors import InputError
-from utils.options.training import load_run
+from utils.experiment.saved import load_run
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ from tests.helpers.folders import names_in
 from tests.helpers.trained import cam_experiment, seg_experiment
 from tools import export
 from utils.errors import InputError
-from utils.experiment import add_score, epoch_file
+from utils.experiment.exported import CONFIG_FILE, WEIGHTS_FILE
+from utils.experiment.folder import add_score, epoch_file
 from utils.files import digest_of
-from utils.options.exported import CONFIG_FILE, WEIGHTS_FILE
 from utils.scoring.best_threshold import write_best
 
 FILES = {"config.json", "model.safetensors", "README.md"}

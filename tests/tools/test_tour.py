@@ -17,7 +17,8 @@ from tests.helpers.toy_data import make_toy_voc
 from tools import tour
 from tools.tour import diffusion_branch, main, subject
 from utils.errors import InputError
-from utils.experiment import last_file, run_of
+from utils.experiment.folder import last_file
+from utils.experiment.saved import run_of
 
 pytestmark = pytest.mark.slow
 

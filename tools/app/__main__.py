@@ -20,7 +20,8 @@ from tools.app.explorer import Explorer
 from tools.app.uploads import Limits
 from utils.cams.crf import require_crf
 from utils.errors import InputError, run_script
-from utils.experiment import TRM, kind_of, require_experiment, run_of
+from utils.experiment.folder import require_experiment
+from utils.experiment.saved import TRM, kind_of, run_of
 from utils.machine.device import hardware
 from utils.options.flags import memory_advice, parse_options
 

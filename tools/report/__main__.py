@@ -26,7 +26,8 @@ from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
 from utils.cams.folders import inside_or_path, made_with, told_apart
 from utils.errors import InputError, run_script
-from utils.experiment import require_experiment, run_of
+from utils.experiment.folder import require_experiment
+from utils.experiment.saved import run_of
 from utils.files import whole_file
 from utils.images import open_rgb
 from utils.machine.locks import reading

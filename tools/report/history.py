@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from utils.errors import InputError
-from utils.experiment import read_scores, scores_file
+from utils.experiment.folder import read_scores, scores_file
 
 BEGUN = re.compile(r" on .+ in .+, \d+ classes of ")
 RESUMED = re.compile(r" resuming after step \d+ of epoch \d+ ")

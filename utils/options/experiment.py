@@ -1,19 +1,10 @@
-"""Options for the experiment's folder and hardware, and the file with a run's options."""
+"""Options for the experiment's folder and hardware."""
 
-import dataclasses
-import json
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files import whole_file
-from .flags import OptionsT, make_options, option
-
-OPTIONS_FILE = "options.json"
-
+from .flags import option
 
 DEVICES = (r"auto|cuda(:\d+)?|mps|cpu", "one of auto, cuda, cuda:N, mps and cpu")
 
@@ -92,46 +83,3 @@ def amp_option(help: str) -> Any:
 def compile_option() -> Any:
     """The field of `--compile`."""
     return option(False, "compile the networks with torch.compile: minutes at the start (on CPUs it needs a C++ compiler)")
-
-
-def save_options(options: Any, classes: Sequence[str], job: str = "", white: float = 0.0) -> None:
-    """Writes `options.json`: options, classes, torchrun's job, white level, and where relative paths start from."""
-    home = os.path.relpath(Path.cwd(), options.folder.resolve())
-    content: dict[str, Any] = {"options": dataclasses.asdict(options), "classes": list(classes), "job": job, "home": home}
-    content |= {"white_level": white} if white else {}
-    with whole_file(options.folder / OPTIONS_FILE, durable=True) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
-
-
-def saved_white(folder: Path) -> float:
-    """The white level that a run's `options.json` holds; 0 if it holds none."""
-    path = folder / OPTIONS_FILE
-    try:
-        white = json.loads(path.read_text()).get("white_level", 0) if path.exists() else 0
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not the options of a run: {error}") from error
-    return white if isinstance(white, float) and white > 0 else 0.0
-
-
-def load_options(cls: type[OptionsT], path: Path) -> OptionsT:
-    """The options that a run saved.
-
-    Raises:
-        InputError: the file is damaged, of another kind of run, or was written by another version.
-    """
-    try:
-        content = json.loads(path.read_text())
-        options = make_options(cls, content["options"])
-        return from_home(options, path.parent / str(content.get("home", ".")))
-    except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
-        raise InputError(f"{path} is not the options of a run: {error}") from error
-
-
-def from_home(options: OptionsT, home: Path) -> OptionsT:
-    """Options whose relative paths, if they do not exist in the current folder, are taken relative to `home`."""
-    there = {}
-    for f in dataclasses.fields(options):
-        value = getattr(options, f.name)
-        if f.metadata["path"] and value and not Path(value).exists() and (home / value).exists():
-            there[f.name] = os.path.relpath(home / value)
-    return dataclasses.replace(options, **there)

@@ -1,15 +1,11 @@
 """Options of training: of DiG, and of the denoiser that guides it."""
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .experiment import OPTIONS_FILE, RunOptions, amp_option, compile_option, load_options, saved_white
-from .exported import exported_run, is_exported
-from .flags import OptionsT, assignments, check_ranges, option, show
+from .experiment import RunOptions, amp_option, compile_option
+from .flags import assignments, check_ranges, option, show
 
 LOSS_NAMES = ("cls", "pred_diff", "cam_consistency", "cls_diff", "rcams_consistency")
 """Names of the losses, in the order of `models.losses.LOSSES`."""
@@ -374,32 +370,3 @@ def shards_of(options: TrainOptions | DenoiserOptions) -> int:
     not divide it.
     """
     return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size
-
-
-def load_run(folder: Path) -> tuple[TrainOptions, tuple[str, ...]] | None:
-    """What a run of train_trm.py was trained with; see `load_run_of`."""
-    return load_run_of(folder, TrainOptions)
-
-
-def load_run_of(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str, ...]] | None:
-    """The options that an experiment was trained with and its class names; None where it holds none.
-
-    Args:
-        folder: the experiment's, or that of an exported network.
-        cls: the options of the script that trained it.
-
-    Raises:
-        InputError: the file is damaged, of another script, or was written by another version.
-    """
-    path = folder / OPTIONS_FILE
-    if is_exported(folder):
-        return exported_run(folder, cls)
-    if not path.exists():
-        return None
-    options = load_options(cls, path)
-    classes = json.loads(path.read_text()).get("classes")
-    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-        raise InputError(f"{path} is not the options of a run: it names no classes")
-    if hasattr(options, "white_level"):
-        options = dataclasses.replace(options, white_level=options.white_level or saved_white(folder))
-    return options, tuple(classes)

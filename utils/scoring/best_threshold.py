@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..experiment.exported import CONFIG_FILE, is_exported, read_config
+from ..experiment.saved import load_run
 from ..files import differing, digest_of, shown, whole_file
-from ..options.exported import CONFIG_FILE, is_exported, read_config
 from ..options.inference import USUAL
-from ..options.training import load_run
 
 DEFAULT_BACKGROUND = 0.4
 """The background's score in masks if no best threshold is known."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ..experiment import epoch_file, read_scores, remove_old_epochs
+from ..experiment.folder import epoch_file, read_scores, remove_old_epochs
 from ..machine.distributed import gather, is_main
 from ..options.segmentation import MaskOptions
 from ..options.training import TrainOptions, ValidationOptions
@@ -27,7 +27,7 @@ def train_epochs(
         loader: of its training images.
         options: of the run.
         epochs: how many there are after this call.
-        kind: ending of the names of inference weights (`utils.experiment`).
+        kind: ending of the names of inference weights (`utils.experiment.saved`).
         save: writes a network's inference weights; called in the main process.
         score: scores an epoch, counted from 0; called in all processes. None: there is nothing to score on.
 

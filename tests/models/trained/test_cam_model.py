@@ -13,7 +13,7 @@ from models import CamModel, load_cam_model
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.trained import make_run
 from utils.errors import InputError
-from utils.experiment import epoch_file
+from utils.experiment.folder import epoch_file
 from utils.scoring.best_threshold import write_best
 from utils.scoring.metrics import label_map
 

@@ -30,7 +30,7 @@ from utils.animation import encode
 from utils.cams.files import write_cam_dict
 from utils.cams.masks import write_mask
 from utils.errors import InputError
-from utils.options.experiment import save_options
+from utils.experiment.saved import save_options
 from utils.options.flags import make_options
 from utils.options.recipes import recipe
 from utils.options.training import TrainOptions

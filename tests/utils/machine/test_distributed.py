@@ -19,7 +19,7 @@ from tests.helpers.processes import finish, start
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.warm import Command
 from utils.errors import InputError
-from utils.experiment import read_scores
+from utils.experiment.folder import read_scores
 from utils.machine.distributed import (
     local_batch_size,
     process_group,

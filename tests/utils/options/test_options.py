@@ -10,11 +10,11 @@ import pytest
 from diffusion.guidance import GUIDANCE_MODES
 from models.dig import CAM_KINDS
 from utils.errors import InputError
-from utils.options.experiment import save_options
+from utils.experiment.saved import save_options
 from utils.options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from utils.options.inference import InferOptions
 from utils.options.results import EvaluationOptions, PseudoMaskOptions
-from utils.options.training import DenoiserOptions, TrainOptions, load_run
+from utils.options.training import DenoiserOptions, TrainOptions
 
 ALL = (TrainOptions, DenoiserOptions, InferOptions, EvaluationOptions)
 
@@ -290,55 +290,6 @@ def test_inference_takes_any_one_output(flag):
 
 def test_evaluation_needs_no_flag():
     assert parse_options(EvaluationOptions, [], "evaluation.py", "Scores.").task == "cam"
-
-
-def test_saved_options_reload_equal(tmp_path):
-    options = train(
-        "--experiments", str(tmp_path), "--W", "1", "2", "3", "4", "0.1", "--feature-steps", "5", "--overwrite", "--lr=3e-7"
-    )
-    options.folder.mkdir()
-    save_options(options, ("cat", "dog"))
-    assert load_run(options.folder) == (options, ("cat", "dog"))
-
-
-def test_reloaded_options_check_their_ranges(tmp_path):
-    options = train("--experiments", str(tmp_path))
-    options.folder.mkdir()
-    save_options(options, ("cat",))
-    path = options.folder / "options.json"
-    path.write_text(path.read_text().replace('"epochs": 60', '"epochs": 0'))
-    with pytest.raises(InputError, match="epochs must be at least 1, got 0"):
-        load_run(options.folder)
-
-
-def test_a_folder_without_options_holds_no_run(tmp_path):
-    assert load_run(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"options": {"na',
-        "[1, 2]",
-        '{"classes": ["cat"]}',
-        '{"options": {"name": "run"}}',
-        '{"options": {"name": "run", "flag_of_tomorrow": 1}, "classes": ["cat"]}',
-        '{"options": {}, "classes": ["cat"]}',
-    ],
-    ids=["cut", "list", "no options", "no classes", "unknown flag", "no name"],
-)
-def test_options_of_no_run_are_refused_by_file(tmp_path, text):
-    (tmp_path / "options.json").write_text(text)
-    with pytest.raises(InputError, match=r"options\.json is not the options of a run"):
-        load_run(tmp_path)
-
-
-def test_options_of_the_denoiser_are_not_taken_for_those_of_a_run(tmp_path):
-    options = make_options(DenoiserOptions, {"name": "denoiser", "data": "images", "experiments": str(tmp_path)})
-    options.folder.mkdir()
-    save_options(options, ())
-    with pytest.raises(InputError, match=r"options\.json is not the options of a run"):
-        load_run(options.folder)
 
 
 @pytest.mark.parametrize(

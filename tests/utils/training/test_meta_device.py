@@ -12,7 +12,7 @@ from models.backbones import FAMILIES
 from tests.helpers.tiny_training import TINY, batch, denoiser_training, dig_training
 from utils.cams.inference import predict
 from utils.machine.device import Precision
-from utils.training import engine
+from utils.training import step
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def noise_without_values(monkeypatch):
     def sample_noise(seed, epoch, samples, step, shape, device):
         return torch.empty(len(samples), *shape, device=device)
 
-    monkeypatch.setattr(engine, "sample_noise", sample_noise)
+    monkeypatch.setattr(step, "sample_noise", sample_noise)
     monkeypatch.setattr(train_diffusion, "sample_noise", sample_noise)
 
 

@@ -1,27 +1,16 @@
-"""Folders of experiments: protected from being overwritten, and read by inference and evaluation."""
+"""A training run starts or goes on, and protects what its folder holds."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from utils.errors import InputError
-from utils.experiment import (
-    add_score,
-    epoch_file,
-    latest_epoch,
-    open_experiment,
-    parse_run,
-    read_scores,
-    run_of,
-    scores_file,
-    start_run,
-)
+from utils.experiment.saved import load_run
+from utils.experiment.start import open_experiment, parse_run, start_run
 from utils.options.flags import make_options
-from utils.options.recipes import RECIPES
-from utils.options.training import TrainOptions, load_run
+from utils.options.training import TrainOptions
 
 
 def options_in(folder: Path, **values) -> TrainOptions:
@@ -37,29 +26,9 @@ def make_run(folder: Path) -> Path:
     return folder / "run"
 
 
-def test_weights_of_an_epoch_have_a_name_of_three_digits():
-    assert epoch_file(Path("run"), 19) == Path("run/ckpt/019net_trm.pth")
-
-
-def test_latest_epoch_is_the_largest_number(tmp_path):
-    (tmp_path / "ckpt").mkdir()
-    found = []
-    for epoch in (9, 8, 100, 59, 1000, 7, 500):
-        epoch_file(tmp_path, epoch).touch()
-        found.append(latest_epoch(tmp_path))
-    assert found == [9, 9, 100, 100, 1000, 1000, 1000]
-
-
-def test_latest_epoch_passes_over_other_files(tmp_path):
-    (tmp_path / "ckpt").mkdir()
-    for name in ("004net_trm.pth", "last.pth", "099net_trm.pth.tmp", "best-100net_trm.pth"):
-        (tmp_path / "ckpt" / name).touch()
-    assert latest_epoch(tmp_path) == 4
-
-
-def test_an_experiment_without_weights_is_refused_with_what_else_will_do(tmp_path):
-    with pytest.raises(InputError, match=r"ckpt holds no <epoch>net_trm\.pth; train first or give --weights FILE"):
-        latest_epoch(tmp_path)
+def parse(folder: Path, *args: str, restarted_job: str = "") -> TrainOptions:
+    args = f"--name run --experiments {folder}".split() + list(args)
+    return parse_run(TrainOptions, args, "train_trm.py", "", {"epochs": 7}, restarted_job)
 
 
 def test_opening_makes_the_folder(tmp_path):
@@ -80,11 +49,6 @@ def test_checkpoints_without_a_run_are_not_overwritten_by_accident(tmp_path):
     make_run(tmp_path)
     with pytest.raises(InputError, match=r"last\.pth exists, and there is no run to continue: --overwrite starts afresh"):
         open_experiment(options_in(tmp_path))
-
-
-def parse(folder: Path, *args: str, restarted_job: str = "") -> TrainOptions:
-    args = f"--name run --experiments {folder}".split() + list(args)
-    return parse_run(TrainOptions, args, "train_trm.py", "", {"epochs": 7}, restarted_job)
 
 
 def test_the_same_command_continues_its_run(tmp_path):
@@ -194,83 +158,6 @@ def test_starting_saves_the_options(tmp_path):
     open_experiment(options)
     start_run(options, ("cat", "dog"))
     assert load_run(options.folder) == (options, ("cat", "dog"))
-
-
-def saved_run(folder: Path, **values) -> TrainOptions:
-    options = options_in(folder, **values)
-    open_experiment(options)
-    start_run(options, ("cat", "dog"))
-    return options
-
-
-def test_inference_takes_the_options_and_classes_of_the_run(tmp_path):
-    options = saved_run(tmp_path, exp="dig_nano", depth=3, data_path="here")
-    assert run_of(options.folder, "", "") == (options, ("cat", "dog"))
-
-
-def test_inference_may_name_the_recipe_of_the_run(tmp_path):
-    options = saved_run(tmp_path, exp="dig_nano")
-    assert run_of(options.folder, "dig_nano", "")[0] == options
-
-
-def test_inference_with_another_recipe_than_the_run_is_refused(tmp_path):
-    options = saved_run(tmp_path, exp="dig_nano")
-    with pytest.raises(InputError, match=r"options\.json says --exp dig_nano, not dig_eccv24"):
-        run_of(options.folder, "dig_eccv24", "")
-
-
-def test_inference_may_replace_the_data_and_the_list(tmp_path):
-    options = saved_run(tmp_path, data_path="here", val_list="train")
-    changed, _ = run_of(options.folder, "", "there", "val")
-    assert (changed.data_path, changed.val_list, changed.epochs) == ("there", "val", options.epochs)
-
-
-def test_empty_flags_keep_the_data_and_the_list_of_the_run(tmp_path):
-    options = saved_run(tmp_path, data_path="here", val_list="mine")
-    kept, _ = run_of(options.folder, "", "", "")
-    assert (kept.data_path, kept.val_list) == ("here", "mine")
-
-
-def test_weights_put_in_a_folder_by_hand_take_the_recipe(tmp_path):
-    options, classes = run_of(tmp_path / "by_hand", "dig_nano", "")
-    assert (options.name, options.depth, options.embed_dim) == ("by_hand", 4, 128)
-    assert options.infer_size == RECIPES["dig_nano"].train["infer_size"]
-    assert classes is None
-
-
-def test_weights_put_in_a_folder_by_hand_take_the_paper_recipe_where_none_is_named(tmp_path):
-    options, _ = run_of(tmp_path / "by_hand", "", "there", "val")
-    assert (options.depth, options.embed_dim, options.data_path, options.val_list) == (12, 384, "there", "val")
-
-
-def test_an_unknown_recipe_for_weights_put_in_by_hand_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--exp dig_mega is no recipe"):
-        run_of(tmp_path / "by_hand", "dig_mega", "")
-
-
-def test_scores_are_kept_by_epoch(tmp_path):
-    first, second = ({"miou": 10.0 + e, "threshold": 0.1, "map": 30.0, "f1": 20.0} for e in (0, 1))
-    add_score(tmp_path, 9, first)
-    add_score(tmp_path, 19, second)
-    assert read_scores(tmp_path) == {"9": first, "19": second}
-
-
-def test_scores_of_earlier_versions_are_read_and_kept(tmp_path):
-    old = {"miou": 10.0, "threshold": 0.1}
-    scores_file(tmp_path).write_text(json.dumps({"9": old}))
-    assert read_scores(tmp_path) == {"9": old}
-    new = {"miou": 11.0, "threshold": 0.2, "map": 30.0, "f1": 20.0}
-    add_score(tmp_path, 19, new)
-    assert read_scores(tmp_path) == {"9": old, "19": new}
-
-
-@pytest.mark.parametrize(
-    "damaged", ['{"9": {"miou": 1}}', '{"9": {"miou": 1, "threshold": 0, "map": "x"}}', '{"9": 3}', "[1]"]
-)
-def test_damaged_scores_are_refused_in_one_line(tmp_path, damaged):
-    scores_file(tmp_path).write_text(damaged)
-    with pytest.raises(InputError, match=r"scores\.json cannot be read: .*; remove it to score anew"):
-        read_scores(tmp_path)
 
 
 def test_a_copied_project_resumes_its_own_copy(tmp_path):
