@@ -19,7 +19,7 @@ from datasets.layouts.masks import MaskLayout
 from datasets.pixels import turned_like
 from datasets.runs import require_classes
 from utils.cams.files import read_cam_dict, read_score_dict
-from utils.cams.folders import crf_folders, inside_or_path, made_with
+from utils.cams.folders import crf_folders, inside_or_path
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
 from utils.experiment.folder import require_experiment
@@ -28,6 +28,7 @@ from utils.files import whole_file
 from utils.machine.locks import reading
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
+from utils.records import made_with
 from utils.scoring.best_threshold import write_best
 from utils.scoring.metrics import Confusion, Scores, ThresholdSweep, label_map
 

@@ -27,7 +27,6 @@ from utils.cams.masks import write_mask
 from utils.errors import run_script
 from utils.experiment.folder import weights_of
 from utils.experiment.saved import SEG
-from utils.files import digest_of, place
 from utils.folders import names_in
 from utils.images import open_rgb
 from utils.machine.cores import crf_count, loader_count
@@ -45,6 +44,7 @@ from utils.machine.distributed import (
 from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
+from utils.records import digest_of, place
 from utils.segmentation.inference import segment_images
 
 LEAST_KEPT = 0.01

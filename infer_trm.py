@@ -27,7 +27,6 @@ from utils.cams.patch_size import full_size_cams
 from utils.cams.pictures import cam_overlay, save_picture
 from utils.errors import run_script
 from utils.experiment.folder import require_experiment, weights_of
-from utils.files import digest_of, place
 from utils.folders import names_in
 from utils.images import open_rgb
 from utils.machine.compiler import require_compiler
@@ -47,6 +46,7 @@ from utils.machine.interruptions import Interruptions
 from utils.machine.parallel import in_background
 from utils.options.flags import memory_advice, parse_options
 from utils.options.training import TrainOptions
+from utils.records import digest_of, place
 
 
 def main(args: list[str]) -> None:

@@ -27,4 +27,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, partial(train_seg.shards, goal=AFFINITIES)), memory_advice(AffinityOptions))
+    run_script(in_processes(main, partial(train_seg.shared_batch, goal=AFFINITIES)), memory_advice(AffinityOptions))

@@ -2,7 +2,7 @@
 
 from utils.command_line import check_flags
 from utils.options.recipes import denoiser_defaults, recipe
-from utils.options.training import DenoiserOptions, shards_of
+from utils.options.training import DenoiserOptions, shared_batch_of
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(DenoiserOptions, denoiser_defaults)
@@ -278,4 +278,4 @@ def write_samples(denoiser: GaussianDiffusion, options: DenoiserOptions, device:
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, lambda args: shards_of(parse(args))), memory_advice(DenoiserOptions))
+    run_script(in_processes(main, lambda args: shared_batch_of(parse(args))), memory_advice(DenoiserOptions))

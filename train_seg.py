@@ -23,12 +23,10 @@ from datasets.layouts.base import Layout, find_mask, open_layout, read_truth
 from datasets.segmentation import SegmentationImages, check_pairs, require_masks
 from datasets.validation import validation_loader
 from models import SegmentationNet, build_segmenter
-from utils.cams.folders import made_with
 from utils.errors import run_script
 from utils.experiment.folder import add_score
 from utils.experiment.saved import SEG, saved_white
 from utils.experiment.start import open_experiment, parse_run, start_run
-from utils.files import claim, claim_file, digest_of_all
 from utils.log import RunLog, progress, require_wandb
 from utils.machine.compiler import require_compiler
 from utils.machine.cores import loader_count
@@ -45,6 +43,7 @@ from utils.machine.distributed import (
 from utils.machine.interruptions import Interruptions
 from utils.machine.memory import no_garbage_collection
 from utils.options.flags import memory_advice
+from utils.records import claim, claim_file, digest_of_all, made_with
 from utils.scoring.metrics import Scores
 from utils.segmentation.affinity import AffinityStep
 from utils.segmentation.step import SegmentationStep
@@ -140,8 +139,8 @@ def parse(args: list[str], goal: Goal = CLASSES) -> SegOptions | AffinityOptions
     return parse_run(goal.options, args, goal.program, goal.description, goal.defaults(args), restarted_job())
 
 
-def shards(args: list[str], goal: Goal = CLASSES) -> int:
-    """The number that the number of processes must divide: the batch size."""
+def shared_batch(args: list[str], goal: Goal = CLASSES) -> int:
+    """The number of images that the processes share evenly: the batch size."""
     return parse(args, goal).batch_size
 
 
@@ -248,4 +247,4 @@ def report_scores(scores: Scores, epoch: int, step: int, options: SegOptions, lo
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, shards), memory_advice(SegOptions))
+    run_script(in_processes(main, shared_batch), memory_advice(SegOptions))

@@ -4,7 +4,7 @@ from __future__ import annotations  # so that the networks are imported when the
 
 from utils.command_line import check_flags
 from utils.options.recipes import recipe, train_defaults
-from utils.options.training import TrainOptions, shards_of
+from utils.options.training import TrainOptions, shared_batch_of
 
 if __name__ == "__main__":  # before the imports that take seconds
     check_flags(TrainOptions, train_defaults)
@@ -139,9 +139,9 @@ def parse(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24
     return parse_run(TrainOptions, args, program, __doc__, train_defaults(args, exp), restarted_job())
 
 
-def shards(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
-    """The number that the number of processes must divide."""
-    return shards_of(parse(args, program, exp))
+def shared_batch(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24") -> int:
+    """The number of images that the processes share evenly."""
+    return shared_batch_of(parse(args, program, exp))
 
 
 def digests_of(images: TrainingImages, layout: Layout, denoiser: GaussianDiffusion | None) -> dict[str, str]:
@@ -373,4 +373,4 @@ def save_inference_weights(net: models.DiG, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, shards), memory_advice(TrainOptions))
+    run_script(in_processes(main, shared_batch), memory_advice(TrainOptions))

@@ -25,4 +25,6 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_script(in_processes(main, partial(train_trm.shards, program=PROGRAM, exp=COCO_EXP)), memory_advice(TrainOptions))
+    run_script(
+        in_processes(main, partial(train_trm.shared_batch, program=PROGRAM, exp=COCO_EXP)), memory_advice(TrainOptions)
+    )

@@ -16,10 +16,11 @@ import numpy as np
 
 from utils.cams.masks import write_mask
 from utils.errors import InputError, run_script
-from utils.files import claim, whole_file
+from utils.files import whole_file
 from utils.machine.parallel import in_parallel
 from utils.options.data import PrepareCocoOptions, PrepareVocOptions
 from utils.options.flags import parse_options
+from utils.records import claim
 
 from .labels.classes import COCO_CLASSES, class_names
 from .layouts.coco_annotations import class_indices, draw_mask, load_annotations

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import InputError, run_script
-from utils.files import claim, place, state_of, whole_file
+from utils.files import state_of, whole_file
 from utils.machine.locks import writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
+from utils.records import claim, place
 from utils.tar_members import readable
 
 from .layouts.base import Layout, open_layout

@@ -22,9 +22,10 @@ from PIL import Image
 
 from utils.cams.masks import write_mask
 from utils.errors import run_script
-from utils.files import claim, whole_file
+from utils.files import whole_file
 from utils.log import progress
 from utils.options.flags import parse_options
+from utils.records import claim
 from utils.scoring.metrics import IGNORE
 
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]

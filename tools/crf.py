@@ -15,14 +15,14 @@ from datasets.runs import open_run
 from utils.cams.artefacts import CrfFiles
 from utils.cams.crf import require_crf
 from utils.cams.files import read_cam_dict
-from utils.cams.folders import crf_folder, inside_or_path, made_with, require_files, unfinished
+from utils.cams.folders import crf_folder, inside_or_path, require_files, unfinished
 from utils.errors import run_script
 from utils.experiment.folder import require_experiment
-from utils.files import place
 from utils.images import open_rgb
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options
+from utils.records import made_with, place
 
 
 def main(args: list[str]) -> None:

@@ -16,10 +16,10 @@ from utils.errors import InputError, run_script
 from utils.experiment.exported import CARD_FILE
 from utils.experiment.folder import read_scores, require_experiment
 from utils.experiment.saved import AFF, SEG, TRM, kind_of
-from utils.files import digest_of
 from utils.machine.locks import writing
 from utils.model_card import UNKNOWN, Score, licence_in, model_card
 from utils.options.flags import parse_options
+from utils.records import digest_of
 from utils.scoring.best_threshold import evaluation_file
 
 METRICS = {"miou": "mIoU", "map": "mAP", "f1": "F1"}

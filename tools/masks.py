@@ -13,13 +13,14 @@ from pathlib import Path
 from datasets.runs import open_run
 from utils.cams.artefacts import MaskFiles, thresholds_of
 from utils.cams.files import read_cam_dict, read_score_dict
-from utils.cams.folders import crf_folder, crf_folders, inside_or_path, made_with, require_files, told_apart, unfinished
+from utils.cams.folders import crf_folder, crf_folders, inside_or_path, note_of_other_weights, require_files, unfinished
 from utils.errors import InputError, run_script
 from utils.experiment.folder import require_experiment
 from utils.images import open_rgb
 from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_parallel
 from utils.options.flags import parse_options, show
+from utils.records import made_with
 
 
 def main(args: list[str]) -> None:
@@ -30,7 +31,7 @@ def main(args: list[str]) -> None:
 
     ids = layout.read_list(run.val_list)
     job = plan(options, len(layout.classes), run.white_level)
-    if options.source == "crf" and (note := told_apart(job.sources[0], options.folder)):
+    if options.source == "crf" and (note := note_of_other_weights(job.sources[0], options.folder)):
         print(note)
 
     with reading(*job.sources), writing(job.masks.target):

@@ -28,7 +28,7 @@ from datasets.layouts.base import Layout, open_layout
 from utils.errors import InputError, Stopped, run_script
 from utils.experiment.folder import epoch_file, latest_epoch
 from utils.experiment.saved import AFF, SEG
-from utils.files import claim_file, digest_of_all, state_of, whole_file
+from utils.files import state_of, whole_file
 from utils.log import progress
 from utils.machine.interruptions import SAVE, Interruptions
 from utils.machine.locks import writing
@@ -36,6 +36,7 @@ from utils.options.flags import parse_options
 from utils.options.recipes import recipe, train_defaults
 from utils.options.seg_recipes import SEG_RECIPES
 from utils.options.training import TrainOptions
+from utils.records import claim_file, digest_of_all
 from utils.scoring.best_threshold import evaluation_file
 from utils.tar_members import folder_of
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.layouts.base import Layout
 from datasets.runs import layout_of
-from utils.cams.folders import inside_or_path, made_with, start_folder
+from utils.cams.folders import inside_or_path, start_folder
 from utils.cams.masks import read_mask
 from utils.errors import InputError, run_script
 from utils.experiment.folder import require_experiment
@@ -22,6 +22,7 @@ from utils.log import progress
 from utils.machine.locks import reading, writing
 from utils.options.flags import parse_options
 from utils.predictions.polygon_files import ANNOTATIONS_FILE, CocoFile, common_folder, write_labelme
+from utils.records import made_with
 from utils.tar_members import archive_of
 
 

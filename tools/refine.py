@@ -20,14 +20,13 @@ from torch import Tensor
 from datasets.runs import open_run
 from models import SegmentationNet, load_cam_model, load_segmenter
 from utils.cams.files import read_cam_dict, write_cam_dict
-from utils.cams.folders import inside_or_path, made_with, require_files, start_folder, unfinished
+from utils.cams.folders import inside_or_path, require_files, start_folder, unfinished
 from utils.cams.inference import network_pixels
 from utils.cams.patch_size import normalized
 from utils.cams.walk import colour_weights, dense_walk, ring_offsets, walk
 from utils.errors import run_script
 from utils.experiment.folder import weights_of
 from utils.experiment.saved import AFF, mask_run_of
-from utils.files import digest_of, place
 from utils.images import open_rgb
 from utils.log import progress
 from utils.machine.device import Precision, prepare_device, to_device
@@ -35,6 +34,7 @@ from utils.machine.locks import reading, writing
 from utils.machine.parallel import in_background, in_parallel
 from utils.options.flags import parse_options
 from utils.options.segmentation import AffinityOptions
+from utils.records import digest_of, made_with, place
 from utils.segmentation.affinity import carry
 
 Refine = Callable[[Image.Image, Tensor], Tensor]

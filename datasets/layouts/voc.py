@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
-from utils.files import claim_file, state_of
+from utils.files import state_of
 from utils.images import IMAGE_SUFFIXES, is_image_name
+from utils.records import claim_file
 
 from ..labels.image_labels import xml_labels
 from ..lists import read_ids, split_count

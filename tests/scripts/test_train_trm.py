@@ -19,8 +19,8 @@ from tests.helpers.small_runs import train_small as train
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment.folder import read_scores
-from utils.files import claim_file
 from utils.options.training import TrainOptions
+from utils.records import claim_file
 from utils.training.checkpoint import save_file
 from utils.training.engine import Training
 

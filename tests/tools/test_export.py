@@ -20,7 +20,7 @@ from tools import export
 from utils.errors import InputError
 from utils.experiment.exported import CONFIG_FILE, WEIGHTS_FILE
 from utils.experiment.folder import add_score, epoch_file
-from utils.files import digest_of
+from utils.records import digest_of
 from utils.scoring.best_threshold import write_best
 
 FILES = {"config.json", "model.safetensors", "README.md"}

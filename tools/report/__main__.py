@@ -24,7 +24,7 @@ from tools.report.sheet import write_sheet
 from tools.report.views import View, view
 from utils.animation import animation_file, evenly_spaced, read_animation
 from utils.cams.files import read_cam_dict
-from utils.cams.folders import inside_or_path, made_with, told_apart
+from utils.cams.folders import inside_or_path, note_of_other_weights
 from utils.errors import InputError, run_script
 from utils.experiment.folder import require_experiment
 from utils.experiment.saved import run_of
@@ -33,6 +33,7 @@ from utils.images import open_rgb
 from utils.machine.locks import reading
 from utils.options.flags import parse_options
 from utils.options.training import TrainOptions
+from utils.records import made_with
 from utils.scoring.best_threshold import DEFAULT_BACKGROUND, evaluation_file, read_best
 
 
@@ -128,7 +129,7 @@ def read_cams(
     """
     ids = layout.read_list(images)
     others = crf_masks(options.folder)
-    if notes := [note for one in others if (note := told_apart(one.folder, options.folder))]:
+    if notes := [note for one in others if (note := note_of_other_weights(one.folder, options.folder))]:
         print(*notes, sep="\n")
         others = []
     if options.seg:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from utils.cams.files import read_score_dict
-from utils.cams.folders import crf_folders, made_with
+from utils.cams.folders import crf_folders
 from utils.cams.masks import read_mask
 from utils.errors import InputError
 from utils.options.flags import show
+from utils.records import made_with
 from utils.scoring.metrics import label_map
 
 

@@ -1,6 +1,6 @@
 """Folders of an experiment with one file per image: CAMs, CRF scores made from CAMs, masks made from either.
 
-Beside each folder is a record of what its files were made with (`utils.files.claim`). The records of CRF scores and masks
+Beside each folder is a record of what its files were made with (`utils.records`). The records of CRF scores and masks
 include those of their CAMs.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import claim, claim_file, differing, place, remove_leftovers, whole_file
+from ..files import remove_leftovers, whole_file
+from ..records import claim, claim_file, differing, made_with
 
 
 def inside_or_path(folder: Path, name: str) -> Path:
@@ -50,29 +51,7 @@ def start_folder(folder: Path, record: Mapping[str, Any], pattern: str, overwrit
     claim(folder, record, pattern, "--overwrite replaces it; or move it away")
 
 
-def made_with(folder: Path, experiment: Path) -> dict[str, Any]:
-    """The record of a folder; for a folder without one, from another tool, a record of its path.
-
-    Args:
-        folder: the folder.
-        experiment: folder of the experiment that uses it, where its relative path starts.
-
-    Raises:
-        InputError: the record is damaged.
-    """
-    path = claim_file(folder)
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {"files": place(folder, experiment)}
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path} cannot be read: it holds a {type(record).__name__}")
-    return record
-
-
-def told_apart(scores: Path, experiment: Path) -> str:
+def note_of_other_weights(scores: Path, experiment: Path) -> str:
     """A line for the user if CRF scores are of other weights than the experiment's CAMs in dict/; empty if not."""
     cams = experiment / "dict"
     before, now = (str(made_with(path, experiment).get("weights", "")).split("+")[0] for path in (scores, cams))

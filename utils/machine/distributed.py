@@ -261,7 +261,7 @@ def sum_over_processes(counts: np.ndarray) -> np.ndarray:
 
 
 def in_processes(
-    main: Callable[[list[str]], None], shards_of: Callable[[list[str]], int] | None = None
+    main: Callable[[list[str]], None], shared_batch: Callable[[list[str]], int] | None = None
 ) -> Callable[[list[str]], None]:
     """Wraps a script's `main`, so that it runs in this process or in several processes of this machine.
 
@@ -269,7 +269,7 @@ def in_processes(
 
     Args:
         main: takes the command line.
-        shards_of: from the command line, a number that the number of processes must divide; None: any number will do.
+        shared_batch: from the command line to the number of images that processes share evenly; None: they share none.
 
     Returns:
         A function for `run_script`.
@@ -279,7 +279,7 @@ def in_processes(
         if "TORCHELASTIC_RUN_ID" in os.environ:
             with reported_to_launcher():
                 main(args)
-        elif {"-h", "--help"} & {*args} or (count := wanted_processes(args, shards_of)) == 1:
+        elif {"-h", "--help"} & {*args} or (count := wanted_processes(args, shared_batch)) == 1:
             main(args)
         else:
             launch(count)
@@ -287,12 +287,12 @@ def in_processes(
     return start
 
 
-def wanted_processes(args: Sequence[str], shards_of: Callable[[list[str]], int] | None = None) -> int:
+def wanted_processes(args: Sequence[str], shared_batch: Callable[[list[str]], int] | None = None) -> int:
     """The number of processes to start for a command line; reads only the flags that it needs.
 
     Args:
         args: the command line.
-        shards_of: see `in_processes`.
+        shared_batch: see `in_processes`.
 
     Raises:
         InputError: `--nproc` is no number, or larger than the number of GPUs.
@@ -309,12 +309,12 @@ def wanted_processes(args: Sequence[str], shards_of: Callable[[list[str]], int] 
     gpus = torch.cuda.device_count() if asked.device in ("auto", "cuda") else 0
     if gpus and int(asked.nproc) > gpus:
         raise InputError(f"--nproc {asked.nproc}: PyTorch sees {gpus} GPUs here; --device cpu does without them")
-    if int(asked.nproc) or gpus <= 1 or shards_of is None:
+    if int(asked.nproc) or gpus <= 1 or shared_batch is None:
         return int(asked.nproc) or max(1, gpus)
-    shards = shards_of([*args])
-    count = max(n for n in range(1, gpus + 1) if shards % n == 0)
+    batch = shared_batch([*args])
+    count = max(n for n in range(1, gpus + 1) if batch % n == 0)
     if count < gpus:
-        print(f"using {count} of {gpus} GPUs: more of them cannot share a batch of {shards} evenly", file=sys.stderr)
+        print(f"using {count} of {gpus} GPUs: more of them cannot share a batch of {batch} evenly", file=sys.stderr)
     return count
 
 

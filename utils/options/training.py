@@ -365,8 +365,8 @@ class DenoiserOptions(MemoryOptions, LoopOptions, RunOptions):
                 raise InputError(f"--{name.replace('_', '-')} must be a multiple of 8, got {getattr(self, name)}")
 
 
-def shards_of(options: TrainOptions | DenoiserOptions) -> int:
-    """The number that the number of processes must divide: batch size over `--accum`, or the batch size if `--accum` does
-    not divide it.
+def shared_batch_of(options: TrainOptions | DenoiserOptions) -> int:
+    """The number of images that the processes share evenly: the batch size over `--accum`, or the batch size if `--accum`
+    does not divide it.
     """
     return options.batch_size // options.accum if options.batch_size % options.accum == 0 else options.batch_size

@@ -8,8 +8,9 @@ from typing import Any
 from ..errors import InputError
 from ..experiment.exported import CONFIG_FILE, is_exported, read_config
 from ..experiment.saved import load_run
-from ..files import differing, digest_of, shown, whole_file
+from ..files import whole_file
 from ..options.inference import USUAL
+from ..records import differing, digest_of, shown
 
 DEFAULT_BACKGROUND = 0.4
 """The background's score in masks if no best threshold is known."""
@@ -31,7 +32,7 @@ def write_best(cams: Path, threshold: float, miou: float, images: str, data: Pat
         miou: the best mIoU in percent.
         images: name of the list that was scored.
         data: folder of the data set.
-        made_with: the record of the CAMs, see `utils.cams.folders.made_with`.
+        made_with: the record of the CAMs, see `utils.records.made_with`.
 
     Raises:
         InputError: the file cannot be written.
@@ -54,7 +55,7 @@ def read_best(cams: Path, made_with: Mapping[str, Any]) -> float:
 
     Args:
         cams: folder of the CAMs to threshold, in the experiment's folder.
-        made_with: the record of the CAMs, see `utils.cams.folders.made_with`.
+        made_with: the record of the CAMs, see `utils.records.made_with`.
 
     Raises:
         InputError: there is none, the file is damaged, or the scored CAMs were made with other settings.

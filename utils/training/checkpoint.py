@@ -20,7 +20,7 @@ from ..machine.distributed import is_main
 WRAPPERS = ("model", "state_dict", "module", "teacher")
 """Keys under which checkpoints of this field store their parameters."""
 
-OTHERS = {
+OF_ANOTHER = {
     "data": "is of other training images, labels or classes than those there now: undo the change",
     "denoiser": "was trained with another denoiser than that of --diffusion-weights: name the same one",
 }
@@ -215,7 +215,7 @@ def require_same(content: Mapping[str, Any], digests: Mapping[str, str], path: P
 
     Args:
         content: the checkpoint. Earlier versions kept no digests, and epochs without guidance none of a denoiser.
-        digests: digest by name in `OTHERS`; empty for a denoiser that is not there.
+        digests: digest by name in `OF_ANOTHER`; empty for a denoiser that is not there.
         path: of the checkpoint, for the message.
 
     Raises:
@@ -224,7 +224,7 @@ def require_same(content: Mapping[str, Any], digests: Mapping[str, str], path: P
     for name, now in digests.items():
         before = content.get(name, now)
         if before and now and before != now:
-            raise InputError(f"{path} {OTHERS[name]}, choose another --name, or start afresh with --overwrite")
+            raise InputError(f"{path} {OF_ANOTHER[name]}, choose another --name, or start afresh with --overwrite")
 
 
 def digest_of_parameters(module: nn.Module) -> str:

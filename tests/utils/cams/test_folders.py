@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from utils.cams.folders import labels_file, remove_of_other_labels, told_apart
+from utils.cams.folders import labels_file, note_of_other_weights, remove_of_other_labels
 from utils.errors import InputError
 
 IDS = ["a", "b"]
@@ -50,4 +50,4 @@ def test_scores_of_other_weights_than_the_cams_are_told(tmp_path, scores, said):
     (tmp_path / "crf").mkdir()
     (tmp_path / "dict.made_with.json").write_text('{"weights": "a"}')
     (tmp_path / "crf" / "4.made_with.json").write_text(json.dumps(scores))
-    assert ("of CAMs of other weights" in told_apart(tmp_path / "crf" / "4", tmp_path)) == said
+    assert ("of CAMs of other weights" in note_of_other_weights(tmp_path / "crf" / "4", tmp_path)) == said

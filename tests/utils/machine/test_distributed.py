@@ -90,7 +90,7 @@ def test_there_is_one_process_for_every_gpu_unless_told_otherwise(monkeypatch, a
 )
 def test_as_many_gpus_are_used_as_divide_the_batch(monkeypatch, capsys, flags, gpus, count):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert wanted_processes(["--name", "x", *flags.split()], train_trm.shards) == count
+    assert wanted_processes(["--name", "x", *flags.split()], train_trm.shared_batch) == count
     said = capsys.readouterr().err
     assert said == "" if count == gpus else said.startswith(f"using {count} of {gpus} GPUs: more of them cannot share")
     assert len(said.splitlines()) == (count < gpus)
@@ -98,12 +98,12 @@ def test_as_many_gpus_are_used_as_divide_the_batch(monkeypatch, capsys, flags, g
 
 def test_a_number_of_processes_that_was_asked_for_is_not_changed(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert wanted_processes(["--name", "x", "--nproc", "3"], train_trm.shards) == 3
+    assert wanted_processes(["--name", "x", "--nproc", "3"], train_trm.shared_batch) == 3
 
 
 def test_a_gpu_that_is_named_is_used_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert wanted_processes(["--name", "x", "--device", "cuda:1"], train_trm.shards) == 1
+    assert wanted_processes(["--name", "x", "--device", "cuda:1"], train_trm.shared_batch) == 1
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
