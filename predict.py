@@ -19,11 +19,12 @@ from datasets.labels.classes import require_class_names
 from datasets.layouts.base import classes_at
 from models import CamModel, SegModel, load_cam_model, load_seg_model
 from utils.errors import InputError, run_script
-from utils.experiment.saved import OPTIONS_FILE, SEG, kind_of, run_of
+from utils.experiment.saved import SEG, kind_of, run_of
 from utils.folders import is_hidden
 from utils.images import IMAGE_SUFFIXES, images_in, named_by_reason, open_rgb
 from utils.log import progress
 from utils.machine.device import hardware
+from utils.options.experiment import OPTIONS_FILE
 from utils.options.flags import memory_advice, parse_options
 from utils.predictions.predictions import Found, Predictions
 from utils.scoring.best_threshold import background_of

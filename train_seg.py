@@ -97,7 +97,7 @@ def main(args: list[str], goal: Goal = CLASSES) -> None:
             val_loader = None
             if isinstance(options, SegOptions):
                 paths, usual = train_loader.dataset.paths, SegOptions.val_list
-                val_loader = validation_loader(layout, options, device, log, paths, "masks", usual, labelled=False)
+                val_loader = validation_loader(layout, options, device, log, paths, usual_list=usual, labelled=False)
 
         # Network
         weights = "none" if options.resume else options.encoder_weights  # a checkpoint has all of them

@@ -93,7 +93,9 @@ def main(args: list[str], program: str = "train_trm.py", exp: str = "dig_eccv24"
             log.info(f"{options.exp} on {hardware(precision)}, {len(layout.classes)} classes of {layout.root}")
             train_loader = training_loader(layout, options, device, log)
             paths, usual = train_loader.dataset.paths, recipe(options.exp).train.get("val_list")
-            val_loader = validation_loader(layout, options, device, log, paths, "CAMs", usual, options.infer_scales)
+            val_loader = validation_loader(
+                layout, options, device, log, paths, usual_list=usual, scales=options.infer_scales
+            )
 
         # Networks
         criterion, denoiser, net = build_networks(len(layout.classes), options, log)

@@ -23,7 +23,7 @@ def validation_loader(
     device: torch.device,
     log: RunLog,
     trained: Sequence[Path] = (),
-    scored: str = "CAMs",
+    *,
     usual_list: str | None = None,
     scales: Sequence[float] = (1.0,),
     labelled: bool = True,
@@ -33,7 +33,6 @@ def validation_loader(
     Args:
         layout, options, device, log: those of the run.
         trained: its training images.
-        scored: what the network makes of them, for the log.
         usual_list: list that the data set need not have.
         scales: see `InferenceImages`.
         labelled: the images have labels; without, no label is set.
@@ -42,12 +41,12 @@ def validation_loader(
         None if true masks or `usual_list` are missing; the log says so.
     """
     if options.val_list == usual_list and not layout.has_list(options.val_list):
-        log.info(f"{layout.root} has no list {options.val_list}: {scored} are not scored during training")
+        log.info(f"{layout.root} has no list {options.val_list}: nothing is scored during training")
         return None
     ids = layout.read_list(options.val_list)
     if unmasked := max(gather(sum(not layout.mask_path(i).exists() for i in ids))):
         what = f"{unmasked} of {len(ids)} images of {options.val_list} have no mask"
-        log.info(f"{what}: {scored} are not scored during training{layout.other_masks}")
+        log.info(f"{what}: nothing is scored during training{layout.other_masks}")
         return None
     with first_on_each_machine():
         labels = layout.labels(ids) if labelled else np.zeros((len(ids), len(layout.classes)), bool)

@@ -14,9 +14,9 @@ from utils.cams.pseudo_masks import threshold_mask
 from utils.errors import InputError, did_you_mean
 from utils.experiment.exported import ExportedConfig, config_of, is_exported, read_config
 from utils.experiment.folder import require_experiment, weights_of
-from utils.experiment.saved import OPTIONS_FILE, run_of
+from utils.experiment.saved import run_of
 from utils.machine.device import AMP_DTYPES, Precision, prepare_device
-from utils.options.experiment import DEVICES
+from utils.options.experiment import DEVICES, OPTIONS_FILE
 from utils.options.training import TrainOptions
 from utils.scoring.best_threshold import DEFAULT_BACKGROUND, background_of
 from utils.training.checkpoint import load_file, load_strictly, state_dict_of

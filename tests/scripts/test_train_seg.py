@@ -114,7 +114,7 @@ def test_masks_of_any_folder_are_learnt_from(tmp_path, voc):
     folder = train(tmp_path, voc, "run", f"--masks {tmp_path}/png")
     log = (folder / "log.txt").read_text()
     assert f"with masks of {tmp_path}/png" in log
-    assert "4 of 4 images of val have no mask: masks are not scored" in log
+    assert "4 of 4 images of val have no mask: nothing is scored" in log
 
 
 def test_a_run_is_not_resumed_on_masks_that_were_made_anew(tmp_path, voc):
@@ -192,7 +192,7 @@ def test_coco_and_own_images_work_the_same_way(tmp_path, kind):
 
 def test_own_images_without_a_list_to_validate_on_are_learnt_from(tmp_path):
     folder = train(tmp_path, make_toy_folder(tmp_path / "own", masks=True))
-    assert "own has no list val: masks are not scored during training" in (folder / "log.txt").read_text()
+    assert "own has no list val: nothing is scored during training" in (folder / "log.txt").read_text()
     with pytest.raises(InputError, match=r"vall?\.txt is missing"):
         train(tmp_path, tmp_path / "own", "other", "--val_list vall")
 

@@ -328,7 +328,7 @@ def test_a_list_that_only_the_recipe_names_may_be_missing(tmp_path, toy_voc, cap
     (toy_voc / "ImageSets" / "Segmentation" / "val.txt").unlink()
     small = SMALL.replace("dig_nano", "dig_toy")
     train_trm.main(f"--name run --experiments {tmp_path} --data-path {toy_voc} {small} --epochs 1 --val-from 0".split())
-    assert "VOC2012 has no list val: CAMs are not scored during training" in capsys.readouterr().out
+    assert "VOC2012 has no list val: nothing is scored during training" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"val\.txt is missing"):
         train(tmp_path, toy_voc, "other", "--epochs 1 --val-list val")
 

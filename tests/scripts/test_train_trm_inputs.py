@@ -84,7 +84,7 @@ def test_masks_under_another_suffix_are_told_to_be_none(tmp_path, toy_voc):
     for path in (toy_voc / "SegmentationClass").iterdir():
         path.rename(path.with_suffix(".tif"))
     log = (train(tmp_path, toy_voc, "run") / "log.txt").read_text()
-    assert "4 of 4 images of train have no mask: CAMs are not scored during training; " in log
+    assert "4 of 4 images of train have no mask: nothing is scored during training; " in log
     assert "SegmentationClass holds 2007_000000.tif, and masks are files NAME.png" in log
 
 

@@ -31,7 +31,7 @@ class CamNetwork(Protocol):
     white: float
 
     def predict(self, image: Image.Image) -> tuple[Any, tuple[int, int]]:
-        """`models.Prediction`, and the height and width of the image."""
+        """`models.dig.Prediction`, and the height and width of the image."""
 
 
 class SegNetwork(Protocol):
@@ -51,7 +51,7 @@ class Photograph:
         file: its file's name.
         image: upright RGB.
         view: (h, w, 3) uint8, the image with a longer side of at most `VIEW_SIDE`.
-        prediction: `models.Prediction` on the CPU.
+        prediction: `models.dig.Prediction` on the CPU.
         segments: (H, W) uint8 mask of the segmentation network; None without one.
     """
 

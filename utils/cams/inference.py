@@ -38,7 +38,7 @@ class CamNetwork(Protocol):
         """Switches to evaluation mode."""
 
     def predict(self, scales: Sequence[Tensor]) -> Any:
-        """CAMs and probabilities (`models.Prediction`) of B images in [0, 1], (B, 3, H, W) for each scale."""
+        """CAMs and probabilities (`models.dig.Prediction`) of B images in [0, 1], (B, 3, H, W) for each scale."""
 
 
 Sample = TypeVar("Sample", bound=HasPixels)
@@ -120,7 +120,7 @@ def predict(net: CamNetwork, images: Sequence[tuple[str, Sequence[Tensor]]], pre
         precision: of the network.
 
     Returns:
-        `models.Prediction`, on the network's device.
+        `models.dig.Prediction`, on the network's device.
 
     Raises:
         InputError: an image is smaller than one patch.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..options.experiment import OPTIONS_FILE
 from ..options.flags import OptionsT, make_options
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
@@ -87,7 +88,7 @@ def config_of(
 
 def is_exported(folder: Path) -> bool:
     """Whether a folder holds an exported network, and no run."""
-    return (folder / CONFIG_FILE).is_file() and not (folder / "options.json").exists()
+    return (folder / CONFIG_FILE).is_file() and not (folder / OPTIONS_FILE).exists()
 
 
 def read_config(folder: Path) -> ExportedConfig:

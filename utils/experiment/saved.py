@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..files import whole_file
+from ..options.experiment import OPTIONS_FILE
 from ..options.flags import OptionsT, make_options
 from ..options.recipes import recipe
 from ..options.segmentation import MaskOptions, SegOptions
@@ -17,7 +18,6 @@ from .exported import exported_run, is_exported, read_config
 
 MaskT = TypeVar("MaskT", bound=MaskOptions)
 
-OPTIONS_FILE = "options.json"
 TRM, SEG, AFF = "net_trm.pth", "net_seg.pth", "net_aff.pth"
 """Endings of the names of inference weights: of DiG, of a segmentation network, of an affinity network."""
 
@@ -40,7 +40,9 @@ def content_of(folder: Path) -> dict[str, Any]:
     path = folder / OPTIONS_FILE
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not the options of a run: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
         raise InputError(f"{path} is not the options of a run: it holds no options")

@@ -9,12 +9,12 @@ from ..animation import animation_file
 from ..errors import InputError
 from ..files import previous_file
 from ..log import wandb_file
-from ..options.experiment import RunOptions
+from ..options.experiment import OPTIONS_FILE, RunOptions
 from ..options.flags import build_parser, dashed, flag_name, make_options, parse_options, show
 from ..options.segmentation import AffinityOptions, MaskOptions, SegOptions
 from ..options.training import DenoiserOptions, TrainOptions
 from .folder import last_file, scores_file
-from .saved import AFF, OPTIONS_FILE, SEG, TRM, job_of, load_options, save_options
+from .saved import AFF, SEG, TRM, job_of, load_options, save_options
 
 TrainingT = TypeVar("TrainingT", bound=TrainOptions | DenoiserOptions | SegOptions | AffinityOptions)
 

@@ -269,7 +269,8 @@ def in_processes(
 
     Args:
         main: takes the command line.
-        shared_batch: from the command line to the number of images that processes share evenly; None: they share none.
+        shared_batch: from the command line to the number of images that processes share evenly; None: any
+            number of processes will do.
 
     Returns:
         A function for `run_script`.

@@ -6,6 +6,8 @@ from typing import Any
 
 from .flags import option
 
+OPTIONS_FILE = "options.json"
+"""In an experiment's folder: the options of its run."""
 DEVICES = (r"auto|cuda(:\d+)?|mps|cpu", "one of auto, cuda, cuda:N, mps and cpu")
 
 

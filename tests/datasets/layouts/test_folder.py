@@ -319,7 +319,7 @@ def test_without_masks_training_says_so_and_scoring_ends_with_one_line(tmp_path,
     for i, path in enumerate(sorted(sorted_images.glob("*/*.jpg"))):
         path.write_bytes((make_toy_folder(tmp_path / "own") / "images" / f"{i}.jpg").read_bytes())
     log = train(tmp_path, sorted_images)
-    assert "3 of 3 images of train have no mask: CAMs are not scored during training" in log
+    assert "3 of 3 images of train have no mask: nothing is scored during training" in log
     infer_trm.main(f"--name run --experiments {tmp_path} --dict --device cpu --num_workers 0".split())
     cams = read_cam_dict(tmp_path / "run" / "dict" / "dog__2.npy", None, 2)
     assert list(cams) == [1]
