@@ -18,9 +18,12 @@ MAIN_PAIRS = (
     ("all", "baseline"),
     ("lfca", "baseline"),
     ("pac", "baseline"),
-    ("blur", "baseline"),
+    ("image", "baseline"),
+    ("image", "all"),
     ("blur", "all"),
     ("untrained", "all"),
+    ("stem", "all"),
+    ("image200", "all"),
 )
 """Rows of the summary, and what each is compared with."""
 
@@ -47,18 +50,30 @@ def differences(rows: Mapping[str, Sequence[Result]]) -> dict[str, Difference]:
 def differences_table(results: Sequence[Result]) -> str:
     """Each row's paired differences to the rows of `REFERENCES` in Markdown.
 
-    Deviation over seeds and the number of seeds for ± 1 point are those of the difference to the row that it is named
-    against.
+    Deviation over seeds and the number of seeds for ± 1 point are of the difference to the left of them: to loss 1 alone.
     """
     rows = by_row(results)
-    heads = ["row", "seeds", *(f"minus {ROWS[name].title}" for name in REFERENCES), "deviation", "seeds for ± 1"]
+    first, second = (f"minus {ROWS[name].title}" for name in REFERENCES)
+    heads = ["row", "seeds", first, "its deviation", "seeds for ± 1", second]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name, found in differences(rows).items():
-        cells = [ROWS[name].title, str(len(found.by_seed))]
-        cells += [difference_cell(compare(rows, name, other)) for other in REFERENCES]
-        deviation = "" if math.isnan(found.deviation) else f"{found.deviation:.2f}"
-        lines.append(f"| {' | '.join([*cells, deviation, str(found.seeds_for(1) or '')])} |")
+    for name, own in rows.items():
+        to_first, to_second = (compare(rows, name, other) for other in REFERENCES)
+        if to_first is not None or to_second is not None:
+            cells = [titled(name), str(len(own)), difference_cell(to_first), *spread(to_first), difference_cell(to_second)]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def titled(name: str) -> str:
+    """A row's title, with its name on the command line."""
+    return f"{ROWS[name].title} (`{name}`)"
+
+
+def spread(found: Difference | None) -> tuple[str, str]:
+    """Cells of a difference's standard deviation over seeds and of the number of seeds for ± 1 point, if known."""
+    if found is None or math.isnan(found.deviation):
+        return "", ""
+    return f"{found.deviation:.2f}", str(found.seeds_for(1))
 
 
 def difference_cell(found: Difference | None) -> str:
@@ -75,14 +90,19 @@ def interval(found: Difference) -> str:
 
 
 def summary_table(data: Mapping[str, Sequence[Result]]) -> str:
-    """The differences of `MAIN_PAIRS` on several data sets in Markdown; `data` names the results of each."""
+    """The differences of those `MAIN_PAIRS` that have results, on several data sets in Markdown.
+
+    Args:
+        data: the results of each data set, by its name.
+    """
     rows = {name: by_row(results) for name, results in data.items()}
     lines = [f"| | {' | '.join(rows)} |", "|---" * (len(rows) + 1) + "|"]
     for name, other in MAIN_PAIRS:
         cells = [f"{ROWS[name].title}, minus {ROWS[other].title}"]
         for found in (compare(own, name, other) for own in rows.values()):
             cells.append(f"{interval(found)} ({len(found.by_seed)} pairs)" if found is not None else "")
-        lines.append(f"| {' | '.join(cells)} |")
+        if any(cells[1:]):
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

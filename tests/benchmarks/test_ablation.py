@@ -173,8 +173,8 @@ def test_the_tables_hold_paired_differences_and_every_run_and_the_plot_a_dot_for
     results += [result("all", seed, 41.0 + 2 * seed) for seed in range(3)]
     results += [result("untrained", 2, 46.0), result("weights", 2, 47.0)]
     assert differences_table(results).splitlines()[2:] == [
-        "| all losses | 3 | +2.00 ± 2.48 |  | 1.00 | 7 |",
-        "| all, denoiser untrained | 1 | +4.00 | +1.00 |  |  |",
+        "| all losses (`all`) | 3 | +2.00 ± 2.48 | 1.00 | 7 |  |",
+        "| all, denoiser untrained (`untrained`) | 1 | +4.00 |  |  | +1.00 |",
     ]
     rows = runs_table(results).splitlines()
     assert rows[2:4] == [
@@ -190,7 +190,7 @@ def test_the_summary_has_the_pairs_of_each_data_set():
     rows = summary_table({"toy": toy, "photographs": toy[:3]}).splitlines()
     assert rows[0] == "| | toy | photographs |"
     assert rows[2] == "| all losses, minus loss 1 alone | +2.00 ± 0.00 (2 pairs) | +2.00 (1 pairs) |"
-    assert rows[3] == "| losses 1, 2, 3: features through LFCA, minus loss 1 alone |  |  |"
+    assert len(rows) == 3
 
 
 def test_a_table_without_results_is_refused_by_name(tmp_path):
