@@ -17,11 +17,11 @@ import train_trm
 from models import load_cam_model
 from models.backbones import FAMILIES
 from tests.helpers.small_runs import SMALL
+from tests.helpers.stopped import stop_in_second_epoch
 from tests.helpers.toy_data import make_toy_voc
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError, run_script
 from utils.options.training import TrainOptions
-from utils.training.engine import Training
 
 SIZES = {"depth": 2, "embed_dim": 32, "num_heads": 2}
 SMALL_BACKBONE = f"{SMALL} --input_size 112 --backbone_options depth=2 embed_dim=32 num_heads=2"
@@ -51,15 +51,7 @@ def run(request, tmp_path_factory) -> Run:
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(run, monkeypatch):
-    update = Training.update
-    monkeypatch.setattr(Training, "update", lambda self, *rest: stop() if self.epoch else update(self, *rest))
-
-    def stop():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(run.folder.parent, "cut", run.flags)
-    monkeypatch.undo()
+    stop_in_second_epoch(monkeypatch, lambda: train(run.folder.parent, "cut", run.flags))
     cut = train(run.folder.parent, "cut", "--resume")  # the run knows its own backbone
     assert equal(transformer_weights(cut, 1), transformer_weights(run.folder, 1))
     assert not equal(transformer_weights(cut, 1), transformer_weights(cut, 0))

@@ -11,6 +11,7 @@ import torch
 import train_seg
 from tests.helpers.processes import finish, start
 from tests.helpers.small_runs import SMALL_SEG
+from tests.helpers.stopped import stop_in_second_epoch
 from tests.helpers.toy_data import make_toy_coco, make_toy_folder, make_toy_voc
 from tests.helpers.weights import equal
 from utils.cams.masks import read_mask, write_mask
@@ -57,15 +58,7 @@ def test_a_run_writes_weights_options_scores_log_and_events(tmp_path, voc):
 @pytest.mark.parametrize("flags", ["", "--ema_decay 0.5 --optimizer sgd --amp bf16", "--freeze_bn"])
 def test_a_run_that_was_stopped_ends_with_the_same_bits(tmp_path, voc, monkeypatch, flags):
     whole = train(tmp_path, voc, "whole", flags)
-    update = Training.update
-    monkeypatch.setattr(Training, "update", lambda self, *rest: stop() if self.epoch else update(self, *rest))
-
-    def stop():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, voc, "cut", flags)
-    monkeypatch.undo()
+    stop_in_second_epoch(monkeypatch, lambda: train(tmp_path, voc, "cut", flags))
     train_seg.main(f"--name cut --experiments {tmp_path} --resume".split())
     assert equal(weights(whole), weights(tmp_path / "cut"))
     assert read_scores(whole) == read_scores(tmp_path / "cut")

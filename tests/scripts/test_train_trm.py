@@ -16,6 +16,7 @@ from models import LFCA_PREFIXES, build_dig
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
 from tests.helpers.small_runs import train_small as train
+from tests.helpers.stopped import stop_in_second_epoch
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.experiment.folder import read_scores
@@ -266,17 +267,7 @@ def test_averaged_weights_are_what_inference_gets(tmp_path, toy_voc, monkeypatch
 def test_a_run_with_averaged_weights_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
     flags = "--epochs 2 --start_epoch 1 --ema_decay 0.5 --lr_by step"
     whole = train(tmp_path, toy_voc, "whole", flags)
-    update = Training.update
-
-    def stopping(self, *rest):
-        if self.epoch:
-            raise KeyboardInterrupt
-        return update(self, *rest)
-
-    monkeypatch.setattr(Training, "update", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, toy_voc, "cut", flags)
-    monkeypatch.undo()
+    stop_in_second_epoch(monkeypatch, lambda: train(tmp_path, toy_voc, "cut", flags))
     train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
     assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "cut", 1))
 

@@ -8,10 +8,10 @@ import infer_trm
 import train_trm
 from models import build_dig, load_cam_model
 from tests.helpers.small_runs import train_small as train
+from tests.helpers.stopped import stop_in_second_epoch
 from tests.helpers.weights import equal, transformer_weights
 from utils.errors import InputError
 from utils.options.training import TrainOptions
-from utils.training.engine import Training
 
 STEM = "--stem test_efficientnet --stem_weights none --patch_size 16 --input_size 32 --print_freq 1"
 
@@ -49,15 +49,7 @@ def test_a_run_with_a_stem_that_was_stopped_ends_with_the_same_bits(tmp_path, to
     flags = f"--epochs 2 --guided_from 1 --start_epoch 1 {STEM} --stem_lr 0.1 --stem_frozen 2"
     whole = train(tmp_path, toy_voc, "whole", flags)
 
-    update = Training.update
-    monkeypatch.setattr(Training, "update", lambda self, *rest: stopped() if self.epoch else update(self, *rest))
-
-    def stopped():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, toy_voc, "cut", flags)
-    monkeypatch.undo()
+    stop_in_second_epoch(monkeypatch, lambda: train(tmp_path, toy_voc, "cut", flags))
     train_trm.main(f"--name cut --experiments {tmp_path} --resume".split())
     assert equal(transformer_weights(whole, 1), transformer_weights(tmp_path / "cut", 1))
 

@@ -14,12 +14,12 @@ import train_trm
 from tests.helpers.experiments import make_experiment
 from tests.helpers.folders import states
 from tests.helpers.small_runs import SMALL
+from tests.helpers.stopped import stop_in_second_epoch
 from tools import masks, refine
 from tools.refine import Pamr, method_of
 from utils.cams.files import read_cam_dict
 from utils.errors import InputError
 from utils.options.results import RefineOptions
-from utils.training.engine import Training
 
 
 def run(tmp_path, voc, flags=""):
@@ -114,17 +114,7 @@ def test_cams_go_along_affinities_learnt_from_sure_masks(tmp_path, toy_voc):
 def test_training_of_affinities_that_was_stopped_ends_with_the_same_bits(tmp_path, toy_voc, monkeypatch):
     flags = f"--experiments {tmp_path} --data-path {toy_voc} --masks truth --epochs 2 {AFFINITY}"
     train_affinity.main(f"--name whole {flags}".split())
-    update = Training.update
-
-    def stopping(self, *rest):
-        if self.epoch:
-            raise KeyboardInterrupt
-        return update(self, *rest)
-
-    monkeypatch.setattr(Training, "update", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        train_affinity.main(f"--name cut {flags}".split())
-    monkeypatch.undo()
+    stop_in_second_epoch(monkeypatch, lambda: train_affinity.main(f"--name cut {flags}".split()))
     train_affinity.main(f"--name cut {flags}".split())
     whole, cut = (torch.load(tmp_path / n / "ckpt" / "001net_aff.pth", weights_only=True) for n in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +55,12 @@ def saved_white(folder: Path) -> float:
     Raises:
         InputError: the options are damaged.
     """
-    white = content_of(folder).get("white_level") if (folder / OPTIONS_FILE).exists() else 0
+    return white_of(content_of(folder)) if (folder / OPTIONS_FILE).exists() else 0.0
+
+
+def white_of(content: Mapping[str, Any]) -> float:
+    """The white level in the content of a run's `options.json`; 0 if there is none."""
+    white = content.get("white_level")
     return white if isinstance(white, float) and white > 0 else 0.0
 
 
@@ -65,7 +70,11 @@ def load_options(cls: type[OptionsT], folder: Path) -> OptionsT:
     Raises:
         InputError: they are damaged, of another kind of run, or were written by another version.
     """
-    content = content_of(folder)
+    return options_of(cls, content_of(folder), folder)
+
+
+def options_of(cls: type[OptionsT], content: Mapping[str, Any], folder: Path) -> OptionsT:
+    """The options in the content of a folder's `options.json`; see `load_options`."""
     try:
         return from_home(make_options(cls, content["options"]), folder / str(content.get("home", ".")))
     except (ValueError, TypeError, KeyError, InputError) as error:
@@ -121,11 +130,12 @@ def load_run_of(folder: Path, cls: type[OptionsT]) -> tuple[OptionsT, tuple[str,
         return exported_run(folder, cls)
     if not path.exists():
         return None
-    options, classes = load_options(cls, folder), content_of(folder).get("classes")
+    content = content_of(folder)
+    options, classes = options_of(cls, content, folder), content.get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path} is not the options of a run: it names no classes")
     if hasattr(options, "white_level"):
-        options = dataclasses.replace(options, white_level=options.white_level or saved_white(folder))
+        options = dataclasses.replace(options, white_level=options.white_level or white_of(content))
     return options, tuple(classes)
 
 
